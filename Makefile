@@ -1,0 +1,63 @@
+# `make demo` shows it, `make test` proves it. Everything lives in .venv and .local.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null)
+LOCKS := requirements.txt requirements-local.txt requirements-dev.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down clean test browser check fix generated lock bench ci-browser
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/ready ## Start the stack, produce sample orders, load them with Airflow, show the result
+	@$(BIN)/python -m local demo
+
+up: .venv/ready ## Start Kafka, ClickHouse and Airflow on this machine
+	@$(BIN)/python -m local up
+
+down: ## Stop exactly what was started; data stays
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local down; else echo "nothing was running"; fi
+
+clean: ## Stop the stack and remove its data
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local clean; fi
+	@rm -rf .local
+
+test: .venv/ready ## Run the tests; they start what they need on free ports
+	$(BIN)/python -m pytest -m "not browser"
+
+browser: .venv/ready ## Drive the UI in a real browser (needs Debian's chromium)
+	$(BIN)/python -m pytest -m browser
+
+check: .venv/ready ## Lint, format, types, generated files; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sluice ddl --check
+
+fix: .venv/ready ## Mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sluice ddl --write
+
+bench: .venv/ready ## Measure the claims
+	$(BIN)/python -m benchmarks.load
+
+lock: ## Pin the requirements anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements.in -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-local.in -o requirements-local.txt
+	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+
+.venv/ready: $(LOCKS) pyproject.toml
+	@echo "making the environment in .venv (the first time takes a minute or two)"
+ifdef UV
+	@uv venv -q --allow-existing --python $(PYTHON) .venv
+	@uv pip install -q --compile-bytecode --python $(BIN)/python $(LOCKS:%=-r %)
+	@uv pip install -q --python $(BIN)/python --no-deps -e .
+else
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --progress-bar off $(LOCKS:%=-r %)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+endif
+	@touch $@

@@ -1,0 +1,85 @@
+"""``python -m local``: start, stop and show the local stack; run the demo."""
+
+import sys
+import time
+
+import click
+from rich.console import Console
+
+from local.demo import run_demo
+from local.process import NotReady
+from local.stack import SERVICES, Stack, default_stack
+
+console = Console(highlight=False)
+names = click.argument("services", nargs=-1, type=click.Choice(SERVICES))
+
+
+@click.group()
+def main() -> None:
+    """Kafka, ClickHouse and Airflow on this machine, without Docker. State is in .local."""
+
+
+@main.command()
+@names
+def up(services: tuple[str, ...]) -> None:
+    """Start services (all by default) and wait until they are ready."""
+    stack = default_stack()
+    chosen = services or SERVICES
+    started = stack.start(chosen)
+    wait(stack, chosen)
+    for name in chosen:
+        console.print(f"{name:<11} {'started' if name in started else 'was running'}")
+
+
+@main.command()
+@names
+def down(services: tuple[str, ...]) -> None:
+    """Stop services (all by default); their data stays."""
+    with console.status("stopping"):
+        stopped = default_stack().stop(services or SERVICES)
+    console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@main.command()
+def status() -> None:
+    """Show what runs, where, and its log."""
+    stack = default_stack()
+    for name, service in stack.services.items():
+        process = service.process()
+        state = "ready" if process and service.running() else "starting" if process else "stopped"
+        port = getattr(stack.ports, name)
+        console.print(f"{name:<11} {state:<9} 127.0.0.1:{port:<6} {service.log}", soft_wrap=True)
+
+
+@main.command()
+def clean() -> None:
+    """Stop everything and remove all of its data."""
+    with console.status("stopping and removing"):
+        default_stack().clean()
+
+
+@main.command()
+@click.option("--messages", default=20_000, show_default=True, help="Sample orders to produce.")
+def demo(messages: int) -> None:
+    """Start the stack, produce sample orders, load them with Airflow, and show the result."""
+    run_demo(default_stack(), messages, console)
+
+
+def wait(stack: Stack, chosen: tuple[str, ...]) -> None:
+    """Wait for services, telling which one and how long."""
+    began = time.monotonic()
+    for name in chosen:
+        with console.status(f"{name} is starting") as shown:
+            stack.services[name].wait(
+                lambda _: shown.update(
+                    f"{name} is starting, {time.monotonic() - began:.0f} s"
+                )
+            )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (NotReady, RuntimeError) as error:
+        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        sys.exit(1)

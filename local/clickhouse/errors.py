@@ -1,0 +1,30 @@
+"""ClickHouse's errors: a number, and words that begin with it."""
+
+import re
+
+_CODE = re.compile(r"Code: (\d+)\.")
+
+_STATUS = {516: 403, 497: 403, 60: 404, 81: 404, 115: 404, 62: 400, 47: 400, 27: 400, 36: 400, 373: 400}
+"""HTTP status by error; any other is 500, as in ClickHouse's HTTPHandler."""
+
+
+class ClickHouseError(Exception):
+    """An error as the HTTP interface tells it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"Code: {code}. DB::Exception: {text}")
+        self.code = code
+
+    @property
+    def status(self) -> int:
+        return _STATUS.get(self.code, 500)
+
+
+def from_engine(error: Exception) -> ClickHouseError:
+    """The engine's error with the words that chDB puts before it taken off."""
+    text = str(error)
+    match = _CODE.search(text)
+    if not match:
+        return ClickHouseError(1002, f"{type(error).__name__}: {text}")
+    said = text[match.end() :].strip().removeprefix("DB::Exception:").strip()
+    return ClickHouseError(int(match[1]), said)

@@ -1,0 +1,295 @@
+"""ClickHouse's HTTP interface: requests in, answers out."""
+
+import base64
+import binascii
+import hmac
+import itertools
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import chdb
+
+from local.clickhouse.engine import Engine
+from local.clickhouse.errors import ClickHouseError, from_engine
+from local.clickhouse.statements import (
+    HEAD_LIMIT,
+    INSERT_HEAD,
+    STREAMABLE,
+    identifier,
+    is_insert,
+    literal,
+    output_format,
+)
+from local.clickhouse.wire import Body
+
+NOT_SETTINGS = frozenset(
+    {
+        "database",
+        "query",
+        "query_id",
+        "session_id",
+        "session_timeout",
+        "session_check",
+        "user",
+        "password",
+        "compress",
+        "decompress",
+        "role",
+        "quota_key",
+        "wait_end_of_query",
+        "buffer_size",
+        "client_protocol_version",
+        "default_format",
+        "enable_http_compression",
+        "send_progress_in_http_headers",
+        "http_headers_progress_interval_ms",
+    }
+)
+"""URL parameters of the interface itself; any other is a setting or a ``param_``."""
+
+WHOLE_ANSWER = 4 << 20
+"""An answer up to this size is sent whole: with a length, a summary, and a clean error."""
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one engine to one user."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, engine: Engine, port: int, user: str, password: str) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.engine, self._login = engine, f"{user}:{password}".encode()
+
+    def admits(self, user: str, password: str) -> bool:
+        return hmac.compare_digest(f"{user}:{password}".encode(), self._login)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One client's connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged: a statement may hold data."""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        self.body = Body(self.rfile, self.headers)  # type: ignore[arg-type]  # Message is a mapping
+        self.query_id = ""
+        if url.path == "/ping" or (self.command == "GET" and self.path == "/"):
+            self._reply(200, b"Ok.\n")
+            return
+        try:
+            parameters = dict(parse_qsl(url.query, keep_blank_values=True))
+            self._authenticate(parameters)
+            pieces: Iterator[bytes] = iter(self.body)
+            if self.headers.get("Content-Type", "").startswith("multipart/form-data"):
+                parameters |= self._form(b"".join(pieces))
+                pieces = iter(())
+            self._run(parameters, pieces)
+        except (OSError, ValueError):
+            self.close_connection = True  # the client left, or sends no HTTP that can be read
+        except ClickHouseError as error:
+            self._fail(error)
+        except Exception as error:  # the engine has one class for all of its errors
+            self._fail(from_engine(error))
+
+    do_POST = do_GET
+
+    def _authenticate(self, parameters: dict[str, str]) -> None:
+        user = parameters.get("user") or self.headers.get("X-ClickHouse-User") or "default"
+        password = parameters.get("password") or self.headers.get("X-ClickHouse-Key") or ""
+        authorization = self.headers.get("Authorization", "")
+        if authorization.startswith("Basic "):
+            try:
+                login = base64.b64decode(authorization[6:]).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                login = ""
+            user, _, password = login.partition(":")
+        if not self.server.admits(user, password):
+            raise ClickHouseError(
+                516,
+                f"{user}: Authentication failed: password is incorrect, or there is no user with"
+                " such name. (AUTHENTICATION_FAILED)",
+            )
+
+    def _form(self, body: bytes) -> dict[str, str]:
+        """Parameters sent as a form, for they are many or long."""
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        form: dict[str, str] = {}
+        for part in BytesParser().parsebytes(head + body).walk():
+            name = part.get_param("name", header="content-disposition")
+            content = part.get_payload(decode=True)
+            if isinstance(name, str) and isinstance(content, bytes):
+                form[name] = content.decode()
+        return form
+
+    def _run(self, parameters: dict[str, str], pieces: Iterator[bytes]) -> None:
+        self.query_id = parameters.get("query_id") or secrets.token_hex(16)
+        leaves = parameters.get("cancel_http_readonly_queries_on_client_close") == "1"
+        timeout = parameters.get("session_timeout")
+        with (
+            self.server.engine.connection(
+                parameters.get("session_id") or None, float(timeout) if timeout else None
+            ) as connection,
+            self.server.engine.cancelled_with(self.connection if leaves else None) as mark,
+        ):
+            settings = {"log_comment": mark if leaves else self.query_id} | {
+                name: value
+                for name, value in parameters.items()
+                if name not in NOT_SETTINGS and not name.startswith("param_")
+            }
+            for name in settings:
+                if not re.fullmatch(r"\w+", name):
+                    raise ClickHouseError(115, f"Unknown setting {name!r}. (UNKNOWN_SETTING)")
+            if database := parameters.get("database"):
+                connection.query(f"USE {identifier(database)}")
+            pairs = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+            connection.query(f"SET {pairs}")
+            self._answer(connection, parameters, pieces)
+
+    def _answer(
+        self, connection: Any, parameters: dict[str, str], pieces: Iterator[bytes]
+    ) -> None:
+        sql = parameters.get("query", "").encode()
+        head = INSERT_HEAD.match(sql)
+        if not sql:
+            # The statement opens the body: read on to its FORMAT, or read it all.
+            for piece in pieces:
+                sql += piece
+                head = INSERT_HEAD.match(sql)
+                if head or len(sql) > HEAD_LIMIT or not is_insert(sql):
+                    break
+        if head:
+            self._insert(connection, head, itertools.chain([sql[head.end() :]], pieces))
+            return
+        sql = b"".join([sql, b"\n" if parameters.get("query") else b"", *pieces])
+        described = connection._conn.classify_query(sql)
+        if described["statement_count"] > 1:
+            raise ClickHouseError(62, "Multi-statements are not allowed. (SYNTAX_ERROR)")
+        format_ = output_format(sql, parameters.get("default_format", "TabSeparated"))
+        bound = {k.removeprefix("param_"): v for k, v in parameters.items() if k.startswith("param_")}
+        reads = described["query_class"] == chdb._chdb.query_class.READ_ONLY
+        if reads and format_ in STREAMABLE:
+            try:
+                with connection.send_query(sql, format_, params=bound) as stream:
+                    self._stream(stream, format_)
+                return
+            except RuntimeError as error:
+                if "Streaming query is not supported" not in str(error):
+                    raise
+        result = connection.query(sql, format_, params=bound)
+        out = result.bytes() or b""
+        self._reply(
+            200,
+            out,
+            self._about(
+                format_ if out or reads else None,
+                read=(result.rows_read(), result.bytes_read()),
+                written=(result.rows_written(), result.bytes_written()),
+                seconds=result.elapsed(),
+            ),
+        )
+
+    def _insert(self, connection: Any, head: re.Match[bytes], pieces: Iterator[bytes]) -> None:
+        insert = connection.send_insert(head[1].decode(), head[2].decode())
+        try:
+            for piece in pieces:
+                if piece:
+                    insert.append(piece)
+            result = insert.finish()
+        except BaseException:
+            insert.cancel()
+            raise
+        written = (result.rows_written, result.bytes_written)
+        self._reply(200, b"", self._about(None, written=written, seconds=result.elapsed))
+
+    def _stream(self, stream: Any, format_: str) -> None:
+        held: list[bytes] = []
+        size, last = 0, None
+        for last in stream:
+            held.append(last.bytes())
+            size += len(held[-1])
+            if size > WHOLE_ANSWER:
+                break
+        else:
+            read = (last.rows_read(), last.bytes_read()) if last else (0, 0)
+            seconds = last.elapsed() if last else 0.0
+            self._reply(200, b"".join(held), self._about(format_, read=read, seconds=seconds))
+            return
+        tag = secrets.token_hex(8)
+        headers = self._about(format_) | {"X-ClickHouse-Exception-Tag": tag}
+        self._start(200, headers | {"Transfer-Encoding": "chunked"})
+        for piece in held:
+            self._chunk(piece)
+        held.clear()
+        try:
+            for part in stream:
+                self._chunk(part.bytes())
+        except OSError:
+            raise
+        except Exception as error:  # too late for a status: the tagged block, and no last chunk
+            said = str(from_engine(error)).encode()
+            block = b"\r\n__exception__\r\n%s\r\n%s\n%d %s\r\n__exception__\r\n"
+            self._chunk(block % (tag.encode(), said, len(said) + 1, tag.encode()))
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _chunk(self, data: bytes) -> None:
+        if data:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def _about(
+        self,
+        format_: str | None,
+        *,
+        read: tuple[int, int] = (0, 0),
+        written: tuple[int, int] = (0, 0),
+        seconds: float = 0.0,
+    ) -> dict[str, str]:
+        """Headers that tell what a statement did."""
+        summary = {
+            "read_rows": read[0],
+            "read_bytes": read[1],
+            "written_rows": written[0],
+            "written_bytes": written[1],
+            "elapsed_ns": int(seconds * 1e9),
+        }
+        headers = {
+            "X-ClickHouse-Query-Id": self.query_id,
+            "X-ClickHouse-Timezone": self.server.engine.timezone,
+            "X-ClickHouse-Summary": json.dumps({k: str(v) for k, v in summary.items()}),
+        }
+        return headers | ({"X-ClickHouse-Format": format_} if format_ else {})
+
+    def _fail(self, error: ClickHouseError) -> None:
+        try:
+            self.body.drain()
+        except (OSError, ValueError):
+            self.close_connection = True
+            return
+        headers = {"X-ClickHouse-Exception-Code": str(error.code)}
+        if self.query_id:
+            headers["X-ClickHouse-Query-Id"] = self.query_id
+        self._reply(error.status, f"{error}\n".encode(), headers)
+
+    def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self._start(status, (headers or {}) | {"Content-Length": str(len(body))})
+        self.wfile.write(body)
+
+    def _start(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Type": "text/plain; charset=UTF-8"} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()

@@ -1,0 +1,108 @@
+"""The demo: from nothing to a loaded table and a report, telling what it does."""
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
+
+from rich.console import Console
+
+from local.stack import Stack
+from sluice.cli import progress_bar, show_report
+from sluice.contract import find
+from sluice.load import Loader
+from sluice.report import find as find_report
+from sluice.samples import produce, samples
+from sluice.settings import Settings, parse_connection
+
+DAG = "load_orders"
+PARTITIONS = 4
+LOAD_SECONDS = 300
+
+
+def run_demo(stack: Stack, messages: int, console: Console) -> None:
+    """Start what is not running, produce, load by the DAG, and print what was loaded."""
+    began, began_at = time.monotonic(), datetime.now(UTC)
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {text}", soft_wrap=True)
+
+    started = stack.start(("airflow", "clickhouse", "kafka"))
+    say(f"starting {', '.join(started)}" if started else "the stack is running already")
+    for name in ("clickhouse", "kafka"):
+        _wait(stack, name, console)
+    say("Kafka and ClickHouse are ready")
+    # Every topic gets its samples: Airflow runs each load DAG once when it first sees it.
+    _produce(stack, "payments", messages // 10, say)
+    loader = _produce(stack, "orders", messages, say)
+    _wait(stack, "airflow", console)
+    api = stack.api()
+    with console.status("waiting for Airflow to read the DAG files"):
+        while not api.has_dag(DAG):
+            if errors := api.import_errors():
+                sys.exit(f"Airflow cannot read the DAG files:\n{errors[0]}")
+            time.sleep(0.5)
+    run_id = api.trigger(DAG)
+    say(f"Airflow is ready; triggered DAG {DAG}, run {run_id}")
+    state = _watch(stack, run_id, console)
+    say(f"the run ended: {state}")
+    # The first time, Airflow's own hourly run may have been faster than the triggered one.
+    loads = [load for load in loader.ledger.loads_of("orders") if load.planned_at >= began_at]
+    for load in reversed(loads):
+        if report := find_report(loader.clickhouse, loader.ledger.database, load.load_id):
+            show_report(report)
+    _addresses(stack, run_id, console)
+    if state != "success":
+        sys.exit(1)
+
+
+def _produce(stack: Stack, topic: str, count: int, say: Callable[[str], None]) -> Loader:
+    """Create a topic and its table, and fill it with samples."""
+    loader = Loader(
+        find(topic),
+        parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
+        parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
+        Settings(),
+        owner="demo",
+    )
+    if loader.broker.create_topic(topic, PARTITIONS):
+        say(f"created topic {topic} with {PARTITIONS} partitions")
+    loader.create_tables()
+    with progress_bar() as bar:
+        task = bar.add_task("producing", total=count)
+        made = samples(loader.contract, count, Random())
+        produce(loader.contract, loader.broker, made, lambda done: bar.advance(task, done))
+    versions = ", ".join(version.name for version in loader.contract.versions)
+    say(f"produced {count:,} {topic}: versions {versions}, some broken, some tombstones")
+    return loader
+
+
+def _wait(stack: Stack, name: str, console: Console) -> None:
+    with console.status(f"waiting for {name}") as status:
+        stack.services[name].wait(lambda s: status.update(f"waiting for {name}, {s:.0f} s"))
+
+
+def _watch(stack: Stack, run_id: str, console: Console) -> str:
+    """Wait for the run to end, showing the state of its tasks."""
+    api, give_up = stack.api(), time.monotonic() + LOAD_SECONDS
+    with console.status("the load is queued") as status:
+        while (state := api.run_state(DAG, run_id)) in ("queued", "running"):
+            if time.monotonic() > give_up:
+                sys.exit(f"the run is still {state} after {LOAD_SECONDS} s; see the Airflow UI")
+            states = api.task_states(DAG, run_id)
+            order = ("plan", "drain", "audit", "publish", "report")
+            shown = sorted(states, key=lambda t: (order.index(t[0]), t[1]))
+            status.update("  ".join(f"{t[0]}:{t[2]}" for t in shown if t[2] != "none"))
+            time.sleep(0.5)
+    return state
+
+
+def _addresses(stack: Stack, run_id: str, console: Console) -> None:
+    url = f"http://127.0.0.1:{stack.ports.airflow}"
+    console.print(f"\nAirflow     {url}  (user admin, password {stack.secrets['admin']})")
+    console.print(f"this run    {url}/dags/{DAG}/runs/{run_id}", soft_wrap=True)
+    console.print(f"its report  {url}/dags/{DAG}/runs/{run_id}/plugin/sluice", soft_wrap=True)
+    console.print(f"ClickHouse  http://127.0.0.1:{stack.ports.clickhouse}  (user default;"
+                  f" password in {stack.folder / 'stack.env'})", soft_wrap=True)
+    console.print("stop it all with 'make down', or remove its data too with 'make clean'")

@@ -1,0 +1,216 @@
+"""Bytes to a validated message of the current version, or the reason why not.
+
+An older version is read by a Struct derived from the current one in which the fields that
+came later have their default. Reading an old message therefore costs one failed and one
+good decode, and the result is a message of the current class.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from sluice import wire
+from sluice.contract import Contract, Version
+from sluice.errors import Reason, Refusal
+from sluice.guards import guard_of
+
+Decoded = tuple[Struct, str]
+"""A message and the version it came in."""
+
+_FAILURES = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+_AT = re.compile(r" - at `\$?\.?(.*)`$", re.S)
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+
+
+class Reader(Struct, frozen=True):
+    """Reads one version of a message as the current class.
+
+    Attributes:
+        version: the version's name.
+        filled: fields that came later, each with the value that older messages get.
+        decode: bytes to message.
+    """
+
+    version: str
+    filled: Mapping[str, Any]
+    decode: Callable[[bytes], Any]
+
+    def later_field(self, message: Struct) -> str | None:
+        """A field of a later version that the message carried, though it was read as this one."""
+        for name, value in self.filled.items():
+            if getattr(message, name) is not value:
+                return name
+        return None
+
+
+def lifted(contract: Contract, version: Version) -> tuple[type[Struct], dict[str, Any]]:
+    """The current class as older messages see it, and the fields that it fills for them."""
+    filled = {
+        name: value
+        for later in contract.versions
+        if later.number > version.number
+        for name, value in later.added.items()
+    }
+    if not filled:
+        return contract.message, {}
+    current = {f.name: f for f in msgspec.structs.fields(contract.message)}
+    types = get_type_hints(contract.message, include_extras=True)
+    fields = [
+        (name, types[name], msgspec.field(name=current[name].encode_name, default_factory=make))
+        for name, value in filled.items()
+        for make in (partial(_same, value),)
+    ]
+    name = f"{contract.message.__name__}_{version.name.replace('.', '_')}"
+    config = contract.message.__struct_config__
+    struct = msgspec.defstruct(
+        name, fields, bases=(contract.message,), frozen=True, gc=config.gc, kw_only=True
+    )
+    return struct, filled
+
+
+def _same(value: Any) -> Any:
+    """The value itself: a filled field is known by its identity."""
+    return value
+
+
+class Decoder:
+    """Decodes the messages of one contract. Decoders are compiled here, once."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self.readers: list[Reader] = []
+        for version in reversed(contract.versions):
+            struct, filled = lifted(contract, version)
+            self.readers.append(Reader(version.name, filled, msgspec.json.Decoder(struct).decode))
+        self._by_version = {reader.version: reader for reader in self.readers}
+        self._current = self.readers[0]
+        self._decode_current = self._current.decode
+        self._guard = guard_of(contract.message)
+
+    def decode(self, value: bytes, version: str = "") -> Decoded | Refusal:
+        """Validate one message.
+
+        Args:
+            value: the message's bytes as they came from Kafka.
+            version: the version that a header names; empty to tell it from the shape.
+
+        Returns:
+            The message and its version, or a refusal. No bytes raise.
+        """
+        if version:
+            return self._decode_as(value, version)
+        try:
+            message = self._decode_current(value)
+        except _FAILURES as error:
+            return self._look_closer(value, error)
+        if self._guard is not None and (problem := self._guard(message)):
+            return Refusal(Reason.OUT_OF_RANGE, problem[1], problem[0], self._current.version)
+        return message, self._current.version
+
+    def filled(self, version: str) -> tuple[str, ...]:
+        """Fields that are filled in for messages of ``version``."""
+        reader = self._by_version.get(version)
+        return tuple(reader.filled) if reader else ()
+
+    def _guarded(self, message: Struct, version: str) -> Decoded | Refusal:
+        if self._guard is not None and (problem := self._guard(message)):
+            return Refusal(Reason.OUT_OF_RANGE, problem[1], problem[0], version)
+        return message, version
+
+    def _decode_as(self, value: bytes, version: str) -> Decoded | Refusal:
+        reader = self._by_version.get(version)
+        if reader is None:
+            # A newer minor version only adds fields, so today's reader can read it.
+            newest = self.contract.version
+            match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})", version)
+            if not match or int(match[1]) != newest.number[0] or int(match[2]) < newest.number[1]:
+                known = ", ".join(sorted(self._by_version))
+                text = f"header names version {version[:40]!r}; known are {known}"
+                return Refusal(Reason.UNKNOWN_VERSION, text)
+            reader = self._current
+        payload = wire.strip(value)
+        if isinstance(payload, Refusal):
+            return payload
+        try:
+            message = reader.decode(payload.data)
+        except _FAILURES as error:
+            return explain(error, reader.version)
+        return self._guarded(message, version)
+
+    def _look_closer(self, value: bytes, error: Exception) -> Decoded | Refusal:
+        """The current version did not read it: strip the wire's additions, try older versions."""
+        payload = wire.strip(value)
+        if isinstance(payload, Refusal):
+            return payload
+        nearest = self._current
+        if payload.data is not value and len(payload.data) != len(value):
+            try:
+                return self._guarded(self._current.decode(payload.data), self._current.version)
+            except _FAILURES as again:
+                error = again
+        first = error
+        for reader in self.readers[1:]:
+            missing = _missing_at_top(error)
+            if missing is None:
+                break
+            if missing not in reader.filled:
+                continue
+            try:
+                message = reader.decode(payload.data)
+            except _FAILURES as older:
+                nearest, error = reader, older
+                continue
+            if reader.later_field(message):
+                # Carries a field of a later version: it is a broken message of that one.
+                return explain(first, self._current.version)
+            return self._guarded(message, reader.version)
+        return explain(error, nearest.version)
+
+
+def _missing_at_top(error: Exception) -> str | None:
+    """The missing field's name when the error is a field missing from the message itself."""
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError) or " - at `" in text:
+        return None
+    match = _MISSING.search(text)
+    return match[1] if match else None
+
+
+def explain(error: Exception, version: str) -> Refusal:
+    """A refusal from the words of msgspec (0.22; a test pins each of them)."""
+    text = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        at = _AT.search(text)
+        path = at[1] if at else ""
+        said = text[: at.start()] if at else text
+        if missing := _MISSING.search(said):
+            path = f"{path}.{missing[1]}" if path else missing[1]
+            return Refusal(Reason.MISSING_FIELD, f"required field {path} is missing", path, version)
+        return Refusal(_reason_of(said), said, path, version)
+    if isinstance(error, RecursionError):
+        return Refusal(Reason.TOO_DEEP, "nested too deeply to read", "", version)
+    if isinstance(error, UnicodeDecodeError):
+        text = f"invalid UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
+        return Refusal(Reason.BAD_ENCODING, text, "", version)
+    if "surrogate" in text:
+        return Refusal(Reason.BAD_ENCODING, text, "", version)
+    if "trailing characters" in text:
+        return Refusal(Reason.TRAILING_BYTES, text, "", version)
+    if "truncated" in text:
+        return Refusal(Reason.NOT_JSON, "the JSON ends too early (truncated)", "", version)
+    return Refusal(Reason.NOT_JSON, text, "", version)
+
+
+_RANGE_WORDS = (" >= ", " <= ", " > ", " < ", "of length", "matching regex", "multiple of")
+
+
+def _reason_of(said: str) -> Reason:
+    if said.startswith("Number out of range") or "enum value" in said:
+        return Reason.OUT_OF_RANGE
+    if any(word in said for word in _RANGE_WORDS):
+        return Reason.OUT_OF_RANGE
+    return Reason.WRONG_TYPE

@@ -1,0 +1,230 @@
+"""Reading a chunk: from Kafka's bytes to staged rows, quarantine and skips."""
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+import msgspec
+import structlog
+from confluent_kafka import Message
+
+from sluice.clickhouse import ClickHouse
+from sluice.contract import Contract
+from sluice.decode import Decoder
+from sluice.errors import AttemptFailed, OffsetsExpired, Reason, Refusal
+from sluice.kafka import Broker, Skip, Topic
+from sluice.ledger import ChunkResult, Ledger
+from sluice.ranges import OffsetRange, merge, total
+from sluice.settings import Settings
+from sluice.staging import Batch, Refused, Stager
+from sluice.wire import UNTRACED, read_headers
+
+log = structlog.get_logger()
+
+SLICE = 1000
+"""Messages decoded and encoded at a time, so that few are held as objects at once."""
+
+Progress = Callable[[int], None]
+"""Called with the number of offsets that a batch disposed of."""
+
+
+class Drain:
+    """One attempt at one chunk."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        broker: Broker,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        settings: Settings,
+        progress: Progress = lambda offsets: None,
+    ) -> None:
+        self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
+        self._ledger, self._settings, self._progress = ledger, settings, progress
+        self._decoder = Decoder(contract)
+        self._encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+
+    def run(
+        self, load_id: str, topic: Topic, chunk: int, ranges: Sequence[OffsetRange], attempt: str
+    ) -> ChunkResult:
+        """Read the ranges to their ends, stage what is good, and prove it by counting.
+
+        Raises:
+            BrokerError, EngineError: the attempt could not go on.
+            OffsetsExpired: retention was faster, and the contract says to fail.
+            AttemptFailed: ClickHouse holds other counts than were sent.
+        """
+        started, cpu = time.monotonic(), time.process_time()
+        self._attempt = attempt
+        self._refusals: Counter[str] = Counter()
+        read_bytes, number = 0, 0
+        stager = Stager(self._clickhouse, self._ledger, load_id, topic.name, attempt)
+        batch = Batch(number)
+        skipped: Counter[str] = Counter()
+        with _no_collection():
+            for messages, skips in self._broker.read(topic, ranges):
+                self._check_expired(topic, skips)
+                for piece in _slices(messages, SLICE):
+                    tombstones, size = self._add(batch, piece)
+                    read_bytes += size
+                    skipped["tombstone"] += len(tombstones)
+                    batch.skips += _joined(tombstones)
+                    if self._full(batch):
+                        number = self._hand_over(stager, batch)
+                        batch = Batch(number)
+                batch.skips += skips
+                for skip in skips:
+                    skipped[skip.kind] += skip.range.count
+            self._hand_over(stager, batch)
+        stager.close()
+        expected = total(ranges)
+        held = stager.staged + stager.refused + sum(skipped.values())
+        if held != expected:
+            raise AttemptFailed(
+                f"topic {topic.name!r}, chunk {chunk}: {expected} offsets to read, {held} disposed of"
+            )
+        self._verify(load_id, attempt, stager, skipped)
+        seconds = time.monotonic() - started
+        result = ChunkResult(
+            chunk=chunk,
+            attempt=attempt,
+            bytes=read_bytes,
+            seconds=seconds,
+            cpu_seconds=time.process_time() - cpu,
+            batches=number + 1,
+        )
+        self._ledger.finish_chunk(load_id, topic.name, result)
+        log.info(
+            "chunk_drained",
+            chunk=chunk,
+            offsets=expected,
+            staged=stager.staged,
+            refused=stager.refused,
+            **skipped,
+            reasons=dict(self._refusals),
+            rows_per_second=round(expected / seconds) if seconds else 0,
+        )
+        return result
+
+    def _add(self, batch: Batch, messages: Sequence[Message]) -> tuple[list[OffsetRange], int]:
+        """Decode messages into the batch; gives the tombstones among them and the bytes read."""
+        decode, attempt = self._decoder.decode, self._attempt
+        limit, size = self._settings.max_message_bytes, 0
+        rows, tombstones = [], []
+        for message in messages:
+            value, offset, partition = message.value(), message.offset(), message.partition()
+            if value is None:
+                tombstones.append(OffsetRange(partition, offset, offset + 1))
+                continue
+            size += len(value)
+            headers = message.headers()
+            about = read_headers(headers) if headers else UNTRACED
+            if len(value) > limit:
+                text = f"{len(value):,} bytes; the limit is {limit:,} (SLUICE_MAX_MESSAGE_BYTES)"
+                decoded: object = Refusal(Reason.TOO_LARGE, text)
+            else:
+                decoded = decode(value, about.version)
+            if isinstance(decoded, Refusal):
+                batch.refused.append(Refused(message, decoded))
+                batch.bytes += len(value)
+                self._refusals[decoded.reason] += 1
+                continue
+            body, version = decoded
+            batch.messages.append(message)
+            rows.append(
+                (
+                    attempt,
+                    partition,
+                    offset,
+                    message.timestamp()[1],
+                    version,
+                    about.correlation_id,
+                    about.trace_id,
+                    about.span_id,
+                    body,
+                )
+            )
+        if rows:
+            lines = self._encoder.encode_lines(rows)
+            batch.lines.append(lines)
+            batch.bytes += len(lines)
+        return tombstones, size
+
+    def _full(self, batch: Batch) -> bool:
+        return (
+            len(batch.messages) >= self._settings.batch_rows
+            or batch.bytes >= self._settings.batch_bytes
+            or len(batch.refused) + len(batch.skips) >= self._settings.batch_rows
+        )
+
+    def _hand_over(self, stager: Stager, batch: Batch) -> int:
+        started = time.monotonic()
+        stager.put(batch)
+        count = len(batch.messages) + len(batch.refused) + sum(s.range.count for s in batch.skips)
+        self._progress(count)
+        log.info(
+            "batch",
+            number=batch.number,
+            rows=len(batch.messages),
+            refused=len(batch.refused),
+            waited_seconds=round(time.monotonic() - started, 2),
+        )
+        return batch.number + 1
+
+    def _check_expired(self, topic: Topic, skips: Sequence[Skip]) -> None:
+        expired = [skip.range for skip in skips if skip.kind == "expired"]
+        if expired and self._contract.on_expired == "fail":
+            raise OffsetsExpired(
+                f"topic {topic.name!r}: {total(expired):,} planned offsets were removed by"
+                f" retention before they were read: {', '.join(map(str, expired))}"
+            )
+
+    def _verify(
+        self, load_id: str, attempt: str, stager: Stager, skipped: Counter[str]
+    ) -> None:
+        """Count what ClickHouse holds of this attempt."""
+        db = f"`{self._ledger.database}`"
+        found = self._clickhouse.rows(
+            "SELECT"
+            f" (SELECT count() FROM {self._ledger.staging_table(load_id)}"
+            "   WHERE _attempt = {attempt:String}) AS staged,"
+            f" (SELECT count() FROM {db}.quarantine_rows"
+            "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS refused,"
+            f" (SELECT sum(high - low) FROM {db}.load_skips"
+            "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS skipped",
+            {"load": load_id, "attempt": attempt},
+        )[0]
+        sent = {
+            "staged": stager.staged,
+            "refused": stager.refused,
+            "skipped": sum(skipped.values()),
+        }
+        if found != sent:
+            raise AttemptFailed(f"attempt {attempt} sent {sent}, and ClickHouse holds {found}")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the cycle collector: decoding makes no cycles, and collecting takes most of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _slices(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+    iterator = iter(messages)
+    while piece := list(islice(iterator, size)):
+        yield piece
+
+
+def _joined(tombstones: Sequence[OffsetRange]) -> list[Skip]:
+    """Tombstones as ranges, neighbours joined."""
+    return [Skip(r, "tombstone") for r in merge(tombstones)]

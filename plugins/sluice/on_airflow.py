@@ -1,0 +1,182 @@
+"""What the tasks of the DAGs call. Only this module and ``pages`` import Airflow.
+
+Each function is one task. A task finds its load in the ledger by its DAG run, so it can be
+cleared and repeated at any time; XComs carry only the labels of the chunks.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from airflow.sdk import BaseHook, Param, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
+from pydantic import SecretStr
+
+from sluice.contract import Contract, find
+from sluice.errors import AttemptFailed, BrokerError, EngineError, SluiceError
+from sluice.settings import Connection, Settings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+WORTH_RETRYING = (EngineError, BrokerError, AttemptFailed)
+"""Errors that another try may mend; any other fails the task at once."""
+
+
+def connection(conn_id: str) -> Connection:
+    """An Airflow connection in the library's own form."""
+    found = BaseHook.get_connection(conn_id)
+    return Connection(
+        host=found.host or "",
+        port=found.port,
+        login=found.login or "",
+        password=SecretStr(found.password or ""),
+        schema=found.schema or "",
+        extra=found.extra_dejson,
+    )
+
+
+def form(contract: Contract) -> dict[str, Param]:
+    """The fields of the trigger form."""
+    return {
+        "partitions": Param(
+            [],
+            type="array",
+            items={"type": "integer", "minimum": 0},
+            title="Partitions",
+            description_md=f"Only these partitions of `{contract.topic}`; all when empty.",
+        ),
+        "max_messages": Param(
+            0,
+            type="integer",
+            minimum=0,
+            title="At most so many offsets",
+            description_md="Shared between the partitions; 0 loads everything new.",
+        ),
+    }
+
+
+def plan(topic: str) -> list[dict[str, Any]]:
+    """Pin and reserve the ranges of this run; gives a label a chunk to map over."""
+    from sluice.load import Plan
+    from sluice.planning import Request
+
+    def run() -> Plan:
+        params = get_current_context()["params"]
+        request = msgspec.convert(
+            {
+                "partitions": params.get("partitions") or [],
+                "max_messages": params.get("max_messages") or 0,
+            },
+            Request,
+        )
+        return _loader(topic).plan(request)
+
+    planned = _told(run)
+    if not planned.offsets:
+        log.info("nothing_new", topic=topic)
+    return [
+        {"load_id": planned.load_id, "number": number, "label": _label(ranges)}
+        for number, ranges in enumerate(planned.chunks)
+    ]
+
+
+def drain(topic: str, chunk: dict[str, Any]) -> int:
+    """Read one chunk into the staging table; gives the micro-batches it took."""
+    context: Any = get_current_context()
+    context["label"] = chunk["label"]
+    result = _told(lambda: _loader(topic).drain(chunk["load_id"], chunk["number"]))
+    return int(result.batches)
+
+
+def audit(topic: str) -> None:
+    """Prove the accounting, and run the quality rules."""
+    loader = _loader(topic)
+    _told(lambda: loader.audit(_load_id(loader)))
+
+
+def publish(topic: str) -> None:
+    """Make the load visible, exactly once."""
+    loader = _loader(topic)
+    _told(lambda: loader.publish(_load_id(loader)))
+
+
+def report(topic: str) -> dict[str, Any]:
+    """Keep the run's report; fails when the load is not published, so that the run shows it.
+
+    This task always runs and ends the DAG run, and a run takes the state of its last task.
+    """
+    loader = _loader(topic)
+
+    def run() -> dict[str, Any]:
+        load_id = _load_id(loader)
+        made = loader.report(load_id)
+        if made.state != "published":
+            raise AirflowFailException(f"load {load_id} is {made.state}. {made.error}")
+        return {
+            "load_id": load_id,
+            "loaded": made.sum("loaded"),
+            "quarantined": made.sum("quarantined"),
+        }
+
+    return _told(run)
+
+
+def owner_of_run(dag_id: str, run_id: str) -> str:
+    """How the ledger names a DAG run."""
+    return f"airflow/{dag_id}/{run_id}"
+
+
+def _loader(topic: str) -> Any:
+    """The loader of a topic for the current task's run."""
+    from sluice.load import Loader
+
+    settings = Settings()
+    context = get_current_context()
+    run = context["dag_run"]
+    return Loader(
+        find(topic),
+        connection(settings.kafka_conn_id),
+        connection(settings.clickhouse_conn_id),
+        settings,
+        owner_of_run(run.dag_id, run.run_id),
+        is_over,
+    )
+
+
+def _load_id(loader: Any) -> str:
+    load = loader.current()
+    if load is None:
+        raise AirflowFailException("this run has no load: the plan task did not succeed")
+    return str(load.load_id)
+
+
+def is_over(owner: str) -> bool | None:
+    """Whether the run or process that owns a load is over; None when there is no telling."""
+    kind, _, rest = owner.partition("/")
+    if kind == "airflow":
+        dag_id, _, run_id = rest.partition("/")
+        ti: Any = get_current_context()["ti"]
+        try:
+            return ti.get_dagrun_state(dag_id, run_id) in ("success", "failed")
+        except AirflowRuntimeError:
+            return None  # the run was deleted, or is of another Airflow
+    from sluice.processes import is_over as process_is_over
+
+    return process_is_over(owner)
+
+
+def _told(run: Callable[[], T]) -> T:
+    """Run a step; an error that a retry cannot mend fails the task at once, in its own words."""
+    try:
+        return run()
+    except WORTH_RETRYING:
+        raise
+    except SluiceError as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def _label(ranges: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, ranges[:3]))
+    return shown if len(ranges) <= 3 else f"{shown} and {len(ranges) - 3} more"

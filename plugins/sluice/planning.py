@@ -1,0 +1,121 @@
+"""Deciding which offsets a load reads. Pure: what is known goes in, ranges come out."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from sluice.contract import Contract
+from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
+from sluice.kafka import Topic, Watermarks
+from sluice.ranges import OffsetRange, limit, subtract, total
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user asks a load for.
+
+    Attributes:
+        partitions: only these; all when empty.
+        max_messages: at most so many offsets, shared between the partitions; 0 is no limit.
+    """
+
+    partitions: tuple[int, ...] = ()
+    max_messages: int = 0
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger knows of a topic.
+
+    Attributes:
+        topic_id: the id that the topic had at the last load; empty before the first.
+        loaded: ranges of published loads.
+        reserved: ranges of live loads.
+    """
+
+    topic_id: str = ""
+    loaded: Sequence[OffsetRange] = ()
+    reserved: Sequence[OffsetRange] = ()
+
+
+def new_messages(
+    contract: Contract,
+    topic: Topic,
+    watermarks: Mapping[int, Watermarks],
+    known: Known,
+    request: Request,
+) -> list[OffsetRange]:
+    """Everything up to now that no load has loaded or reserved.
+
+    That includes holes that a failed load left behind. What retention removed since the
+    first load is an error or, when the contract says ``record``, part of the plan; what was
+    gone before the first load is of no concern.
+
+    Raises:
+        TopicRecreated: the ledger and the topic cannot be about the same log.
+        OffsetsExpired: offsets were removed before they were loaded.
+        PlanError: the request names a partition that does not exist.
+    """
+    check_same_topic(contract, topic, watermarks, known)
+    partitions = _asked(topic, request.partitions)
+    taken = [*known.loaded, *known.reserved]
+    first_loaded: dict[int, int] = {}
+    for r in known.loaded:
+        first_loaded[r.partition] = min(r.low, first_loaded.get(r.partition, r.low))
+    expired = subtract(
+        [
+            OffsetRange(p, first_loaded[p], watermarks[p].low)
+            for p in partitions
+            if p in first_loaded and first_loaded[p] < watermarks[p].low
+        ],
+        taken,
+    )
+    if expired and contract.on_expired == "fail":
+        gone = ", ".join(map(str, expired))
+        raise OffsetsExpired(
+            f"topic {topic.name!r}: {total(expired):,} offsets were removed by retention before"
+            f" they were loaded: {gone}. To record them as gone and go on, set"
+            " on_expired='record' in the contract"
+        )
+    present = [OffsetRange(p, watermarks[p].low, watermarks[p].high) for p in partitions]
+    ranges = [*expired, *subtract(present, taken)]
+    ranges.sort()
+    return limit(ranges, request.max_messages) if request.max_messages else ranges
+
+
+def check_same_topic(
+    contract: Contract, topic: Topic, watermarks: Mapping[int, Watermarks], known: Known
+) -> None:
+    """Refuse to mix two logs of one name.
+
+    Raises:
+        TopicRecreated: the topic's id has changed, or a partition ends before what is loaded.
+    """
+    advice = (
+        f" Its offsets begin anew, and would be mistaken for those in table"
+        f" {contract.table.name!r}. Give the contract a new table name, or, if the old rows may"
+        f" go, drop the table and the topic's rows in the ledger"
+    )
+    if known.topic_id and topic.id != known.topic_id:
+        raise TopicRecreated(
+            f"topic {topic.name!r} was recreated since the last load: its id was"
+            f" {known.topic_id} and is {topic.id}.{advice}"
+        )
+    ends: dict[int, int] = {}
+    for r in known.loaded:
+        ends[r.partition] = max(r.high, ends.get(r.partition, 0))
+    for partition, end in sorted(ends.items()):
+        mark = watermarks.get(partition)
+        if mark is None or mark.high < end:
+            now = f"ends at {mark.high}" if mark else "is gone"
+            raise TopicRecreated(
+                f"topic {topic.name!r}, partition {partition} {now}, but offsets up to {end} are"
+                f" loaded: the topic was recreated or truncated.{advice}"
+            )
+
+
+def _asked(topic: Topic, partitions: Collection[int]) -> list[int]:
+    if unknown := set(partitions) - set(topic.partitions):
+        raise PlanError(
+            f"topic {topic.name!r} has no partition {', '.join(map(str, sorted(unknown)))};"
+            f" it has {topic.partitions[0]} to {topic.partitions[-1]}"
+        )
+    return sorted(partitions or topic.partitions)

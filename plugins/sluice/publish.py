@@ -1,0 +1,178 @@
+"""Making a load's rows visible, exactly once, whatever was interrupted before.
+
+Publishing begins by renaming the staging table. The rename is the fence: a late task finds no
+table to write to, and a settler that meant to abandon the load finds nothing to drop. Both
+are single operations of the server, so exactly one of them happens.
+
+Each insert then takes from the staged rows what the target does not have yet. It is one block,
+so it is applied whole or not at all; a statement that repeats it while it is still running is
+recognised by its token, one that comes after it by the rows that are there.
+"""
+
+import structlog
+
+from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.columns import literal, quoted
+from sluice.contract import Contract
+from sluice.ddl import ClickHouseSchemaMapper
+from sluice.errors import AccountingError, EngineError, LoadLost
+from sluice.ledger import ABANDONED, PUBLISHED, PUBLISHING, WITHDRAWN, Ledger
+from sluice.ranges import OffsetRange, chunk, merge, total
+
+log = structlog.get_logger()
+
+SLICE_ROWS = 250_000
+SLICE_BYTES = 256 << 20
+"""An insert's size, at most: it is one block in the server's memory."""
+
+
+class Publisher:
+    """Publishes loads of one contract. Every method may be repeated."""
+
+    def __init__(self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger) -> None:
+        self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
+        self._mapper = ClickHouseSchemaMapper.of(contract)
+        self._target = f"{quoted(clickhouse.database)}.{quoted(contract.table.name)}"
+
+    def publish(self, load_id: str, owner: str) -> None:
+        """Staged rows of an audited load become rows of the target.
+
+        Raises:
+            LoadLost: another has abandoned the load.
+            AccountingError: the target does not hold what was staged.
+            EngineError: ClickHouse refused; publishing can be repeated.
+        """
+        load = self._ledger.load(load_id)
+        if load is None or load.state in (ABANDONED, WITHDRAWN):
+            raise LoadLost(f"load {load_id} is {load.state if load else 'not in the ledger'}")
+        if load.state != PUBLISHED:
+            if not self._fence(load_id):
+                return
+            self._ledger.record(load_id, load.topic, PUBLISHING, owner)
+            winners = self._ledger.winners(load_id)
+            for number, ranges in self._ledger.chunks(load_id).items():
+                for part in _slices(ranges, winners[number].bytes):
+                    self._copy(load_id, winners[number].attempt, part)
+            rows = self._check_target(load_id)
+            self._ledger.record(load_id, load.topic, PUBLISHED, owner, {"rows": rows})
+            log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)
+        self._drop(load_id)
+
+    def _fence(self, load_id: str) -> bool:
+        """Rename the staging table; False when the load turns out to be published already.
+
+        Raises:
+            LoadLost: the table is gone, so the load was abandoned.
+        """
+        staging, publishing = (
+            self._ledger.staging_table(load_id),
+            self._ledger.publishing_table(load_id),
+        )
+        try:
+            self._clickhouse.execute(f"RENAME TABLE {staging} TO {publishing}")
+        except EngineError as error:
+            if error.code != UNKNOWN_TABLE:
+                raise
+            if self.is_publishing(load_id):
+                return True
+            load = self._ledger.load(load_id)
+            if load and load.state == PUBLISHED:
+                return False
+            raise LoadLost(f"load {load_id} has no staging table: it was abandoned") from error
+        return True
+
+    def is_publishing(self, load_id: str) -> bool:
+        """Whether the load has passed the fence and its table is still there."""
+        return self._exists(f"publishing_{load_id}")
+
+    def _exists(self, table: str) -> bool:
+        return bool(
+            self._clickhouse.rows(
+                "SELECT 1 AS one FROM system.tables"
+                " WHERE database = {db:String} AND name = {table:String}",
+                {"db": self._ledger.database, "table": table},
+            )
+        )
+
+    def _copy(self, load_id: str, attempt: str, ranges: list[OffsetRange]) -> None:
+        """Copy the staged rows of some ranges that the target does not have."""
+        source = self._ledger.publishing_table(load_id)
+        where = _among(ranges)
+        parameters = {"topic": self._contract.topic, "load": load_id, "attempt": attempt}
+        mine = f"_attempt = {{attempt:String}} AND ({where})"
+        there = f"_topic = {{topic:String}} AND ({where})"
+        name = f"sluice/{load_id}/{'+'.join(map(str, ranges[:1]))}"
+        self._wait_for_others(name)
+        counts = self._clickhouse.rows(
+            f"SELECT (SELECT count() FROM {source} WHERE {mine}) AS staged,"
+            f" (SELECT count() FROM {self._target} WHERE {there}) AS present",
+            parameters,
+        )[0]
+        if counts["present"] >= counts["staged"]:
+            return
+        selected = self._mapper.published_columns()
+        self._clickhouse.execute(
+            f"INSERT INTO {self._target} ({', '.join(map(quoted, selected))})"
+            f" SELECT {', '.join(selected.values())} FROM {source} WHERE {mine}"
+            f" AND (_partition, _offset) NOT IN"
+            f" (SELECT _partition, _offset FROM {self._target} WHERE {there})",
+            parameters,
+            {
+                "log_comment": name,
+                "insert_deduplicate": 1,
+                "insert_deduplication_token": f"{name}/{counts['present']}",
+                "deduplicate_blocks_in_dependent_materialized_views": 1,
+                "max_threads": 1,
+                "max_insert_threads": 1,
+                "min_insert_block_size_rows": 2 * SLICE_ROWS,
+                "min_insert_block_size_bytes": 4 << 30,
+                "max_partitions_per_insert_block": 0,
+            },
+        )
+
+    def _wait_for_others(self, name: str) -> None:
+        """End an insert of the same rows that an interrupted publisher has left running."""
+        mine = "Settings['log_comment'] = {name:String}"
+        running = f"SELECT 1 AS one FROM system.processes WHERE {mine}"
+        if self._clickhouse.rows(running, {"name": name}):
+            log.warning("ending_interrupted_insert", name=name)
+            self._clickhouse.execute(
+                f"KILL QUERY WHERE Settings['log_comment'] = {literal(name)} SYNC"
+            )
+
+    def _check_target(self, load_id: str) -> int:
+        """Count the load's offsets in the target against the account; gives the rows."""
+        accounts = {a.partition: a.loaded for a in self._ledger.accounts(load_id)}
+        ranges = [r for part in self._ledger.chunks(load_id).values() for r in part]
+        rows = self._clickhouse.rows(
+            "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets"
+            f" FROM {self._target} WHERE _topic = {{topic:String}} AND ({_among(merge(ranges))})"
+            " GROUP BY _partition",
+            {"topic": self._contract.topic},
+        )
+        found = {row["partition"]: (row["rows"], row["offsets"]) for row in rows}
+        for partition, loaded in accounts.items():
+            there, offsets = found.get(partition, (0, 0))
+            if (there, offsets) != (loaded, loaded):
+                raise AccountingError(
+                    f"load {load_id}, partition {partition}: {loaded} rows to publish, and"
+                    f" {self._target} holds {there} rows of {offsets} offsets"
+                )
+        return sum(accounts.values())
+
+    def _drop(self, load_id: str) -> None:
+        self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.publishing_table(load_id)}")
+
+
+def _among(ranges: list[OffsetRange]) -> str:
+    """SQL that holds for the offsets of some ranges."""
+    return " OR ".join(
+        f"(_partition = {r.partition} AND _offset >= {r.low} AND _offset < {r.high})" for r in ranges
+    ) or "0"
+
+
+def _slices(ranges: list[OffsetRange], size: int) -> list[list[OffsetRange]]:
+    """A chunk's ranges in parts of one block each; ``size`` is what the chunk's values take."""
+    count = total(ranges)
+    fits = SLICE_BYTES * count // max(size, 1)
+    return chunk(ranges, max(1, min(SLICE_ROWS, fits)), most=1 << 30)

@@ -1,0 +1,323 @@
+"""The quality gate: a Great Expectations suite made from the contract, run inside ClickHouse.
+
+The one module that knows Great Expectations. Importing that takes seconds and 300 MB, so it is
+imported where it is used, in the task that audits. The suite runs on a view of the load's
+staged rows as they will be published; only counts and a few failing rows leave the server.
+"""
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus, urlencode
+
+import msgspec
+import structlog
+from msgspec import inspect as mi
+
+from sluice.clickhouse import ClickHouse
+from sluice.columns import Column, columns_of, literal, quoted, unwrap
+from sluice.contract import Contract, Severity
+from sluice.ddl import ClickHouseSchemaMapper
+from sluice.errors import QualityHeld
+from sluice.ledger import Ledger
+from sluice.settings import Connection
+
+if TYPE_CHECKING:
+    from great_expectations.expectations import Expectation
+
+log = structlog.get_logger()
+
+EXAMPLES = 20
+"""Failing rows kept of each expectation."""
+
+ROW_KEY = ("_partition", "_offset")
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One expectation, before Great Expectations is imported.
+
+    Attributes:
+        kind: class name of the expectation.
+        column: the column it is about; empty for a check of whole rows.
+        arguments: keyword arguments of the expectation.
+        description: what holds for good rows.
+    """
+
+    kind: str
+    column: str = ""
+    arguments: dict[str, Any]
+    description: str
+    severity: Severity = "critical"
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one expectation found."""
+
+    expectation: str
+    column: str
+    description: str
+    severity: str
+    success: bool
+    element_count: int
+    unexpected_count: int
+    observed: str
+    error: str
+    examples: list[dict[str, Any]]
+
+
+def suite(contract: Contract, rows: int) -> list[Check]:
+    """Every check that follows from a contract, and the contract's own rules.
+
+    Args:
+        rows: how many rows the accounting says there are.
+    """
+    checks = [
+        Check(
+            kind="ExpectTableRowCountToEqual",
+            arguments={"value": rows},
+            description="there are as many rows as the accounting says",
+        ),
+        Check(
+            kind="ExpectCompoundColumnsToBeUnique",
+            arguments={"column_list": list(ROW_KEY)},
+            description="partition and offset are unique",
+        ),
+    ]
+    for column in columns_of(contract.message):
+        checks += _checks_of(column)
+    checks += [
+        _rows_check("", rule.fails_when, rule.name, rule.severity) for rule in contract.rules
+    ]
+    return checks
+
+
+def _checks_of(column: Column) -> Iterator[Check]:
+    name, info = column.name, column.info
+    if not column.nullable and not isinstance(info, mi.ListType | mi.DictType | mi.StructType):
+        yield Check(
+            kind="ExpectColumnValuesToNotBeNull",
+            column=name,
+            arguments={"column": name},
+            description=f"{name} is not null",
+        )
+    for condition, text in _violations(quoted(name), info):
+        yield _rows_check(name, condition, f"{name} {text}", "critical")
+
+
+def _violations(value: str, info: mi.Type) -> Iterator[tuple[str, str]]:
+    """(SQL that holds for a bad value, what holds for a good one) of each constraint of a type."""
+    match info:
+        case mi.IntType() | mi.FloatType():
+            for bound, operator, text in (
+                (info.ge, "<", "at least"),
+                (info.gt, "<=", "more than"),
+                (info.le, ">", "at most"),
+                (info.lt, ">=", "less than"),
+            ):
+                if bound is not None:
+                    yield f"{value} {operator} {bound}", f"is {text} {bound}"
+        case mi.StrType():
+            yield from _lengths(f"lengthUTF8({value})", info.min_length, info.max_length, "characters")
+            if info.pattern:
+                yield f"NOT match({value}, {literal(info.pattern)})", f"matches {info.pattern}"
+        case mi.EnumType() | mi.LiteralType():
+            values = (
+                [m.value for m in info.cls] if isinstance(info, mi.EnumType) else list(info.values)
+            )
+            shown = ", ".join(literal(v) if isinstance(v, str) else str(v) for v in values)
+            yield f"{value} NOT IN ({shown})", f"is one of {shown}"
+        case mi.ListType(item_type=item):
+            yield from _lengths(f"length({value})", info.min_length, info.max_length, "items")
+            for condition, text in _item_violations(item):
+                yield f"arrayExists(x -> {condition}, {value})", f"has only items whose {text}"
+
+
+def _item_violations(item: mi.Type) -> Iterator[tuple[str, str]]:
+    inner, _, nullable = unwrap(item)
+    if nullable:
+        return
+    if not isinstance(inner, mi.StructType):
+        yield from ((condition, f"value {text}") for condition, text in _violations("x", inner))
+        return
+    for field in inner.fields:
+        field_type, _, null = unwrap(field.type)
+        if not null and not isinstance(field_type, mi.ListType):
+            for condition, text in _violations(f"x.{quoted(field.encode_name)}", field_type):
+                yield condition, f"{field.encode_name} {text}"
+
+
+def _lengths(
+    length: str, least: int | None, most: int | None, unit: str
+) -> Iterator[tuple[str, str]]:
+    if least is not None:
+        yield f"{length} < {least}", f"has at least {least} {unit}"
+    if most is not None:
+        yield f"{length} > {most}", f"has at most {most} {unit}"
+
+
+def _rows_check(column: str, condition: str, description: str, severity: Severity) -> Check:
+    # The query is formatted by Great Expectations and bound by SQLAlchemy: braces and colons
+    # of the condition must survive both.
+    escaped = condition.replace("{", "{{").replace("}", "}}").replace(":", "\\:")
+    keys = ", ".join(ROW_KEY)
+    return Check(
+        kind="UnexpectedRowsExpectation",
+        column=column,
+        arguments={"unexpected_rows_query": f"SELECT {keys} FROM {{batch}} WHERE {escaped}"},
+        description=description,
+        severity=severity,
+    )
+
+
+class Gate:
+    """Runs the suite of a contract over a load's staged rows, and keeps the results."""
+
+    def __init__(
+        self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger, connection: Connection
+    ) -> None:
+        self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
+        self._connection = connection
+
+    def audit(self, load_id: str, attempts: list[str], rows: int) -> list[Result]:
+        """Run every check and record what it found; replaces an earlier audit's results.
+
+        Raises:
+            QualityHeld: a critical check failed, or could not be run.
+        """
+        view = f"audit_{load_id}"
+        name = f"{quoted(self._ledger.database)}.{quoted(view)}"
+        self._clickhouse.execute(f"DROP VIEW IF EXISTS {name}")
+        self._clickhouse.execute(f"CREATE VIEW {name} AS {self._select(load_id, attempts)}")
+        try:
+            results = self._run(view, suite(self._contract, rows))
+        finally:
+            self._clickhouse.execute(f"DROP VIEW IF EXISTS {name}")
+        self._keep(load_id, results)
+        for result in results:
+            if not result.success:
+                log.warning(
+                    "quality_failed",
+                    severity=result.severity,
+                    rule=result.description,
+                    rows=result.unexpected_count,
+                    examples=result.examples[:3],
+                    error=result.error or None,
+                )
+        log.info(
+            "quality", checks=len(results), failed=sum(not result.success for result in results)
+        )
+        if held := [r for r in results if not r.success and r.severity == "critical"]:
+            raise QualityHeld(
+                f"load {load_id}: {len(held)} critical quality rules failed, nothing is published:"
+                f" {'; '.join(f'{r.description} ({r.error or r.unexpected_count})' for r in held[:5])}"
+            )
+        return results
+
+    def _select(self, load_id: str, attempts: list[str]) -> str:
+        """The staged rows as they will be published."""
+        columns = ClickHouseSchemaMapper.of(self._contract).columns
+        shown = [f"{column.source} AS {quoted(column.name)}" for column in columns]
+        among = ", ".join(map(literal, attempts))
+        return (
+            f"SELECT {', '.join([*shown, *ROW_KEY])} FROM {self._ledger.staging_table(load_id)}"
+            f" WHERE _attempt IN ({among})"
+        )
+
+    def _run(self, view: str, checks: list[Check]) -> list[Result]:
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        for name in ("great_expectations", "py.warnings"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        import clickhouse_connect.cc_sqlalchemy.dialect as dialect
+        import great_expectations as gx
+
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}
+        source = context.data_sources.add_sql(
+            "clickhouse", connection_string=self._url(), create_temp_table=False
+        )
+        # Great Expectations looks regular expressions up by the dialect's module.
+        source.get_execution_engine().dialect_module = dialect
+        batch = source.add_table_asset(
+            "staged", table_name=view, schema_name=self._ledger.database
+        ).add_batch_definition_whole_table("load")
+        expectations = gx.ExpectationSuite(
+            name=self._contract.topic, expectations=[_expectation(check) for check in checks]
+        )
+        definition = gx.ValidationDefinition(
+            name=self._contract.topic, data=batch, suite=context.suites.add(expectations)
+        )
+        validated = context.validation_definitions.add(definition).run(
+            result_format={
+                "result_format": "COMPLETE",
+                "unexpected_index_column_names": list(ROW_KEY),
+                "partial_unexpected_count": EXAMPLES,
+                "return_unexpected_index_query": False,
+            }
+        )
+        return [_result(found) for found in validated.to_json_dict()["results"]]
+
+    def _url(self) -> str:
+        connection = self._connection
+        login = quote_plus(connection.login or "default")
+        password = quote_plus(connection.password.get_secret_value())
+        # `limit` caps what a failing check pulls; counts stay exact.
+        query = urlencode(connection.extra | {"limit": 1000})
+        return (
+            f"clickhousedb://{login}:{password}@{connection.host}:{connection.port or 8123}"
+            f"/{self._ledger.database}?{query}"
+        )
+
+    def _keep(self, load_id: str, results: list[Result]) -> None:
+        audit = uuid.uuid4().hex
+        rows = [
+            {"load_id": load_id, "topic": self._contract.topic, "audit": audit}
+            | msgspec.structs.asdict(result)
+            | {"examples": msgspec.json.encode(result.examples).decode()}
+            for result in results
+        ]
+        table = f"{quoted(self._ledger.database)}.quality_results"
+        self._clickhouse.insert(table, rows, f"{load_id}/{audit}/quality")
+
+
+def _expectation(check: Check) -> "Expectation":
+    import great_expectations.expectations as gxe
+
+    made: Expectation = getattr(gxe, check.kind)(
+        **check.arguments,
+        description=check.description,
+        severity=check.severity,
+        meta={"column": check.column},
+    )
+    return made
+
+
+def _result(found: dict[str, Any]) -> Result:
+    """One result in our words; an expectation that raised has failed."""
+    config, result = found["expectation_config"], found["result"]
+    raised = found.get("exception_info") or {}
+    error = raised.get("exception_message") or next(
+        (e["exception_message"] for e in raised.values() if isinstance(e, dict)), ""
+    )
+    rows = (
+        result.get("unexpected_index_list")
+        or (result.get("details") or {}).get("unexpected_rows")
+        or []
+    )
+    observed = result.get("observed_value")
+    count = result.get("unexpected_count")
+    if count is None and config["type"] == "unexpected_rows_expectation" and not error:
+        count = int(observed or 0)
+    return Result(
+        expectation=config["type"],
+        column=(config.get("meta") or {}).get("column", ""),
+        description=config.get("description") or "",
+        severity=config["severity"],
+        success=bool(found["success"]),
+        element_count=result.get("element_count") or 0,
+        unexpected_count=count or 0,
+        observed="" if observed is None else str(observed),
+        error=(error or "")[:2000],
+        examples=[{k: row[k] for k in ROW_KEY if k in row} for row in rows[:EXAMPLES]],
+    )

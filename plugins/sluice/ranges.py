@@ -1,0 +1,109 @@
+"""Offset ranges and their arithmetic. A range is half-open: ``[low, high)``."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+
+class OffsetRange(msgspec.Struct, frozen=True, order=True, gc=False):
+    """The offsets ``low <= offset < high`` of one partition."""
+
+    partition: int
+    low: int
+    high: int
+
+    @property
+    def count(self) -> int:
+        return max(0, self.high - self.low)
+
+    def overlaps(self, other: "OffsetRange") -> bool:
+        return (
+            self.partition == other.partition and self.low < other.high and other.low < self.high
+        )
+
+    def __str__(self) -> str:
+        return f"{self.partition}:[{self.low}, {self.high})"
+
+
+def total(ranges: Iterable[OffsetRange]) -> int:
+    """Number of offsets in ranges that do not overlap."""
+    return sum(r.count for r in ranges)
+
+
+def merge(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
+    """The same offsets as the fewest ranges, in order; overlapping and adjacent ones are joined."""
+    merged: list[OffsetRange] = []
+    for r in sorted(r for r in ranges if r.count):
+        last = merged[-1] if merged else None
+        if last and last.partition == r.partition and r.low <= last.high:
+            merged[-1] = OffsetRange(r.partition, last.low, max(last.high, r.high))
+        else:
+            merged.append(r)
+    return merged
+
+
+def subtract(wanted: Iterable[OffsetRange], taken: Iterable[OffsetRange]) -> list[OffsetRange]:
+    """The offsets of ``wanted`` that are not in ``taken``, as the fewest ranges."""
+    holes: dict[int, list[OffsetRange]] = {}
+    for r in merge(taken):
+        holes.setdefault(r.partition, []).append(r)
+    left: list[OffsetRange] = []
+    for r in merge(wanted):
+        low = r.low
+        for hole in holes.get(r.partition, ()):
+            if hole.high <= low:
+                continue
+            if hole.low >= r.high:
+                break
+            if hole.low > low:
+                left.append(OffsetRange(r.partition, low, hole.low))
+            low = max(low, hole.high)
+        if low < r.high:
+            left.append(OffsetRange(r.partition, low, r.high))
+    return left
+
+
+def limit(ranges: Sequence[OffsetRange], most: int) -> list[OffsetRange]:
+    """At most ``most`` offsets, shared fairly: no partition waits for another to be finished."""
+    if total(ranges) <= most:
+        return list(ranges)
+    by_partition: dict[int, int] = {}
+    for r in ranges:
+        by_partition[r.partition] = by_partition.get(r.partition, 0) + r.count
+    share: dict[int, int] = {}
+    left, open_partitions = most, sorted(by_partition, key=lambda p: (by_partition[p], p))
+    for done, partition in enumerate(open_partitions):
+        share[partition] = min(by_partition[partition], left // (len(open_partitions) - done))
+        left -= share[partition]
+    kept: list[OffsetRange] = []
+    for r in ranges:
+        take = min(r.count, share[r.partition])
+        share[r.partition] -= take
+        if take:
+            kept.append(OffsetRange(r.partition, r.low, r.low + take))
+    return kept
+
+
+def chunk(ranges: Iterable[OffsetRange], size: int, most: int = 1000) -> list[list[OffsetRange]]:
+    """Cut ranges into chunks of about ``size`` offsets, each the work of one task.
+
+    Long ranges are split and short ones packed together, so that neither a skewed
+    partition nor a topic of many small partitions decides the running time. There are
+    never more than ``most`` chunks (Airflow maps over at most 1024 items); beyond that
+    the chunks grow.
+    """
+    ranges = list(ranges)
+    size = max(1, size, -(-total(ranges) // max(1, most)))
+    chunks: list[list[OffsetRange]] = []
+    room = 0
+    for r in ranges:
+        low = r.low
+        while low < r.high:
+            if room == 0:
+                chunks.append([])
+                room = size
+            high = min(r.high, low + room)
+            chunks[-1].append(OffsetRange(r.partition, low, high))
+            room -= high - low
+            low = high
+    return chunks

@@ -1,0 +1,193 @@
+"""What a run tells afterwards: one report, as data and as a page that needs nothing from outside."""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import msgspec
+
+from sluice.audit import Auditor, Reasons
+from sluice.clickhouse import ClickHouse
+from sluice.columns import quoted
+from sluice.contract import Contract
+from sluice.decode import Decoder
+from sluice.ledger import AUDITED, HELD, PUBLISHED, Account, Ledger
+from sluice.ranges import OffsetRange, merge
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a part of the load took, and how fast it was."""
+
+    name: str
+    seconds: float
+    rows_per_second: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The report of one load.
+
+    Attributes:
+        state: the ledger's state; ``published`` is the good end.
+        error: why the load stopped; empty when it did not.
+        advice: what to do next, a sentence each.
+        filled: fields filled by an upgrade, as version → field → messages.
+    """
+
+    load_id: str
+    topic: str
+    table: str
+    owner: str
+    state: str
+    error: str
+    planned_at: datetime
+    ended_at: datetime
+    ranges: list[OffsetRange]
+    accounts: list[Account]
+    versions: dict[str, int]
+    filled: dict[str, dict[str, int]]
+    reasons: list[Reasons]
+    quality: list[dict[str, Any]]
+    steps: list[Step]
+    advice: list[str]
+
+    def sum(self, term: str) -> int:
+        """A term of the law over all partitions."""
+        return sum(getattr(account, term) for account in self.accounts)
+
+
+class Reporter:
+    """Makes, keeps and finds reports."""
+
+    def __init__(self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger) -> None:
+        self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
+
+    def make(self, load_id: str) -> Report:
+        """The report of a load as it stands; reads only."""
+        contract, ledger = self._contract, self._ledger
+        load = ledger.load(load_id)
+        assert load is not None, f"the ledger knows no load {load_id}"
+        events = ledger.events(load_id)
+        winners = ledger.winners(load_id)
+        audited = [e["detail"] for e in events if e["state"] == AUDITED]
+        versions: dict[str, int] = audited[-1].get("versions", {}) if audited else {}
+        errors = [e["detail"].get("error", "") for e in events if e["detail"].get("error")]
+        decoder = Decoder(contract)
+        filled = {
+            version: dict.fromkeys(decoder.filled(version), count)
+            for version, count in versions.items()
+            if decoder.filled(version)
+        }
+        attempts = [result.attempt for result in winners.values()]
+        reasons = Auditor(contract, self._clickhouse, ledger).reasons(load_id, attempts)
+        report = Report(
+            load_id=load_id,
+            topic=load.topic,
+            table=f"{self._clickhouse.database}.{contract.table.name}",
+            owner=load.owner,
+            state=load.state,
+            error="" if load.state == PUBLISHED else (errors[-1] if errors else ""),
+            planned_at=load.planned_at,
+            ended_at=load.last_at,
+            ranges=merge(r for part in ledger.chunks(load_id).values() for r in part),
+            accounts=ledger.accounts(load_id),
+            versions=versions,
+            filled=filled,
+            reasons=reasons,
+            quality=self._quality(load_id),
+            steps=self._steps(events, load_id),
+            advice=[],
+        )
+        return msgspec.structs.replace(report, advice=_advice(report, ledger.database))
+
+    def keep(self, report: Report) -> None:
+        """Store the report; repeating it leaves no second row."""
+        text = msgspec.json.encode(report).decode()
+        row = {
+            "load_id": report.load_id,
+            "topic": report.topic,
+            "owner": report.owner,
+            "report": text,
+        }
+        table = f"{quoted(self._ledger.database)}.reports"
+        self._clickhouse.insert(table, [row], f"{report.load_id}/report/{_digest(text)}")
+
+    def _quality(self, load_id: str) -> list[dict[str, Any]]:
+        return self._clickhouse.rows(
+            "SELECT q.description AS description, q.column AS column, q.severity AS severity,"
+            " q.success AS success, q.unexpected_count AS unexpected_count, q.error AS error,"
+            " q.examples AS examples"
+            f" FROM {quoted(self._ledger.database)}.quality_results AS q"
+            " WHERE load_id = {load:String} AND q.audit = (SELECT argMax(audit, at)"
+            f" FROM {quoted(self._ledger.database)}.quality_results WHERE load_id = {{load:String}})"
+            " ORDER BY q.success, q.severity, q.description",
+            {"load": load_id},
+        )
+
+    def _steps(self, events: list[dict[str, Any]], load_id: str) -> list[Step]:
+        winners = list(self._ledger.winners(load_id).values())
+        at = {e["state"]: e["at"] for e in events}
+        rows = sum(r.count for part in self._ledger.chunks(load_id).values() for r in part)
+        steps = []
+        if winners:
+            seconds = sum(result.seconds for result in winners)
+            steps.append(Step(name="drain", seconds=seconds, rows_per_second=_rate(rows, seconds)))
+        if "publishing" in at and PUBLISHED in at:
+            seconds = (at[PUBLISHED] - at["publishing"]).total_seconds()
+            steps.append(Step(name="publish", seconds=seconds, rows_per_second=_rate(rows, seconds)))
+        whole = (events[-1]["at"] - events[0]["at"]).total_seconds()
+        steps.append(
+            Step(name="from plan to end", seconds=whole, rows_per_second=_rate(rows, whole))
+        )
+        return steps
+
+
+def find(clickhouse: ClickHouse, database: str, load_id: str = "", owner: str = "") -> Report | None:
+    """The last report of a load, or of the loads of an owner."""
+    rows = clickhouse.rows(
+        f"SELECT report FROM {quoted(database)}.reports"
+        " WHERE (load_id = {load:String} OR {load:String} = '')"
+        " AND (owner = {owner:String} OR {owner:String} = '') ORDER BY at DESC LIMIT 1",
+        {"load": load_id, "owner": owner},
+    )
+    return msgspec.json.decode(rows[0]["report"], type=Report) if rows else None
+
+
+def page(report: Report) -> str:
+    """The report as one HTML page. Every value is escaped; nothing is loaded from elsewhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    return environment.get_template("report.html").render(report=report)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _rate(rows: int, seconds: float) -> int:
+    return round(rows / seconds) if seconds > 0 else 0
+
+
+def _advice(report: Report, database: str) -> list[str]:
+    advice = []
+    if report.sum("quarantined"):
+        advice.append(
+            f"{report.sum('quarantined'):,} messages were refused. They are kept whole in"
+            f" {database}.quarantine; the reasons are below."
+        )
+    if report.state == HELD:
+        advice.append(
+            "Nothing of this load is visible. Its offsets are planned again by the next load,"
+            " once this run is over: mend the cause, or raise the contract's limit."
+        )
+    elif report.state != PUBLISHED:
+        advice.append(
+            "The load did not reach its end. Clear the failed task to go on where it stopped;"
+            " or let the next load settle it."
+        )
+    return advice

@@ -1,0 +1,128 @@
+"""Settings from the environment, and the two connections.
+
+Connections have Airflow's own form, so that one definition serves the DAGs and the command
+line. Outside Airflow they come from the environment, as Airflow itself would read them::
+
+    AIRFLOW_CONN_KAFKA_DEFAULT='{"conn_type": "kafka", "extra": {
+        "bootstrap.servers": "broker:9093", "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "u", "sasl.password": "p"}}'
+    AIRFLOW_CONN_CLICKHOUSE_DEFAULT='{"conn_type": "clickhouse", "host": "ch", "port": 8443,
+        "login": "loader", "password": "p", "schema": "shop", "extra": {"secure": true}}'
+
+Everything in ``extra`` is passed on untouched: to librdkafka, and to clickhouse-connect.
+"""
+
+import os
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+from sluice.errors import SettingsError
+
+ENV_FILES = (".local/stack.env", ".env")
+"""Read when they exist: the local stack's, then one's own. The environment wins over both."""
+
+
+class Settings(BaseSettings):
+    """Sluice's own settings: environment variables with the prefix ``SLUICE_``, or ``.env``.
+
+    Attributes:
+        kafka_conn_id: Airflow connection of the Kafka cluster.
+        clickhouse_conn_id: Airflow connection of ClickHouse; its schema is the database of
+            the target tables.
+        database: database of the ledger, the quarantine and the staging tables.
+        chunk_offsets: offsets that one drain task reads, about.
+        batch_rows: rows of a micro-batch, at most.
+        batch_bytes: JSON bytes of a micro-batch, at most; one longer row is a batch of its own.
+        lease_minutes: a load that has told nothing for so long may be settled by another,
+            when there is no other way to know that it is over.
+        stall_seconds: how long a drain waits for the next message that must be there.
+        max_message_bytes: largest message read; a larger one is an error that names it.
+        consumer_group: group whose offsets mirror what is published; ``{topic}`` is replaced.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=ENV_FILES, extra="ignore")
+
+    kafka_conn_id: str = "kafka_default"
+    clickhouse_conn_id: str = "clickhouse_default"
+    database: str = "sluice"
+    chunk_offsets: int = 500_000
+    batch_rows: int = 40_000
+    batch_bytes: int = 16 * 1024 * 1024
+    lease_minutes: float = 60
+    stall_seconds: float = 60
+    max_message_bytes: int = 16 * 1024 * 1024
+    consumer_group: str = "sluice-{topic}"
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of an Airflow connection that the library uses. Its repr hides the secrets."""
+
+    host: str = ""
+    port: int | None = None
+    login: str = ""
+    password: SecretStr = SecretStr("")
+    schema: str = ""
+    extra: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Connection(host={self.host!r}, port={self.port!r}, schema={self.schema!r})"
+
+
+def connection_from_environment(conn_id: str) -> Connection:
+    """A connection from ``AIRFLOW_CONN_<ID>``, as JSON or as a URI; see the module's words.
+
+    Raises:
+        SettingsError: it is not set, or cannot be read. The message never has its value.
+    """
+    name = f"AIRFLOW_CONN_{conn_id.upper()}"
+    value = os.environ.get(name) or _from_env_files(name)
+    if not value:
+        raise SettingsError(
+            f"connection {conn_id!r} is not set: put {name} into the environment or .env,"
+            " or start the local stack with 'make demo'"
+        )
+    try:
+        return parse_connection(value)
+    except (msgspec.MsgspecError, ValueError):
+        raise SettingsError(
+            f"{name} is neither a JSON object nor a URI that Airflow would read"
+        ) from None
+
+
+def parse_connection(value: str) -> Connection:
+    """Read the JSON or the URI form of an Airflow connection.
+
+    Raises:
+        ValueError, msgspec.MsgspecError: it is neither.
+    """
+    if not value.lstrip().startswith("{"):
+        uri = urlsplit(value)
+        if not uri.scheme:
+            raise ValueError("not a URI")
+        return Connection(
+            host=unquote(uri.hostname or ""),
+            port=uri.port,
+            login=unquote(uri.username or ""),
+            password=SecretStr(unquote(uri.password or "")),
+            schema=uri.path.lstrip("/"),
+            extra=dict(parse_qsl(uri.query)),
+        )
+    fields = msgspec.json.decode(value, type=dict[str, Any])
+    extra = fields.get("extra") or {}
+    return Connection(
+        host=fields.get("host") or "",
+        port=int(fields["port"]) if fields.get("port") else None,
+        login=fields.get("login") or "",
+        password=SecretStr(fields.get("password") or ""),
+        schema=fields.get("schema") or "",
+        extra=msgspec.json.decode(extra, type=dict[str, Any]) if isinstance(extra, str) else extra,
+    )
+
+
+def _from_env_files(name: str) -> str | None:
+    source = DotEnvSettingsSource(Settings, env_file=ENV_FILES, case_sensitive=True)
+    return source.env_vars.get(name)

@@ -1,0 +1,176 @@
+-- The ledger of loads, and what loads leave behind. Created in the database that the setting
+-- SLUICE_DATABASE names. Tables are only ever appended to; state is read through the views.
+-- Every insert carries a deduplication token, so a repeated one leaves no second row.
+
+CREATE DATABASE IF NOT EXISTS sluice;
+
+-- What happened to a load, in order. States: planned, audited, held, failed, publishing,
+-- published; or withdrawn, abandoned. detail is JSON.
+CREATE TABLE IF NOT EXISTS sluice.load_events
+(
+    load_id String,
+    topic LowCardinality(String),
+    state LowCardinality(String),
+    owner String COMMENT 'who runs the load: a DAG run, or a process',
+    detail String DEFAULT '{}',
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- The offsets that a load reserved, half-open, in the chunks that its tasks read.
+CREATE TABLE IF NOT EXISTS sluice.load_ranges
+(
+    load_id String,
+    topic LowCardinality(String),
+    chunk UInt32,
+    partition Int32,
+    low Int64,
+    high Int64,
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, chunk, partition, low)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- An attempt that read a chunk to its end. The first one of a chunk is the one that counts.
+CREATE TABLE IF NOT EXISTS sluice.load_chunks
+(
+    load_id String,
+    topic LowCardinality(String),
+    chunk UInt32,
+    attempt String,
+    bytes UInt64 COMMENT 'bytes of the values read',
+    seconds Float64,
+    cpu_seconds Float64,
+    batches UInt32,
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, chunk, at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- Offsets that carry no message to load: tombstones, and offsets that the broker does not hand
+-- out (absent: transaction markers, aborted, compacted; expired: removed before they were read).
+CREATE TABLE IF NOT EXISTS sluice.load_skips
+(
+    load_id String,
+    topic LowCardinality(String),
+    attempt String,
+    partition Int32,
+    low Int64,
+    high Int64,
+    kind Enum8('tombstone' = 1, 'absent' = 2, 'expired' = 3)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, low)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- The account of a load by partition, counted in ClickHouse by the audit.
+CREATE TABLE IF NOT EXISTS sluice.load_accounts
+(
+    load_id String,
+    topic LowCardinality(String),
+    partition Int32,
+    planned UInt64,
+    loaded UInt64,
+    upgraded UInt64,
+    quarantined UInt64,
+    tombstones UInt64,
+    absent UInt64,
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, partition, at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- Refused messages, whole. Read them through the view `quarantine`, which leaves out what an
+-- attempt that does not count had written.
+CREATE TABLE IF NOT EXISTS sluice.quarantine_rows
+(
+    load_id String,
+    attempt String,
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    timestamp DateTime64(3, 'UTC'),
+    key String COMMENT 'base64 of the key; empty when null',
+    value String COMMENT 'base64 of the value',
+    headers Array(Tuple(name String, value String)) COMMENT 'values as base64',
+    reason LowCardinality(String),
+    field String,
+    message String,
+    version LowCardinality(String) COMMENT 'the version that the message is nearest to',
+    code Int32 COMMENT 'error number of ClickHouse; 0 when it was refused before',
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, offset)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- One row an expectation of a load's audit.
+CREATE TABLE IF NOT EXISTS sluice.quality_results
+(
+    load_id String,
+    topic LowCardinality(String),
+    audit String COMMENT 'which audit of the load; the last one counts',
+    expectation LowCardinality(String),
+    column String,
+    description String,
+    severity LowCardinality(String),
+    success Bool,
+    element_count UInt64,
+    unexpected_count UInt64,
+    observed String,
+    error String,
+    examples String COMMENT 'JSON: up to 20 failing rows by partition and offset',
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, audit, expectation, column)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- One report a load, as JSON; the last one counts.
+CREATE TABLE IF NOT EXISTS sluice.reports
+(
+    load_id String,
+    topic LowCardinality(String),
+    owner String,
+    report String,
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- A load's state: an end state once there is one, else the latest.
+CREATE VIEW IF NOT EXISTS sluice.loads AS
+SELECT
+    load_id,
+    any(e.topic) AS topic,
+    argMin(e.owner, e.at) AS owner,
+    multiIf(
+        countIf(e.state = 'published') > 0, 'published',
+        countIf(e.state = 'abandoned') > 0, 'abandoned',
+        countIf(e.state = 'withdrawn') > 0, 'withdrawn',
+        argMax(e.state, e.at)) AS state,
+    argMin(e.detail, e.at) AS plan,
+    min(e.at) AS planned_at,
+    max(e.at) AS last_at
+FROM sluice.load_events AS e
+GROUP BY load_id;
+
+-- The attempt of each chunk that counts: the first that reached the chunk's end.
+CREATE VIEW IF NOT EXISTS sluice.winning_attempts AS
+SELECT load_id, chunk, argMin(c.attempt, (c.at, c.attempt)) AS attempt
+FROM sluice.load_chunks AS c
+GROUP BY load_id, chunk;
+
+-- Refused messages of loads that are published; status 'pending' while a load is not, and
+-- 'dropped' when it never will be (another load has read the offset since, or will).
+CREATE VIEW IF NOT EXISTS sluice.quarantine AS
+SELECT
+    q.load_id AS load_id, q.topic AS topic, q.partition AS partition, q.offset AS offset,
+    q.timestamp AS timestamp, q.reason AS reason, q.field AS field, q.message AS message,
+    q.version AS version, q.code AS code, base64Decode(q.key) AS key,
+    base64Decode(q.value) AS value,
+    arrayMap(h -> (h.name, base64Decode(h.value)), q.headers) AS headers,
+    multiIf(l.state = 'published', 'quarantined',
+            l.state IN ('abandoned', 'withdrawn'), 'dropped', 'pending') AS status,
+    q.at AS at
+FROM sluice.quarantine_rows AS q
+INNER JOIN sluice.winning_attempts AS w ON w.load_id = q.load_id AND w.attempt = q.attempt
+INNER JOIN sluice.loads AS l ON l.load_id = q.load_id;
