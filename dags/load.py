@@ -34,15 +34,15 @@ Any task may be cleared and run again. Owner: {contract.owner}.
             "retry_exponential_backoff": 2,
         },
     ):
-        chunks = task(on_airflow.plan, task_id="plan")(topic)
+        chunks = task(task_id="plan")(on_airflow.plan)(topic)
         drained = (
-            task(on_airflow.drain, task_id="drain", map_index_template="{{ label }}")
+            task(task_id="drain", map_index_template="{{ label }}")(on_airflow.drain)
             .partial(topic=topic)
             .expand(chunk=chunks)
         )
-        audited = task(on_airflow.audit, task_id="audit", trigger_rule="none_failed")(topic)
-        published = task(on_airflow.publish, task_id="publish", trigger_rule="none_failed")(topic)
-        reported = task(
-            on_airflow.report, task_id="report", trigger_rule="all_done", retries=1
-        )(topic)
+        audited = task(task_id="audit", trigger_rule="none_failed")(on_airflow.audit)(topic)
+        published = task(task_id="publish", trigger_rule="none_failed")(on_airflow.publish)(topic)
+        reported = task(task_id="report", trigger_rule="all_done", retries=1)(on_airflow.report)(
+            topic
+        )
         drained >> audited >> published >> reported

@@ -1,10 +1,11 @@
 """``python -m local``: start, stop and show the local stack; run the demo."""
 
 import sys
-import time
+from functools import partial
 
 import click
 from rich.console import Console
+from rich.status import Status
 
 from local.demo import run_demo
 from local.process import NotReady
@@ -67,14 +68,13 @@ def demo(messages: int) -> None:
 
 def wait(stack: Stack, chosen: tuple[str, ...]) -> None:
     """Wait for services, telling which one and how long."""
-    began = time.monotonic()
     for name in chosen:
-        with console.status(f"{name} is starting") as shown:
-            stack.services[name].wait(
-                lambda _: shown.update(
-                    f"{name} is starting, {time.monotonic() - began:.0f} s"
-                )
-            )
+        with console.status("") as shown:
+            stack.services[name].wait(partial(_tell, shown, name))
+
+
+def _tell(shown: Status, name: str, seconds: float) -> None:
+    shown.update(f"{name} is starting, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

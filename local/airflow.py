@@ -121,6 +121,7 @@ class Api:
         )
 
     def get(self, path: str) -> dict[str, object]:
+        """The JSON object at a path below /api/v2."""
         response = self.client.get(path)
         response.raise_for_status()
         found: dict[str, object] = response.json()
@@ -145,6 +146,7 @@ class Api:
         return str(response.json()["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of a run, ``queued`` to ``success`` or ``failed``."""
         return str(self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_states(self, dag_id: str, run_id: str) -> list[tuple[str, int, str]]:

@@ -103,6 +103,9 @@ def _addresses(stack: Stack, run_id: str, console: Console) -> None:
     console.print(f"\nAirflow     {url}  (user admin, password {stack.secrets['admin']})")
     console.print(f"this run    {url}/dags/{DAG}/runs/{run_id}", soft_wrap=True)
     console.print(f"its report  {url}/dags/{DAG}/runs/{run_id}/plugin/sluice", soft_wrap=True)
-    console.print(f"ClickHouse  http://127.0.0.1:{stack.ports.clickhouse}  (user default;"
-                  f" password in {stack.folder / 'stack.env'})", soft_wrap=True)
+    console.print(
+        f"ClickHouse  http://127.0.0.1:{stack.ports.clickhouse}  (user default;"
+        f" password in {stack.folder / 'stack.env'})",
+        soft_wrap=True,
+    )
     console.print("stop it all with 'make down', or remove its data too with 'make clean'")

@@ -100,6 +100,7 @@ def answers(port: int) -> bool:
     except KafkaException:
         return False
 
+
 _LOGGING = """\
 Configuration:
   Appenders:

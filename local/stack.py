@@ -151,12 +151,8 @@ class Stack:
 
     def _start_airflow(self, service: Service) -> None:
         users = {"admin": self.secrets["admin"], "viewer": self.secrets["viewer"]}
-        environment = airflow.environment(
-            ROOT, self.folder / "airflow", self.ports.airflow, users
-        )
-        service.start(
-            [sys.executable, "-m", "local.airflow"], ROOT, environment | self.connections
-        )
+        environment = airflow.environment(ROOT, self.folder / "airflow", self.ports.airflow, users)
+        service.start([sys.executable, "-m", "local.airflow"], ROOT, environment | self.connections)
 
     def _clickhouse_answers(self) -> bool:
         try:

@@ -14,6 +14,7 @@ class LazyApp:
         self._app: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one ASGI event."""
         if self._app is None:
             from sluice.pages import build_app
 

@@ -102,7 +102,14 @@ class OrderEventMessage(Struct, frozen=True, gc=False, kw_only=True):
 
 UNKNOWN_ADDRESS = AddressMessage(street="", city="", postal_code="", country="unknown")
 
-_NAMES = ("Ada Lovelace", "Grace Hopper", "Søren Kierkegaard", "李小龙", "Zoë O'Brien", "Max Müller")
+_NAMES = (
+    "Ada Lovelace",
+    "Grace Hopper",
+    "Søren Kierkegaard",
+    "李小龙",
+    "Zoë O'Brien",
+    "Max Müller",
+)
 _CITIES = (
     ("Amsterdam", "1012 JS", "NL"),
     ("København", "1050", "DK"),

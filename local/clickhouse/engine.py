@@ -46,6 +46,7 @@ class Engine:
         threading.Thread(target=self._watch, name="watch clients", daemon=True).start()
 
     def close(self) -> None:
+        """End all sessions and close the data folder."""
         self._closed.set()
         for session in self._sessions.values():
             session.connection.close()

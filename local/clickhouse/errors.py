@@ -4,7 +4,18 @@ import re
 
 _CODE = re.compile(r"Code: (\d+)\.")
 
-_STATUS = {516: 403, 497: 403, 60: 404, 81: 404, 115: 404, 62: 400, 47: 400, 27: 400, 36: 400, 373: 400}
+_STATUS = {
+    516: 403,
+    497: 403,
+    60: 404,
+    81: 404,
+    115: 404,
+    62: 400,
+    47: 400,
+    27: 400,
+    36: 400,
+    373: 400,
+}
 """HTTP status by error; any other is 500, as in ClickHouse's HTTPHandler."""
 
 
@@ -17,6 +28,7 @@ class ClickHouseError(Exception):
 
     @property
     def status(self) -> int:
+        """HTTP status of the answer."""
         return _STATUS.get(self.code, 500)
 
 

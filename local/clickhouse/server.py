@@ -68,6 +68,7 @@ class Server(ThreadingHTTPServer):
         self.engine, self._login = engine, f"{user}:{password}".encode()
 
     def admits(self, user: str, password: str) -> bool:
+        """Whether this is the one login; takes the same time for every wrong one."""
         return hmac.compare_digest(f"{user}:{password}".encode(), self._login)
 
 
@@ -83,6 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are not logged: a statement may hold data."""
 
     def do_GET(self) -> None:
+        """Answer one request."""
         url = urlsplit(self.path)
         self.body = Body(self.rfile, self.headers)  # type: ignore[arg-type]  # Message is a mapping
         self.query_id = ""
@@ -158,9 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             connection.query(f"SET {pairs}")
             self._answer(connection, parameters, pieces)
 
-    def _answer(
-        self, connection: Any, parameters: dict[str, str], pieces: Iterator[bytes]
-    ) -> None:
+    def _answer(self, connection: Any, parameters: dict[str, str], pieces: Iterator[bytes]) -> None:
         sql = parameters.get("query", "").encode()
         head = INSERT_HEAD.match(sql)
         if not sql:
@@ -178,8 +178,10 @@ class Handler(BaseHTTPRequestHandler):
         if described["statement_count"] > 1:
             raise ClickHouseError(62, "Multi-statements are not allowed. (SYNTAX_ERROR)")
         format_ = output_format(sql, parameters.get("default_format", "TabSeparated"))
-        bound = {k.removeprefix("param_"): v for k, v in parameters.items() if k.startswith("param_")}
-        reads = described["query_class"] == chdb._chdb.query_class.READ_ONLY
+        bound = {
+            k.removeprefix("param_"): v for k, v in parameters.items() if k.startswith("param_")
+        }
+        reads = described["query_class"] == chdb._chdb.query_class.READ_ONLY  # type: ignore[attr-defined]
         if reads and format_ in STREAMABLE:
             try:
                 with connection.send_query(sql, format_, params=bound) as stream:

@@ -21,6 +21,7 @@ HEAD_LIMIT = 1 << 16
 
 
 def is_insert(sql: bytes) -> bool:
+    """Whether a statement, or its beginning, is an INSERT."""
     return bool(_INSERT.match(sql[:64]))
 
 
@@ -31,8 +32,10 @@ def output_format(sql: bytes, default: str) -> str:
 
 
 def literal(value: str) -> str:
+    """A string as the engine reads it."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def identifier(name: str) -> str:
+    """A name as the engine reads it."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

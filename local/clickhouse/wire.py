@@ -13,10 +13,12 @@ READ_SIZE = 1 << 20
 
 
 class _Decompressor(Protocol):
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
 
-    def decompress(self, data: bytes) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
 class _Frames:
@@ -43,7 +45,7 @@ _CODECS: dict[str, Callable[[], _Decompressor]] = {
     "zstd": zstd.ZstdDecompressor,
     "lz4": lz4.frame.LZ4FrameDecompressor,
     "gzip": lambda: zlib.decompressobj(31),
-    "deflate": zlib.decompressobj,
+    "deflate": lambda: zlib.decompressobj(15),
 }
 
 

@@ -3,6 +3,8 @@
 Everything is counted in ClickHouse, from what is there, not from what a task believes it sent.
 """
 
+from typing import Any
+
 import msgspec
 import structlog
 
@@ -43,6 +45,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     winners: dict[int, str]
 
     def sum(self, term: str) -> int:
+        """A term of the law over all partitions."""
         return sum(getattr(account, term) for account in self.accounts)
 
 
@@ -64,10 +67,11 @@ class Auditor:
         winners = {n: result.attempt for n, result in self._ledger.winners(load_id).items()}
         if unfinished := sorted(chunks.keys() - winners.keys()):
             raise AccountingError(
-                f"load {load_id}: chunks {unfinished} were not read to their end; nothing is published"
+                f"load {load_id}: chunks {unfinished} were not read to their end;"
+                " nothing is published"
             )
         planned = self._planned(load_id, chunks)
-        parameters = {"load": load_id, "attempts": list(winners.values())}
+        parameters: dict[str, Any] = {"load": load_id, "attempts": list(winners.values())}
         staged = self._count_staged(load_id, parameters)
         refused = self._count_refused(load_id, parameters)
         skipped = self._count_skipped(parameters)
@@ -86,7 +90,9 @@ class Auditor:
         ]
         stray = (staged.keys() | refused.keys() | {p for p, _ in skipped}) - planned.keys()
         if stray:
-            raise AccountingError(f"load {load_id}: rows of partitions {sorted(stray)}, not planned")
+            raise AccountingError(
+                f"load {load_id}: rows of partitions {sorted(stray)}, not planned"
+            )
         self._ledger.add_accounts(load_id, self._contract.topic, accounts)
         broken = [account for account in accounts if account.difference]
         if broken:
@@ -147,9 +153,7 @@ class Auditor:
             planned[r.partition] = planned.get(r.partition, 0) + r.count
         return planned
 
-    def _count_staged(
-        self, load_id: str, parameters: dict[str, object]
-    ) -> dict[int, tuple[int, int]]:
+    def _count_staged(self, load_id: str, parameters: dict[str, Any]) -> dict[int, tuple[int, int]]:
         """Staged rows by partition, and how many came in an older version."""
         rows = self._clickhouse.rows(
             "SELECT s._partition AS partition, count() AS rows, uniqExact(s._offset) AS offsets,"
@@ -170,7 +174,7 @@ class Auditor:
                 )
         return {row["partition"]: (row["rows"], row["upgraded"]) for row in rows}
 
-    def _count_refused(self, load_id: str, parameters: dict[str, object]) -> dict[int, int]:
+    def _count_refused(self, load_id: str, parameters: dict[str, Any]) -> dict[int, int]:
         rows = self._clickhouse.rows(
             "SELECT q.partition AS partition, count() AS rows, uniqExact(q.offset) AS offsets"
             f" FROM {self._db}.quarantine_rows AS q WHERE load_id = {{load:String}}"
@@ -185,7 +189,7 @@ class Auditor:
                 )
         return {row["partition"]: row["rows"] for row in rows}
 
-    def _count_skipped(self, parameters: dict[str, object]) -> dict[tuple[int, str], int]:
+    def _count_skipped(self, parameters: dict[str, Any]) -> dict[tuple[int, str], int]:
         rows = self._clickhouse.rows(
             "SELECT partition, toString(kind) AS kind, sum(high - low) AS offsets"
             f" FROM {self._db}.load_skips WHERE load_id = {{load:String}}"
@@ -194,7 +198,7 @@ class Auditor:
         )
         return {(row["partition"], row["kind"]): row["offsets"] for row in rows}
 
-    def _versions(self, load_id: str, parameters: dict[str, object]) -> dict[str, int]:
+    def _versions(self, load_id: str, parameters: dict[str, Any]) -> dict[str, int]:
         rows = self._clickhouse.rows(
             "SELECT s._schema_version AS version, count() AS rows"
             f" FROM {self._ledger.staging_table(load_id)} AS s"

@@ -35,6 +35,7 @@ class Told(click.Group):
     """A group whose known errors are shown as a sentence, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn a known error into a message."""
         try:
             return super().invoke(ctx)
         except SluiceError as error:
@@ -247,9 +248,7 @@ def show_report(found: Report) -> None:
             soft_wrap=True,
         )
     for step in found.steps:
-        console.print(
-            f"{step.name:<16}{step.seconds:8.2f} s  {step.rows_per_second:>9,} offsets/s"
-        )
+        console.print(f"{step.name:<16}{step.seconds:8.2f} s  {step.rows_per_second:>9,} offsets/s")
 
 
 def _loader(contract: Contract) -> Loader:
@@ -275,5 +274,3 @@ def progress_bar() -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
-
-

@@ -55,6 +55,7 @@ REFUSED_DATA = {
 }
 """Errors that a row is to blame for: the batch is halved until the row stands alone."""
 
+TABLE_EXISTS = 57
 UNKNOWN_TABLE = 60
 
 READING = {

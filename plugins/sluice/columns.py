@@ -32,6 +32,7 @@ class Form(msgspec.Struct, frozen=True):
     convert: Callable[[str], str] | None = None
 
     def select(self, expression: str) -> str:
+        """SQL that makes the stored value from a staged expression."""
         return self.convert(expression) if self.convert else expression
 
 
@@ -202,7 +203,9 @@ def _nullable(form: Form, path: tuple[str, ...]) -> Form:
     staged, convert = f"Nullable({form.staged})", form.convert
     if convert is None:
         return Form(stored, staged)
-    return Form(stored, staged, lambda x: f"if(isNull({x}), NULL, {convert(f'assumeNotNull({x})')})")
+    return Form(
+        stored, staged, lambda x: f"if(isNull({x}), NULL, {convert(f'assumeNotNull({x})')})"
+    )
 
 
 def _plain_form(info: mi.Type, path: tuple[str, ...], stack: tuple[type, ...]) -> Form:

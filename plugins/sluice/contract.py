@@ -107,6 +107,7 @@ class Breaker(Struct, frozen=True, kw_only=True):
     min_refused: int = 100
 
     def trips(self, refused: int, read: int) -> bool:
+        """Whether so many refused of so many read are too many."""
         return refused >= self.min_refused and refused > self.max_refused_share * read
 
 

@@ -52,6 +52,7 @@ class ClickHouseSchemaMapper:
 
     @classmethod
     def of(cls, contract: Contract) -> "ClickHouseSchemaMapper":
+        """The mapper of a contract's message and table."""
         return cls(contract.message, contract.table)
 
     def create_table(self) -> str:
@@ -90,7 +91,7 @@ class ClickHouseSchemaMapper:
         )
 
     def published_columns(self) -> dict[str, str]:
-        """Target column → SQL over a staged row; ``{topic}`` and ``{load}`` are query parameters."""
+        """Target column → SQL over a staged row, with query parameters ``topic`` and ``load``."""
         selected = {column.name: column.source for column in self.columns}
         for name in LINEAGE:
             selected[name] = quoted(name)

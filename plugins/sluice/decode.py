@@ -19,10 +19,11 @@ from sluice.errors import Reason, Refusal
 from sluice.guards import guard_of
 
 Decoded = tuple[Struct, str]
-"""A message and the version it came in."""
+"""A message and the version it came in; of an older version it is of a subclass of the current."""
 
 _FAILURES = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 _AT = re.compile(r" - at `\$?\.?(.*)`$", re.S)
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?=[^\\])")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
@@ -138,7 +139,7 @@ class Decoder:
         try:
             message = reader.decode(payload.data)
         except _FAILURES as error:
-            return explain(error, reader.version)
+            return explain(error, reader.version, payload.data)
         return self._guarded(message, version)
 
     def _look_closer(self, value: bytes, error: Exception) -> Decoded | Refusal:
@@ -147,7 +148,7 @@ class Decoder:
         if isinstance(payload, Refusal):
             return payload
         nearest = self._current
-        if payload.data is not value and len(payload.data) != len(value):
+        if len(payload.data) != len(value):
             try:
                 return self._guarded(self._current.decode(payload.data), self._current.version)
             except _FAILURES as again:
@@ -166,9 +167,9 @@ class Decoder:
                 continue
             if reader.later_field(message):
                 # Carries a field of a later version: it is a broken message of that one.
-                return explain(first, self._current.version)
+                return explain(first, self._current.version, payload.data)
             return self._guarded(message, reader.version)
-        return explain(error, nearest.version)
+        return explain(error, nearest.version, payload.data)
 
 
 def _missing_at_top(error: Exception) -> str | None:
@@ -180,7 +181,7 @@ def _missing_at_top(error: Exception) -> str | None:
     return match[1] if match else None
 
 
-def explain(error: Exception, version: str) -> Refusal:
+def explain(error: Exception, version: str, data: bytes) -> Refusal:
     """A refusal from the words of msgspec (0.22; a test pins each of them)."""
     text = str(error)
     if isinstance(error, msgspec.ValidationError):
@@ -196,7 +197,9 @@ def explain(error: Exception, version: str) -> Refusal:
     if isinstance(error, UnicodeDecodeError):
         text = f"invalid UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
         return Refusal(Reason.BAD_ENCODING, text, "", version)
-    if "surrogate" in text:
+    # Near the end of the data msgspec takes half a surrogate pair for a truncated one.
+    if "surrogate" in text or ("truncated" in text and _LONE_SURROGATE.search(data)):
+        text = f"half of a UTF-16 surrogate pair, which is no character ({text})"
         return Refusal(Reason.BAD_ENCODING, text, "", version)
     if "trailing characters" in text:
         return Refusal(Reason.TRAILING_BYTES, text, "", version)

@@ -9,13 +9,12 @@ from itertools import islice
 
 import msgspec
 import structlog
-from confluent_kafka import Message
 
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
-from sluice.decode import Decoder
+from sluice.decode import Decoded, Decoder
 from sluice.errors import AttemptFailed, OffsetsExpired, Reason, Refusal
-from sluice.kafka import Broker, Skip, Topic
+from sluice.kafka import Broker, Record, Skip, Topic
 from sluice.ledger import ChunkResult, Ledger
 from sluice.ranges import OffsetRange, merge, total
 from sluice.settings import Settings
@@ -85,7 +84,8 @@ class Drain:
         held = stager.staged + stager.refused + sum(skipped.values())
         if held != expected:
             raise AttemptFailed(
-                f"topic {topic.name!r}, chunk {chunk}: {expected} offsets to read, {held} disposed of"
+                f"topic {topic.name!r}, chunk {chunk}: {expected} offsets to read,"
+                f" {held} disposed of"
             )
         self._verify(load_id, attempt, stager, skipped)
         seconds = time.monotonic() - started
@@ -110,7 +110,7 @@ class Drain:
         )
         return result
 
-    def _add(self, batch: Batch, messages: Sequence[Message]) -> tuple[list[OffsetRange], int]:
+    def _add(self, batch: Batch, messages: Sequence[Record]) -> tuple[list[OffsetRange], int]:
         """Decode messages into the batch; gives the tombstones among them and the bytes read."""
         decode, attempt = self._decoder.decode, self._attempt
         limit, size = self._settings.max_message_bytes, 0
@@ -125,7 +125,7 @@ class Drain:
             about = read_headers(headers) if headers else UNTRACED
             if len(value) > limit:
                 text = f"{len(value):,} bytes; the limit is {limit:,} (SLUICE_MAX_MESSAGE_BYTES)"
-                decoded: object = Refusal(Reason.TOO_LARGE, text)
+                decoded: Decoded | Refusal = Refusal(Reason.TOO_LARGE, text)
             else:
                 decoded = decode(value, about.version)
             if isinstance(decoded, Refusal):
@@ -183,9 +183,7 @@ class Drain:
                 f" retention before they were read: {', '.join(map(str, expired))}"
             )
 
-    def _verify(
-        self, load_id: str, attempt: str, stager: Stager, skipped: Counter[str]
-    ) -> None:
+    def _verify(self, load_id: str, attempt: str, stager: Stager, skipped: Counter[str]) -> None:
         """Count what ClickHouse holds of this attempt."""
         db = f"`{self._ledger.database}`"
         found = self._clickhouse.rows(
@@ -209,7 +207,7 @@ class Drain:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without the cycle collector: decoding makes no cycles, and collecting takes most of the time."""
+    """Without the cycle collector, which would take most of the time; decoding makes no cycles."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -219,7 +217,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _slices(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+def _slices(messages: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
     iterator = iter(messages)
     while piece := list(islice(iterator, size)):
         yield piece

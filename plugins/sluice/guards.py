@@ -44,9 +44,9 @@ def guard_of(struct: type[msgspec.Struct]) -> Guard | None:
 
 def _struct_guard(info: mi.StructType) -> Guard | None:
     parts = [
-        (field.name, field.encode_name, guard)
+        (field.name, field.encode_name, check)
         for field in info.fields
-        if (guard := _field_guard(field.type, field.encode_name))
+        if (check := _field_guard(field.type, field.encode_name))
     ]
     if not parts:
         return None

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 import structlog
@@ -17,7 +17,11 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    NewTopic,  # type: ignore[attr-defined]
+    OffsetSpec,  # type: ignore[attr-defined]
+)
 
 from sluice.errors import BrokerError
 from sluice.ranges import OffsetRange
@@ -30,6 +34,28 @@ REQUEST_SECONDS = 30.0
 
 POLL_MESSAGES = 10_000
 SkipKind = Literal["absent", "expired", "tombstone"]
+
+
+class Record(Protocol):
+    """A message that came from a partition: confluent-kafka's Message, without its Nones."""
+
+    def partition(self) -> int:
+        """The partition it came from."""
+
+    def offset(self) -> int:
+        """Its offset there."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind of timestamp, and milliseconds since 1970; -1 when it has none."""
+
+    def key(self) -> bytes | None:
+        """The key, or None."""
+
+    def value(self) -> bytes | None:
+        """The value, or None for a tombstone."""
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        """The headers, or None."""
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -93,7 +119,9 @@ class Broker:
             described = future.result(REQUEST_SECONDS + 5)
         except (KafkaException, TimeoutError) as error:
             raise BrokerError(f"topic {name!r}: {_words(error)}") from error
-        return Topic(name, str(described.topic_id), tuple(sorted(p.id for p in described.partitions)))
+        return Topic(
+            name, str(described.topic_id), tuple(sorted(p.id for p in described.partitions))
+        )
 
     def watermarks(self, topic: Topic) -> dict[int, Watermarks]:
         """Watermarks by partition; the high one is the last stable offset for read_committed.
@@ -101,8 +129,8 @@ class Broker:
         Raises:
             BrokerError: naming the partition whose leader does not answer.
         """
-        lows = self._offsets(topic, OffsetSpec.earliest())
-        highs = self._offsets(topic, OffsetSpec.latest())
+        lows = self._offsets(topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        highs = self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {p: Watermarks(lows[p], highs[p]) for p in topic.partitions}
 
     def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
@@ -127,17 +155,21 @@ class Broker:
 
     def read(
         self, topic: Topic, ranges: Sequence[OffsetRange]
-    ) -> Iterator[tuple[list[Message], list[Skip]]]:
+    ) -> Iterator[tuple[list[Record], list[Skip]]]:
         """Read exactly these ranges; see :class:`RangeReader`."""
-        config = _READING | self._config | {
-            "group.id": f"sluice-reader-{uuid.uuid4()}",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "isolation.level": self._isolation,
-            "receive.message.max.bytes": max(128 << 20, 2 * self._settings.max_message_bytes),
-            "log_level": 3,
-        }
+        config = (
+            _READING
+            | self._config
+            | {
+                "group.id": f"sluice-reader-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "isolation.level": self._isolation,
+                "receive.message.max.bytes": max(128 << 20, 2 * self._settings.max_message_bytes),
+                "log_level": 3,
+            }
+        )
         consumer = Consumer(config)
         try:
             yield from RangeReader(self, consumer, topic, ranges, self._settings.stall_seconds)
@@ -191,9 +223,7 @@ class Broker:
 
     def producer(self, **config: Any) -> Producer:
         """A producer that keeps the order and never doubles."""
-        return Producer(
-            self._shared | {"enable.idempotence": True, "linger.ms": 20, **config}
-        )
+        return Producer(self._shared | {"enable.idempotence": True, "linger.ms": 20, **config})
 
 
 _CONSUMER_ONLY = frozenset(
@@ -242,13 +272,14 @@ class RangeReader:
         self._skips: list[Skip] = []
         self._last_problem = ""
 
-    def __iter__(self) -> Iterator[tuple[list[Message], list[Skip]]]:
+    def __iter__(self) -> Iterator[tuple[list[Record], list[Skip]]]:
         if not self._waiting:
             return
         earliest = {p: w.low for p, w in self._broker.watermarks(self._topic).items()}
         if missing := self._waiting.keys() - earliest.keys():
             raise BrokerError(
-                f"topic {self._topic.name!r} has no partition {', '.join(map(str, sorted(missing)))}"
+                f"topic {self._topic.name!r} has no partition"
+                f" {', '.join(map(str, sorted(missing)))}"
             )
         starts = []
         for partition in list(self._waiting):
@@ -296,14 +327,15 @@ class RangeReader:
         else:
             self._consumer.incremental_unassign([TopicPartition(self._topic.name, partition)])
 
-    def _take(self, polled: list[Message]) -> list[Message]:
-        taken: list[Message] = []
+    def _take(self, polled: list[Message]) -> list[Record]:
+        taken: list[Record] = []
         current, following = self._current, self._next
         for message in polled:
+            record = cast(Record, message)
             if (error := message.error()) is not None:
-                self._event(message, error)
+                self._event(record, error)
                 continue
-            partition, offset = message.partition(), message.offset()
+            partition, offset = record.partition(), record.offset()
             if partition not in current:
                 continue
             expected = following[partition]
@@ -312,13 +344,13 @@ class RangeReader:
                     continue
                 self._skip_to(partition, offset, "absent")
             if offset < current[partition].high:
-                taken.append(message)
+                taken.append(record)
                 following[partition] = offset + 1
             if following[partition] >= current[partition].high:
                 self._close(partition)
         return taken
 
-    def _event(self, message: Message, error: KafkaError) -> None:
+    def _event(self, message: Record, error: KafkaError) -> None:
         code, partition = error.code(), message.partition()
         if code == KafkaError._PARTITION_EOF:
             if partition in self._current:

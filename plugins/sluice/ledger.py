@@ -52,6 +52,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def live(self) -> bool:
+        """Whether its offsets are reserved and not yet published."""
         return self.state not in ENDED
 
 
@@ -257,4 +258,3 @@ class Ledger:
             {"id": load_id},
         )
         return [Account(**row) for row in rows]
-

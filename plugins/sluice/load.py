@@ -29,8 +29,8 @@ from sluice.ledger import ChunkResult, Ledger, Load
 from sluice.planning import Known, Request, new_messages
 from sluice.publish import Publisher
 from sluice.quality import Gate
-from sluice.report import Report, Reporter
 from sluice.ranges import OffsetRange, chunk, merge, total
+from sluice.report import Report, Reporter
 from sluice.settings import Connection, Settings
 
 log = structlog.get_logger()
@@ -51,6 +51,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def offsets(self) -> int:
+        """How many offsets the load will read."""
         return sum(total(part) for part in self.chunks)
 
 

@@ -5,9 +5,8 @@ cleared and repeated at any time; XComs carry only the labels of the chunks.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import structlog
 from airflow.sdk import BaseHook, Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
@@ -16,6 +15,9 @@ from pydantic import SecretStr
 from sluice.contract import Contract, find
 from sluice.errors import AttemptFailed, BrokerError, EngineError, SluiceError
 from sluice.settings import Connection, Settings
+
+if TYPE_CHECKING:
+    from sluice.load import Loader, Plan
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -41,35 +43,32 @@ def form(contract: Contract) -> dict[str, Param]:
     """The fields of the trigger form."""
     return {
         "partitions": Param(
-            [],
-            type="array",
-            items={"type": "integer", "minimum": 0},
+            None,
+            type=["null", "string"],
+            pattern=r"^\s*(\d+\s*(,\s*\d+\s*)*)?$",
             title="Partitions",
-            description_md=f"Only these partitions of `{contract.topic}`; all when empty.",
+            description_md=f"Only these partitions of `{contract.topic}`, such as `0, 3`;"
+            " all when empty.",
         ),
         "max_messages": Param(
-            0,
-            type="integer",
-            minimum=0,
+            None,
+            type=["null", "integer"],
+            minimum=1,
             title="At most so many offsets",
-            description_md="Shared between the partitions; 0 loads everything new.",
+            description_md="Shared between the partitions; everything new when empty.",
         ),
     }
 
 
 def plan(topic: str) -> list[dict[str, Any]]:
     """Pin and reserve the ranges of this run; gives a label a chunk to map over."""
-    from sluice.load import Plan
-    from sluice.planning import Request
+    from sluice.planning import Request, parse_partitions
 
-    def run() -> Plan:
+    def run() -> "Plan":
         params = get_current_context()["params"]
-        request = msgspec.convert(
-            {
-                "partitions": params.get("partitions") or [],
-                "max_messages": params.get("max_messages") or 0,
-            },
-            Request,
+        request = Request(
+            partitions=parse_partitions(params.get("partitions")),
+            max_messages=int(params.get("max_messages") or 0),
         )
         return _loader(topic).plan(request)
 
@@ -87,7 +86,7 @@ def drain(topic: str, chunk: dict[str, Any]) -> int:
     context: Any = get_current_context()
     context["label"] = chunk["label"]
     result = _told(lambda: _loader(topic).drain(chunk["load_id"], chunk["number"]))
-    return int(result.batches)
+    return result.batches
 
 
 def audit(topic: str) -> None:
@@ -128,8 +127,8 @@ def owner_of_run(dag_id: str, run_id: str) -> str:
     return f"airflow/{dag_id}/{run_id}"
 
 
-def _loader(topic: str) -> Any:
-    """The loader of a topic for the current task's run."""
+def _loader(topic: str) -> "Loader":
+    """The loader of a topic for the current task's run; what it needs is imported in the task."""
     from sluice.load import Loader
 
     settings = Settings()
@@ -145,11 +144,11 @@ def _loader(topic: str) -> Any:
     )
 
 
-def _load_id(loader: Any) -> str:
+def _load_id(loader: "Loader") -> str:
     load = loader.current()
     if load is None:
         raise AirflowFailException("this run has no load: the plan task did not succeed")
-    return str(load.load_id)
+    return load.load_id
 
 
 def is_over(owner: str) -> bool | None:

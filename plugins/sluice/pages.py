@@ -3,7 +3,8 @@
 from html import escape
 from typing import Any
 
-from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse
 
@@ -42,5 +43,7 @@ _HEADERS = {
 
 
 def _message(text: str, status: int) -> HTMLResponse:
-    body: Any = f"<!doctype html><meta charset=utf-8><p style='font-family:sans-serif'>{escape(text)}"
+    body: Any = (
+        f"<!doctype html><meta charset=utf-8><p style='font-family:sans-serif'>{escape(text)}"
+    )
     return HTMLResponse(body, status_code=status, headers=_HEADERS)

@@ -36,6 +36,20 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     reserved: Sequence[OffsetRange] = ()
 
 
+def parse_partitions(text: str | None) -> tuple[int, ...]:
+    """Partitions as a person writes them, ``0, 3``; empty means all.
+
+    Raises:
+        PlanError: it is not a list of numbers.
+    """
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise PlanError(
+            f"partitions must be numbers with commas between, such as 0, 3; not {text!r}"
+        )
+    return tuple(sorted({int(part) for part in parts}))
+
+
 def new_messages(
     contract: Contract,
     topic: Topic,

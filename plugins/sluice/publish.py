@@ -11,7 +11,7 @@ recognised by its token, one that comes after it by the rows that are there.
 
 import structlog
 
-from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
 from sluice.columns import literal, quoted
 from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
@@ -71,7 +71,7 @@ class Publisher:
         try:
             self._clickhouse.execute(f"RENAME TABLE {staging} TO {publishing}")
         except EngineError as error:
-            if error.code != UNKNOWN_TABLE:
+            if error.code not in (UNKNOWN_TABLE, TABLE_EXISTS):
                 raise
             if self.is_publishing(load_id):
                 return True
@@ -166,9 +166,13 @@ class Publisher:
 
 def _among(ranges: list[OffsetRange]) -> str:
     """SQL that holds for the offsets of some ranges."""
-    return " OR ".join(
-        f"(_partition = {r.partition} AND _offset >= {r.low} AND _offset < {r.high})" for r in ranges
-    ) or "0"
+    return (
+        " OR ".join(
+            f"(_partition = {r.partition} AND _offset >= {r.low} AND _offset < {r.high})"
+            for r in ranges
+        )
+        or "0"
+    )
 
 
 def _slices(ranges: list[OffsetRange], size: int) -> list[list[OffsetRange]]:

@@ -25,7 +25,7 @@ from sluice.ledger import Ledger
 from sluice.settings import Connection
 
 if TYPE_CHECKING:
-    from great_expectations.expectations import Expectation
+    from great_expectations.expectations.expectation import Expectation
 
 log = structlog.get_logger()
 
@@ -119,7 +119,9 @@ def _violations(value: str, info: mi.Type) -> Iterator[tuple[str, str]]:
                 if bound is not None:
                     yield f"{value} {operator} {bound}", f"is {text} {bound}"
         case mi.StrType():
-            yield from _lengths(f"lengthUTF8({value})", info.min_length, info.max_length, "characters")
+            yield from _lengths(
+                f"lengthUTF8({value})", info.min_length, info.max_length, "characters"
+            )
             if info.pattern:
                 yield f"NOT match({value}, {literal(info.pattern)})", f"matches {info.pattern}"
         case mi.EnumType() | mi.LiteralType():
@@ -209,9 +211,10 @@ class Gate:
             "quality", checks=len(results), failed=sum(not result.success for result in results)
         )
         if held := [r for r in results if not r.success and r.severity == "critical"]:
+            failed = (f"{r.description} ({r.error or r.unexpected_count})" for r in held[:5])
             raise QualityHeld(
-                f"load {load_id}: {len(held)} critical quality rules failed, nothing is published:"
-                f" {'; '.join(f'{r.description} ({r.error or r.unexpected_count})' for r in held[:5])}"
+                f"load {load_id}: {len(held)} critical quality rules failed, nothing is"
+                f" published: {'; '.join(failed)}"
             )
         return results
 
@@ -229,11 +232,12 @@ class Gate:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         for name in ("great_expectations", "py.warnings"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        import clickhouse_connect.cc_sqlalchemy.dialect as dialect
         import great_expectations as gx
+        from clickhouse_connect.cc_sqlalchemy import dialect
+        from great_expectations.data_context.types.base import ProgressBarsConfig
 
         context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
         source = context.data_sources.add_sql(
             "clickhouse", connection_string=self._url(), create_temp_table=False
         )
@@ -256,7 +260,8 @@ class Gate:
                 "return_unexpected_index_query": False,
             }
         )
-        return [_result(found) for found in validated.to_json_dict()["results"]]
+        found: dict[str, Any] = validated.to_json_dict()  # type: ignore[no-untyped-call]
+        return [_result(result) for result in found["results"]]
 
     def _url(self) -> str:
         connection = self._connection

@@ -14,12 +14,12 @@ class OffsetRange(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @property
     def count(self) -> int:
+        """How many offsets there are."""
         return max(0, self.high - self.low)
 
     def overlaps(self, other: "OffsetRange") -> bool:
-        return (
-            self.partition == other.partition and self.low < other.high and other.low < self.high
-        )
+        """Whether both hold an offset."""
+        return self.partition == other.partition and self.low < other.high and other.low < self.high
 
     def __str__(self) -> str:
         return f"{self.partition}:[{self.low}, {self.high})"

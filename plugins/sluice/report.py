@@ -1,4 +1,4 @@
-"""What a run tells afterwards: one report, as data and as a page that needs nothing from outside."""
+"""What a run tells afterwards: one report, as data and as a page without outside parts."""
 
 import hashlib
 from datetime import datetime
@@ -116,13 +116,13 @@ class Reporter:
         self._clickhouse.insert(table, [row], f"{report.load_id}/report/{_digest(text)}")
 
     def _quality(self, load_id: str) -> list[dict[str, Any]]:
+        table = f"{quoted(self._ledger.database)}.quality_results"
         return self._clickhouse.rows(
             "SELECT q.description AS description, q.column AS column, q.severity AS severity,"
             " q.success AS success, q.unexpected_count AS unexpected_count, q.error AS error,"
             " q.examples AS examples"
-            f" FROM {quoted(self._ledger.database)}.quality_results AS q"
-            " WHERE load_id = {load:String} AND q.audit = (SELECT argMax(audit, at)"
-            f" FROM {quoted(self._ledger.database)}.quality_results WHERE load_id = {{load:String}})"
+            f" FROM {table} AS q WHERE load_id = {{load:String}} AND q.audit ="
+            f" (SELECT argMax(audit, at) FROM {table} WHERE load_id = {{load:String}})"
             " ORDER BY q.success, q.severity, q.description",
             {"load": load_id},
         )
@@ -137,7 +137,9 @@ class Reporter:
             steps.append(Step(name="drain", seconds=seconds, rows_per_second=_rate(rows, seconds)))
         if "publishing" in at and PUBLISHED in at:
             seconds = (at[PUBLISHED] - at["publishing"]).total_seconds()
-            steps.append(Step(name="publish", seconds=seconds, rows_per_second=_rate(rows, seconds)))
+            steps.append(
+                Step(name="publish", seconds=seconds, rows_per_second=_rate(rows, seconds))
+            )
         whole = (events[-1]["at"] - events[0]["at"]).total_seconds()
         steps.append(
             Step(name="from plan to end", seconds=whole, rows_per_second=_rate(rows, whole))
@@ -145,7 +147,9 @@ class Reporter:
         return steps
 
 
-def find(clickhouse: ClickHouse, database: str, load_id: str = "", owner: str = "") -> Report | None:
+def find(
+    clickhouse: ClickHouse, database: str, load_id: str = "", owner: str = ""
+) -> Report | None:
     """The last report of a load, or of the loads of an owner."""
     rows = clickhouse.rows(
         f"SELECT report FROM {quoted(database)}.reports"

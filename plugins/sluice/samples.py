@@ -35,7 +35,9 @@ def samples(
         key = str(getattr(message, contract.key)).encode()
         headers: list[tuple[str, str | bytes | None]] = []
         if random.random() < 0.2:
-            headers.append(("correlation_id", str(uuid.UUID(int=random.getrandbits(128), version=4))))
+            headers.append(
+                ("correlation_id", str(uuid.UUID(int=random.getrandbits(128), version=4)))
+            )
         draw = random.random()
         if draw < tombstone_share:
             yield Sample(key, None, headers)

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 import structlog
-from confluent_kafka import Message
 
 from sluice.clickhouse import REFUSED_DATA, ClickHouse
 from sluice.columns import STAGED
 from sluice.ddl import STAGED_COLUMNS
 from sluice.errors import EngineError, Reason, Refusal
-from sluice.kafka import Skip
+from sluice.kafka import Record, Skip
 from sluice.ledger import Ledger
 
 log = structlog.get_logger()
@@ -24,7 +23,7 @@ COLUMNS = ("_attempt", *STAGED_COLUMNS, STAGED)
 class Refused(msgspec.Struct, frozen=True):
     """A refused message and why."""
 
-    message: Message
+    message: Record
     refusal: Refusal
 
 
@@ -38,7 +37,7 @@ class Batch(msgspec.Struct):
 
     number: int
     lines: list[bytes] = []
-    messages: list[Message] = []
+    messages: list[Record] = []
     refused: list[Refused] = []
     skips: list[Skip] = []
     bytes: int = 0
@@ -118,7 +117,7 @@ class Stager:
         self.staged += len(batch.messages) - (len(refused) - len(batch.refused))
         self.refused += len(refused)
 
-    def _stage(self, body: bytes, messages: Sequence[Message], token: str) -> list[Refused]:
+    def _stage(self, body: bytes, messages: Sequence[Record], token: str) -> list[Refused]:
         """Insert rows; halve what the engine refuses until the row to blame stands alone."""
         try:
             self._clickhouse.insert_lines(
@@ -162,6 +161,5 @@ class Stager:
         }
 
 
-def _base64(data: str | bytes | None) -> str:
-    raw = data.encode() if isinstance(data, str) else data or b""
-    return base64.b64encode(raw).decode()
+def _base64(data: bytes | None) -> str:
+    return base64.b64encode(data or b"").decode()

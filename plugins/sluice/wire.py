@@ -7,7 +7,7 @@ import msgspec
 
 from sluice.errors import Reason, Refusal
 
-Headers = Sequence[tuple[str, str | bytes | None]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -68,7 +68,7 @@ def read_headers(headers: Headers) -> Tracing:
         if known not in ("schema_version", "correlation_id", "x-correlation-id", "traceparent"):
             continue
         try:
-            text = raw.decode() if isinstance(raw, bytes) else raw or ""
+            text = (raw or b"").decode()
         except UnicodeDecodeError:
             continue
         if known == "schema_version":

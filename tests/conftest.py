@@ -1,0 +1,126 @@
+"""The real broker and the real engine, started once on free ports; a database a test."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from include.schemas.orders import contract as orders
+from local.stack import Ports, Stack
+from sluice.clickhouse import ClickHouse, connect
+from sluice.contract import Contract
+from sluice.kafka import Broker
+from sluice.load import Loader
+from sluice.settings import Connection, Settings, parse_connection
+
+MakeLoader = Callable[..., Loader]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_environment() -> None:
+    """No setting of the machine, of .env or of a running stack reaches the tests."""
+    for name in list(os.environ):
+        if name.startswith(("SLUICE_", "AIRFLOW", "SCHEMA_")):
+            del os.environ[name]
+    Settings.model_config["env_file"] = ()
+    Ports.model_config["env_file"] = ()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of the tests' own; its services are started by those who need them."""
+    made = Stack(tmp_path_factory.mktemp("stack"), Ports.free())
+    yield made
+    made.stop()
+
+
+def _running(stack: Stack, name: str) -> None:
+    stack.start((name,))
+    stack.services[name].wait()
+
+
+@pytest.fixture(scope="session")
+def kafka(stack: Stack) -> Connection:
+    """Connection to the real broker."""
+    _running(stack, "kafka")
+    return parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"])
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(stack: Stack) -> Connection:
+    """Connection to the real engine, in the database ``default``."""
+    _running(stack, "clickhouse")
+    return parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
+
+
+@pytest.fixture
+def database(clickhouse_server: Connection) -> Iterator[Connection]:
+    """Connection to a database of the test's own, dropped at its end."""
+    server = connect(clickhouse_server)
+    name = f"test_{uuid.uuid4().hex[:10]}"
+    server.execute(f"CREATE DATABASE {name}")
+    yield msgspec.structs.replace(clickhouse_server, schema=name)
+    for dropped in (name, f"{name}_sluice"):
+        server.execute(f"DROP DATABASE IF EXISTS {dropped}")
+    server.client.close()
+
+
+@pytest.fixture
+def clickhouse(database: Connection) -> ClickHouse:
+    return connect(database)
+
+
+@pytest.fixture
+def settings(database: Connection) -> Settings:
+    """Settings whose ledger is in a database of the test's own."""
+    return Settings(database=f"{database.schema}_sluice", stall_seconds=15)
+
+
+@pytest.fixture
+def broker(kafka: Connection, settings: Settings) -> Broker:
+    return Broker(kafka, settings)
+
+
+@pytest.fixture
+def contract() -> Contract:
+    """The contract of orders, for a topic of the test's own."""
+    return with_topic(orders)
+
+
+@pytest.fixture
+def make_loader(kafka: Connection, database: Connection, settings: Settings) -> MakeLoader:
+    """Makes a loader for a contract, by default as a run of its own that others think is over."""
+
+    def make(contract: Contract, owner: str = "", **changed: Any) -> Loader:
+        return Loader(
+            contract,
+            kafka,
+            database,
+            settings.model_copy(update=changed),
+            owner or f"test/{uuid.uuid4().hex}",
+            lambda _: True,
+        )
+
+    return make
+
+
+def with_topic(contract: Contract) -> Contract:
+    """The same contract for a topic with a random name."""
+    return msgspec.structs.replace(contract, topic=f"{contract.topic}-{uuid.uuid4().hex[:8]}")
+
+
+def load(loader: Loader) -> str:
+    """A whole load; gives its id."""
+    plan = loader.plan()
+    for number in range(len(plan.chunks)):
+        loader.drain(plan.load_id, number)
+    loader.audit(plan.load_id)
+    loader.publish(plan.load_id)
+    return plan.load_id
+
+
+DATA = Path(__file__).parent / "data"

@@ -1,0 +1,229 @@
+import json
+from datetime import date
+from random import Random
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta, Struct
+
+from include.schemas.orders import UNKNOWN_ADDRESS, OrderEventMessage
+from include.schemas.orders import contract as orders
+from sluice.contract import Version
+from sluice.decode import Decoder
+from sluice.errors import Reason, Refusal
+from tests.contracts import contract_of
+
+decoder = Decoder(orders)
+ORDER: dict[str, Any] = msgspec.to_builtins(orders.sample(Random(7)))
+
+
+def order(*without: str, **changed: Any) -> bytes:
+    return json.dumps({k: v for k, v in (ORDER | changed).items() if k not in without}).encode()
+
+
+def refusal(data: bytes, version: str = "") -> Refusal:
+    found = decoder.decode(data, version)
+    assert isinstance(found, Refusal), found
+    return found
+
+
+def accepted(data: bytes, version: str = "") -> tuple[OrderEventMessage, str]:
+    found = decoder.decode(data, version)
+    assert not isinstance(found, Refusal), found
+    message, name = found
+    assert isinstance(message, OrderEventMessage)
+    return message, name
+
+
+def test_a_current_message_is_read_as_it_is() -> None:
+    message, version = accepted(order())
+    assert version == "1.2"
+    assert msgspec.to_builtins(message) == ORDER
+
+
+def test_older_versions_are_told_by_their_shape_and_filled() -> None:
+    message, version = accepted(order("shipping_address"))
+    assert (version, message.shipping_address) == ("1.1", UNKNOWN_ADDRESS)
+    assert message.customer_email == ORDER["customer_email"]
+    message, version = accepted(order("shipping_address", "customer_email"))
+    assert (version, message.shipping_address, message.customer_email) == (
+        "1.0",
+        UNKNOWN_ADDRESS,
+        "",
+    )
+
+
+def test_a_header_decides_the_version() -> None:
+    assert accepted(order("shipping_address", "customer_email"), "1.0")[1] == "1.0"
+    found = refusal(order("shipping_address"), "1.2")
+    assert (found.reason, found.field, found.version) == (
+        Reason.MISSING_FIELD,
+        "shipping_address",
+        "1.2",
+    )
+
+
+def test_a_newer_minor_version_is_read_by_the_current_reader() -> None:
+    assert accepted(order(loyalty_points=12), "1.7")[1] == "1.7"
+
+
+@pytest.mark.parametrize(
+    "version", ["2.0", "0.9", "latest", "1", "1.2.3", "٣.٤", "1." + "9" * 5000]
+)
+def test_an_unknown_version_is_refused_by_name(version: str) -> None:
+    assert refusal(order(), version).reason is Reason.UNKNOWN_VERSION
+
+
+def test_a_missing_field_that_no_version_explains_names_the_nearest() -> None:
+    found = refusal(order("order_id"))
+    assert (found.reason, found.field, found.version) == (Reason.MISSING_FIELD, "order_id", "1.2")
+    found = refusal(order("shipping_address", "customer_email", "total_price"))
+    assert (found.field, found.version) == ("total_price", "1.0")
+
+
+def test_a_message_with_a_later_field_is_not_taken_for_an_older_version() -> None:
+    found = refusal(order("customer_email"))
+    assert (found.reason, found.field, found.version) == (
+        Reason.MISSING_FIELD,
+        "customer_email",
+        "1.2",
+    )
+
+
+def test_an_added_field_listed_first_does_not_hide_the_older_version() -> None:
+    """The current reader reports one missing field only, and not always the newest."""
+
+    class Thing(Struct, frozen=True):
+        a: int
+        b: int
+
+    versions = [
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="1.1", released=date(2026, 2, 1), added={"a": 0}),
+        Version(name="1.2", released=date(2026, 3, 1), added={"b": 0}),
+    ]
+    things = Decoder(contract_of(Thing, versions=versions))
+    for data, expected, expected_version in (
+        (b"{}", {"a": 0, "b": 0}, "1.0"),
+        (b'{"a": 3}', {"a": 3, "b": 0}, "1.1"),
+    ):
+        found = things.decode(data)
+        assert not isinstance(found, Refusal)
+        message, version = found
+        assert isinstance(message, Thing)
+        assert (msgspec.structs.asdict(message), version) == (expected, expected_version)
+
+
+NESTED = order().replace(b'"notes"', b'"deep": ' + b"[" * 20_000 + b"]" * 20_000 + b', "notes"')
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "field"),
+    [
+        (b"", Reason.EMPTY_VALUE, ""),
+        (b"   ", Reason.NOT_JSON, ""),
+        (b"<xml/>", Reason.NOT_JSON, ""),
+        (order()[:100], Reason.NOT_JSON, ""),
+        (b"[1, 2]", Reason.WRONG_TYPE, ""),
+        (b"null", Reason.WRONG_TYPE, ""),
+        (order() + b"\x00", Reason.TRAILING_BYTES, ""),
+        (order() + b"{}", Reason.TRAILING_BYTES, ""),
+        (b"\x00", Reason.UNKNOWN_WIRE_FORMAT, ""),
+        (b"\x00\x00\x00\x00\x07\x02\x0aabc", Reason.UNKNOWN_WIRE_FORMAT, ""),
+        (order().decode().encode("utf-16"), Reason.BAD_ENCODING, ""),
+        (order(notes="x").replace(b'"x"', b'"\xff"'), Reason.BAD_ENCODING, ""),
+        (order(notes="x").replace(b'"x"', b'"\\ud800"'), Reason.BAD_ENCODING, ""),
+        (order(notes="x").replace(b'"x"', b'"\\ud83d"'), Reason.BAD_ENCODING, ""),
+        (order()[:-2] + b"\\ud83d", Reason.NOT_JSON, ""),
+        (NESTED, Reason.TOO_DEEP, ""),
+        (order(total_price="12"), Reason.WRONG_TYPE, "total_price"),
+        (order(total_price=None), Reason.WRONG_TYPE, "total_price"),
+        (order(total_price="@").replace(b'"@"', b"NaN"), Reason.NOT_JSON, ""),
+        (order(total_price="@").replace(b'"@"', b"1e999"), Reason.OUT_OF_RANGE, "total_price"),
+        (order(total_price=-1), Reason.OUT_OF_RANGE, "total_price"),
+        (order(customer_name=""), Reason.OUT_OF_RANGE, "customer_name"),
+        (order(notes="x" * 1001), Reason.OUT_OF_RANGE, "notes"),
+        (order(line_items=[]), Reason.OUT_OF_RANGE, "line_items"),
+        (order(created_at="yesterday"), Reason.WRONG_TYPE, "created_at"),
+        (order(created_at="1850-01-01T00:00:00Z"), Reason.OUT_OF_RANGE, "created_at"),
+        (order(created_at="2300-01-01T00:00:00"), Reason.OUT_OF_RANGE, "created_at"),
+        (order(line_items=[{}]), Reason.MISSING_FIELD, "line_items[0].line_item_id"),
+        (
+            order(line_items=[ORDER["line_items"][0] | {"quantity": 0}]),
+            Reason.OUT_OF_RANGE,
+            "line_items[0].quantity",
+        ),
+        (
+            order(shipping_address=ORDER["shipping_address"] | {"city": 5}),
+            Reason.WRONG_TYPE,
+            "shipping_address.city",
+        ),
+    ],
+)
+def test_bad_messages_are_refused_with_reason_and_field(
+    data: bytes, reason: Reason, field: str
+) -> None:
+    found = refusal(data)
+    assert (found.reason, found.field) == (reason, field), found
+    assert found.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf" + order(),
+        b"\x00\x00\x00\x00\x07" + order(),
+        b"\x00\x00\x00\x00\x07\xef\xbb\xbf" + order(),
+        b" \n" + order() + b"\r\n",
+    ],
+)
+def test_what_the_wire_adds_is_stripped(data: bytes) -> None:
+    assert accepted(data)[1] == "1.2"
+
+
+def test_an_older_version_behind_a_registry_header_is_filled() -> None:
+    assert accepted(b"\x00\x00\x00\x00\x07" + order("shipping_address"))[1] == "1.1"
+
+
+def test_of_duplicate_keys_the_last_counts_for_all() -> None:
+    data = order().replace(b'"order_id"', b'"order_id": "first", "order_id"', 1)
+    assert accepted(data)[0].order_id == ORDER["order_id"]
+
+
+class Numbers(Struct, frozen=True):
+    """What msgspec lets through and a column would change without a word."""
+
+    plain: int
+    bounded: Annotated[int, Meta(ge=0, le=9)] = 0
+    many: dict[str, list[int]] = {}
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (b'{"plain": 9223372036854775808}', "plain"),
+        (b'{"plain": -9223372036854775809}', "plain"),
+        (b'{"plain": 1' + b"0" * 400 + b"}", "plain"),
+        (b'{"plain": 1, "many": {"k": [1, 9223372036854775808]}}', "many[k][1]"),
+    ],
+)
+def test_an_integer_beyond_its_column_is_refused(data: bytes, field: str) -> None:
+    found = Decoder(contract_of(Numbers)).decode(data)
+    assert isinstance(found, Refusal)
+    assert (found.reason, found.field) == (Reason.OUT_OF_RANGE, field)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_a_message_or_a_refusal(data: bytes) -> None:
+    assert isinstance(decoder.decode(data), tuple | Refusal)
+
+
+@given(st.integers(0, 600), st.binary(max_size=6), st.integers(0, 6))
+def test_any_damage_to_a_message_gives_a_message_or_a_refusal(
+    at: int, put: bytes, cut: int
+) -> None:
+    data = order()
+    assert isinstance(decoder.decode(data[:at] + put + data[at + cut :]), tuple | Refusal)

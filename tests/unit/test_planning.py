@@ -1,0 +1,90 @@
+import msgspec
+import pytest
+
+from include.schemas.orders import contract as orders
+from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
+from sluice.kafka import Topic, Watermarks
+from sluice.planning import Known, Request, new_messages, parse_partitions
+from sluice.ranges import OffsetRange
+
+TOPIC = Topic("orders", "id-1", (0, 1))
+MARKS = {0: Watermarks(0, 100), 1: Watermarks(40, 50)}
+
+
+def plan(
+    known: Known = Known(),
+    request: Request = Request(),
+    marks: dict[int, Watermarks] = MARKS,
+    topic: Topic = TOPIC,
+    on_expired: str = "fail",
+) -> list[OffsetRange]:
+    contract = msgspec.structs.replace(orders, on_expired=on_expired)
+    return new_messages(contract, topic, marks, known, request)
+
+
+def test_the_first_load_takes_all_that_is_there() -> None:
+    assert plan() == [OffsetRange(0, 0, 100), OffsetRange(1, 40, 50)]
+
+
+def test_loaded_and_reserved_offsets_are_left_out_and_holes_are_filled() -> None:
+    known = Known(
+        topic_id="id-1",
+        loaded=[OffsetRange(0, 20, 30), OffsetRange(1, 40, 50)],
+        reserved=[OffsetRange(0, 60, 70)],
+    )
+    assert plan(known) == [OffsetRange(0, 0, 20), OffsetRange(0, 30, 60), OffsetRange(0, 70, 100)]
+
+
+def test_nothing_new_plans_nothing() -> None:
+    loaded = [OffsetRange(0, 0, 100), OffsetRange(1, 40, 50)]
+    assert plan(Known(topic_id="id-1", loaded=loaded)) == []
+
+
+def test_one_unread_message_is_planned() -> None:
+    loaded = [OffsetRange(0, 0, 99), OffsetRange(1, 40, 50)]
+    assert plan(Known(topic_id="id-1", loaded=loaded)) == [OffsetRange(0, 99, 100)]
+
+
+def test_a_request_narrows_the_plan() -> None:
+    assert plan(request=Request(partitions=(1,))) == [OffsetRange(1, 40, 50)]
+    assert plan(request=Request(max_messages=12)) == [OffsetRange(0, 0, 6), OffsetRange(1, 40, 46)]
+
+
+def test_a_partition_that_does_not_exist_is_refused_by_name() -> None:
+    with pytest.raises(PlanError, match="has no partition 7; it has 0 to 1"):
+        plan(request=Request(partitions=(0, 7)))
+
+
+def test_offsets_that_expired_before_they_were_loaded_are_an_error() -> None:
+    known = Known(topic_id="id-1", loaded=[OffsetRange(0, 0, 10), OffsetRange(0, 30, 40)])
+    marks = {0: Watermarks(50, 100), 1: Watermarks(40, 50)}
+    with pytest.raises(OffsetsExpired, match=r"30 offsets .* 0:\[10, 30\), 0:\[40, 50\)"):
+        plan(known, marks=marks)
+
+
+def test_expired_offsets_are_planned_when_the_contract_records_them() -> None:
+    known = Known(topic_id="id-1", loaded=[OffsetRange(0, 0, 10)])
+    marks = {0: Watermarks(50, 100), 1: Watermarks(50, 50)}
+    assert plan(known, marks=marks, on_expired="record") == [
+        OffsetRange(0, 10, 50),
+        OffsetRange(0, 50, 100),
+    ]
+
+
+def test_a_recreated_topic_is_refused() -> None:
+    known = Known(topic_id="id-0", loaded=[OffsetRange(0, 0, 10)])
+    with pytest.raises(TopicRecreated, match="its id was id-0 and is id-1"):
+        plan(known)
+
+
+def test_an_end_below_what_is_loaded_is_refused() -> None:
+    known = Known(topic_id="id-1", loaded=[OffsetRange(0, 0, 101)])
+    with pytest.raises(TopicRecreated, match="partition 0 ends at 100, but offsets up to 101"):
+        plan(known)
+
+
+def test_partitions_are_read_as_people_write_them() -> None:
+    assert parse_partitions(None) == parse_partitions(" ") == ()
+    assert parse_partitions("3, 0,3") == (0, 3)
+    with pytest.raises(PlanError, match="numbers with commas"):
+        parse_partitions("0-3")
