@@ -36,6 +36,16 @@ STAGED_COLUMNS: dict[str, str] = {
 DEDUPLICATION_WINDOW = 10_000
 """Inserts that a table remembers by their token."""
 
+_STAGING_SETTINGS = {
+    "non_replicated_deduplication_window": DEDUPLICATION_WINDOW,
+    # The table is read twice and dropped: merging its parts would be wasted, and so would be
+    # slowing inserts down because there are many.
+    "max_bytes_to_merge_at_max_space_in_pool": 1,
+    "max_bytes_to_merge_at_min_space_in_pool": 1,
+    "parts_to_delay_insert": 1_000_000,
+    "parts_to_throw_insert": 1_000_000,
+}
+
 
 class ClickHouseSchemaMapper:
     """The ``CREATE TABLE`` of a contract, or of a Struct with a table chosen for it.
@@ -84,10 +94,10 @@ class ClickHouseSchemaMapper:
         columns += [f"{quoted(name)} {type_}" for name, type_ in STAGED_COLUMNS.items()]
         columns.append(f"{quoted(STAGED)} {staged_type(self.struct)}")
         body = ",\n    ".join(columns)
+        settings = ", ".join(f"{name} = {value}" for name, value in _STAGING_SETTINGS.items())
         return (
             f"CREATE TABLE {table}\n(\n    {body}\n)\nENGINE = MergeTree\n"
-            "ORDER BY (_attempt, _partition, _offset)\n"
-            f"SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}\n"
+            f"ORDER BY (_attempt, _partition, _offset)\nSETTINGS {settings}\n"
         )
 
     def published_columns(self) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Bytes to a validated message of the current version, or the reason why not.
 
 An older version is read by a Struct derived from the current one in which the fields that
-came later have their default. Reading an old message therefore costs one failed and one
-good decode, and the result is a message of the current class.
+came later have their default; the result is a message of the current class. Which version to
+try first is guessed from the names of the fields that occur in the bytes. The guess only saves
+time: what decides is whether a version's reader accepts the message.
 """
 
 import re
@@ -25,6 +26,7 @@ _FAILURES = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 _AT = re.compile(r" - at `\$?\.?(.*)`$", re.S)
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?=[^\\])")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
+_MISSING_AT_TOP = "Object missing required field `"
 
 
 class Reader(Struct, frozen=True):
@@ -78,6 +80,18 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _markers(contract: Contract, readers: list[Reader]) -> list[tuple[bytes, Reader]]:
+    """For each version but the first, the newest first: what its messages contain and older ones
+    do not, and the reader of the version before.
+    """
+    names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
+    found = []
+    for version, older in zip(reversed(contract.versions), readers[1:], strict=False):
+        for field in list(version.added)[:1]:
+            found.append((msgspec.json.encode(names[field]), older))
+    return found
+
+
 class Decoder:
     """Decodes the messages of one contract. Decoders are compiled here, once."""
 
@@ -87,6 +101,7 @@ class Decoder:
         for version in reversed(contract.versions):
             struct, filled = lifted(contract, version)
             self.readers.append(Reader(version.name, filled, msgspec.json.Decoder(struct).decode))
+        self._markers = _markers(contract, self.readers)
         self._by_version = {reader.version: reader for reader in self.readers}
         self._current = self.readers[0]
         self._decode_current = self._current.decode
@@ -104,10 +119,14 @@ class Decoder:
         """
         if version:
             return self._decode_as(value, version)
+        if self._markers and (found := self._decode_by_markers(value)):
+            return found
         try:
             message = self._decode_current(value)
+        except msgspec.ValidationError as error:
+            return self._try_older(value, _Failure.of(error))
         except _FAILURES as error:
-            return self._look_closer(value, error)
+            return self._strip_and_try(value, _Failure.of(error))
         if self._guard is not None and (problem := self._guard(message)):
             return Refusal(Reason.OUT_OF_RANGE, problem[1], problem[0], self._current.version)
         return message, self._current.version
@@ -116,6 +135,23 @@ class Decoder:
         """Fields that are filled in for messages of ``version``."""
         reader = self._by_version.get(version)
         return tuple(reader.filled) if reader else ()
+
+    def _decode_by_markers(self, value: bytes) -> Decoded | Refusal | None:
+        """Read a message that lacks the names of later fields; None when that was no good guess."""
+        guess = None
+        for marker, reader in self._markers:
+            if marker in value:
+                break
+            guess = reader
+        if guess is None:
+            return None
+        try:
+            message = guess.decode(value)
+        except _FAILURES:
+            return None
+        if guess.later_field(message):  # its name was written with an escape
+            return None
+        return self._guarded(message, guess.version)
 
     def _guarded(self, message: Struct, version: str) -> Decoded | Refusal:
         if self._guard is not None and (problem := self._guard(message)):
@@ -139,52 +175,71 @@ class Decoder:
         try:
             message = reader.decode(payload.data)
         except _FAILURES as error:
-            return explain(error, reader.version, payload.data)
+            return explain(_Failure.of(error), reader.version, payload.data)
         return self._guarded(message, version)
 
-    def _look_closer(self, value: bytes, error: Exception) -> Decoded | Refusal:
-        """The current version did not read it: strip the wire's additions, try older versions."""
+    def _strip_and_try(self, value: bytes, failure: "_Failure") -> Decoded | Refusal:
+        """The bytes are no JSON as they are: strip what the wire added, and try again."""
         payload = wire.strip(value)
         if isinstance(payload, Refusal):
             return payload
-        nearest = self._current
-        if len(payload.data) != len(value):
-            try:
-                return self._guarded(self._current.decode(payload.data), self._current.version)
-            except _FAILURES as again:
-                error = again
-        first = error
+        if len(payload.data) == len(value):
+            return explain(failure, self._current.version, value)
+        try:
+            return self._guarded(self._current.decode(payload.data), self._current.version)
+        except _FAILURES as error:
+            return self._try_older(payload.data, _Failure.of(error))
+
+    def _try_older(self, data: bytes, failure: "_Failure") -> Decoded | Refusal:
+        """The current version did not read it: an older one may explain what is missing."""
+        nearest, first = self._current, failure
         for reader in self.readers[1:]:
-            missing = _missing_at_top(error)
+            missing = failure.missing_at_top
             if missing is None:
                 break
             if missing not in reader.filled:
                 continue
             try:
-                message = reader.decode(payload.data)
-            except _FAILURES as older:
-                nearest, error = reader, older
+                message = reader.decode(data)
+            except _FAILURES as error:
+                nearest, failure = reader, _Failure.of(error)
                 continue
             if reader.later_field(message):
                 # Carries a field of a later version: it is a broken message of that one.
-                return explain(first, self._current.version, payload.data)
+                return explain(first, self._current.version, data)
             return self._guarded(message, reader.version)
-        return explain(error, nearest.version, payload.data)
+        return explain(failure, nearest.version, data)
 
 
-def _missing_at_top(error: Exception) -> str | None:
-    """The missing field's name when the error is a field missing from the message itself."""
-    text = str(error)
-    if not isinstance(error, msgspec.ValidationError) or " - at `" in text:
+class _Failure(Struct, frozen=True):
+    """What an exception said. The exception itself is not kept: its traceback holds the frame
+    that would hold it, and without the cycle collector such a ring is never freed.
+    """
+
+    validation: bool
+    recursion: bool
+    bad_byte: int | None
+    text: str
+
+    @classmethod
+    def of(cls, error: Exception) -> "_Failure":
+        byte = error.object[error.start] if isinstance(error, UnicodeDecodeError) else None
+        recursion = isinstance(error, RecursionError)
+        return cls(isinstance(error, msgspec.ValidationError), recursion, byte, str(error))
+
+    @property
+    def missing_at_top(self) -> str | None:
+        """The missing field, when one is missing from the message itself."""
+        text = self.text
+        if text.startswith(_MISSING_AT_TOP) and text.endswith("`") and " - at `" not in text:
+            return text[len(_MISSING_AT_TOP) : -1]
         return None
-    match = _MISSING.search(text)
-    return match[1] if match else None
 
 
-def explain(error: Exception, version: str, data: bytes) -> Refusal:
+def explain(failure: _Failure, version: str, data: bytes) -> Refusal:
     """A refusal from the words of msgspec (0.22; a test pins each of them)."""
-    text = str(error)
-    if isinstance(error, msgspec.ValidationError):
+    text = failure.text
+    if failure.validation:
         at = _AT.search(text)
         path = at[1] if at else ""
         said = text[: at.start()] if at else text
@@ -192,10 +247,10 @@ def explain(error: Exception, version: str, data: bytes) -> Refusal:
             path = f"{path}.{missing[1]}" if path else missing[1]
             return Refusal(Reason.MISSING_FIELD, f"required field {path} is missing", path, version)
         return Refusal(_reason_of(said), said, path, version)
-    if isinstance(error, RecursionError):
+    if failure.recursion:
         return Refusal(Reason.TOO_DEEP, "nested too deeply to read", "", version)
-    if isinstance(error, UnicodeDecodeError):
-        text = f"invalid UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
+    if failure.bad_byte is not None:
+        text = f"invalid UTF-8: byte 0x{failure.bad_byte:02x} ({text.rpartition(': ')[2]})"
         return Refusal(Reason.BAD_ENCODING, text, "", version)
     # Near the end of the data msgspec takes half a surrogate pair for a truncated one.
     if "surrogate" in text or ("truncated" in text and _LONE_SURROGATE.search(data)):

@@ -3,9 +3,9 @@
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
 
 import msgspec
 import structlog
@@ -18,13 +18,10 @@ from sluice.kafka import Broker, Record, Skip, Topic
 from sluice.ledger import ChunkResult, Ledger
 from sluice.ranges import OffsetRange, merge, total
 from sluice.settings import Settings
-from sluice.staging import Batch, Refused, Stager
+from sluice.staging import Batch, Position, Refused, Stager
 from sluice.wire import UNTRACED, read_headers
 
 log = structlog.get_logger()
-
-SLICE = 1000
-"""Messages decoded and encoded at a time, so that few are held as objects at once."""
 
 Progress = Callable[[int], None]
 """Called with the number of offsets that a batch disposed of."""
@@ -61,23 +58,21 @@ class Drain:
         self._attempt = attempt
         self._refusals: Counter[str] = Counter()
         read_bytes, number = 0, 0
-        stager = Stager(self._clickhouse, self._ledger, load_id, topic.name, attempt)
+        read_again = partial(self._read_again, topic)
+        stager = Stager(self._clickhouse, self._ledger, load_id, topic.name, attempt, read_again)
         batch = Batch(number)
         skipped: Counter[str] = Counter()
         with _no_collection():
             for messages, skips in self._broker.read(topic, ranges):
                 self._check_expired(topic, skips)
-                for piece in _slices(messages, SLICE):
-                    tombstones, size = self._add(batch, piece)
-                    read_bytes += size
-                    skipped["tombstone"] += len(tombstones)
-                    batch.skips += _joined(tombstones)
-                    if self._full(batch):
-                        number = self._hand_over(stager, batch)
-                        batch = Batch(number)
-                batch.skips += skips
-                for skip in skips:
+                tombstones, size = self._add(batch, messages)
+                read_bytes += size
+                batch.skips += [*skips, *tombstones]
+                for skip in (*skips, *tombstones):
                     skipped[skip.kind] += skip.range.count
+                if self._full(batch):
+                    number = self._hand_over(stager, batch)
+                    batch = Batch(number)
             self._hand_over(stager, batch)
         stager.close()
         expected = total(ranges)
@@ -110,7 +105,7 @@ class Drain:
         )
         return result
 
-    def _add(self, batch: Batch, messages: Sequence[Record]) -> tuple[list[OffsetRange], int]:
+    def _add(self, batch: Batch, messages: Sequence[Record]) -> tuple[list[Skip], int]:
         """Decode messages into the batch; gives the tombstones among them and the bytes read."""
         decode, attempt = self._decoder.decode, self._attempt
         limit, size = self._settings.max_message_bytes, 0
@@ -134,7 +129,6 @@ class Drain:
                 self._refusals[decoded.reason] += 1
                 continue
             body, version = decoded
-            batch.messages.append(message)
             rows.append(
                 (
                     attempt,
@@ -152,11 +146,35 @@ class Drain:
             lines = self._encoder.encode_lines(rows)
             batch.lines.append(lines)
             batch.bytes += len(lines)
-        return tombstones, size
+            batch.rows += len(rows)
+        return [Skip(r, "tombstone") for r in merge(tombstones)], size
+
+    def _read_again(self, topic: Topic, positions: Collection[Position]) -> list[Record]:
+        """Messages that were read before; what lies between them is read over.
+
+        Raises:
+            AttemptFailed: one is gone by now; the next attempt will account for it as such.
+        """
+        offsets: dict[int, list[int]] = {}
+        for partition, offset in positions:
+            offsets.setdefault(partition, []).append(offset)
+        ranges = [OffsetRange(p, min(found), max(found) + 1) for p, found in offsets.items()]
+        records = [
+            record
+            for read, _ in self._broker.read(topic, ranges)
+            for record in read
+            if (record.partition(), record.offset()) in positions
+        ]
+        if len(records) != len(positions):
+            raise AttemptFailed(
+                f"topic {topic.name!r}: {len(positions) - len(records)} messages that ClickHouse"
+                f" refused are gone from the topic before they could be quarantined"
+            )
+        return records
 
     def _full(self, batch: Batch) -> bool:
         return (
-            len(batch.messages) >= self._settings.batch_rows
+            batch.rows >= self._settings.batch_rows
             or batch.bytes >= self._settings.batch_bytes
             or len(batch.refused) + len(batch.skips) >= self._settings.batch_rows
         )
@@ -164,12 +182,12 @@ class Drain:
     def _hand_over(self, stager: Stager, batch: Batch) -> int:
         started = time.monotonic()
         stager.put(batch)
-        count = len(batch.messages) + len(batch.refused) + sum(s.range.count for s in batch.skips)
+        count = batch.rows + len(batch.refused) + sum(s.range.count for s in batch.skips)
         self._progress(count)
         log.info(
             "batch",
             number=batch.number,
-            rows=len(batch.messages),
+            rows=batch.rows,
             refused=len(batch.refused),
             waited_seconds=round(time.monotonic() - started, 2),
         )
@@ -215,14 +233,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _slices(messages: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    iterator = iter(messages)
-    while piece := list(islice(iterator, size)):
-        yield piece
-
-
-def _joined(tombstones: Sequence[OffsetRange]) -> list[Skip]:
-    """Tombstones as ranges, neighbours joined."""
-    return [Skip(r, "tombstone") for r in merge(tombstones)]

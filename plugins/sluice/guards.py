@@ -175,7 +175,11 @@ def _datetime_guard(column: str) -> Guard | None:
     naive = (low.replace(tzinfo=None), high.replace(tzinfo=None))
     text = f"is outside {low:%Y-%m-%d} to {high:%Y-%m-%d}, which is what {column} can hold"
 
+    first, last = low.year, high.year
+
     def check(value: datetime) -> tuple[str, str] | None:
+        if first < value.year < last:
+            return None
         inside = low <= value <= high if value.tzinfo else naive[0] <= value <= naive[1]
         return None if inside else ("", f"{value.isoformat()} {text}")
 

@@ -17,10 +17,10 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
-    NewTopic,  # type: ignore[attr-defined]
-    OffsetSpec,  # type: ignore[attr-defined]
+    NewTopic,
+    OffsetSpec,
 )
 
 from sluice.errors import BrokerError
@@ -32,7 +32,9 @@ log = structlog.get_logger()
 REQUEST_SECONDS = 30.0
 """How long an answer from the broker is waited for."""
 
-POLL_MESSAGES = 10_000
+POLL_MESSAGES = 250
+"""Messages taken at a time: few, so that they are decoded while the processor's cache has them."""
+
 SkipKind = Literal["absent", "expired", "tombstone"]
 
 

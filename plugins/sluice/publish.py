@@ -9,6 +9,8 @@ so it is applied whole or not at all; a statement that repeats it while it is st
 recognised by its token, one that comes after it by the rows that are there.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import structlog
 
 from sluice.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
@@ -24,6 +26,9 @@ log = structlog.get_logger()
 SLICE_ROWS = 250_000
 SLICE_BYTES = 256 << 20
 """An insert's size, at most: it is one block in the server's memory."""
+
+AT_ONCE = 2
+"""Inserts of a load that run at once; they copy different offsets."""
 
 
 class Publisher:
@@ -50,9 +55,13 @@ class Publisher:
                 return
             self._ledger.record(load_id, load.topic, PUBLISHING, owner)
             winners = self._ledger.winners(load_id)
-            for number, ranges in self._ledger.chunks(load_id).items():
-                for part in _slices(ranges, winners[number].bytes):
-                    self._copy(load_id, winners[number].attempt, part)
+            parts = [
+                (winners[number].attempt, part)
+                for number, ranges in self._ledger.chunks(load_id).items()
+                for part in _slices(ranges, winners[number].bytes)
+            ]
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(lambda part: self._copy(load_id, *part), parts))
             rows = self._check_target(load_id)
             self._ledger.record(load_id, load.topic, PUBLISHED, owner, {"rows": rows})
             log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)

@@ -102,8 +102,10 @@ def _checks_of(column: Column) -> Iterator[Check]:
             arguments={"column": name},
             description=f"{name} is not null",
         )
-    for condition, text in _violations(quoted(name), info):
-        yield _rows_check(name, condition, f"{name} {text}", "critical")
+    if violations := list(_violations(quoted(name), info)):
+        conditions, texts = zip(*violations, strict=True)
+        description = f"{name} {' and '.join(texts)}"
+        yield _rows_check(name, " OR ".join(conditions), description, "critical")
 
 
 def _violations(value: str, info: mi.Type) -> Iterator[tuple[str, str]]:
@@ -132,8 +134,12 @@ def _violations(value: str, info: mi.Type) -> Iterator[tuple[str, str]]:
             yield f"{value} NOT IN ({shown})", f"is one of {shown}"
         case mi.ListType(item_type=item):
             yield from _lengths(f"length({value})", info.min_length, info.max_length, "items")
-            for condition, text in _item_violations(item):
-                yield f"arrayExists(x -> {condition}, {value})", f"has only items whose {text}"
+            if violations := list(_item_violations(item)):
+                conditions, texts = zip(*violations, strict=True)
+                yield (
+                    f"arrayExists(x -> {' OR '.join(conditions)}, {value})",
+                    f"has only items whose {', '.join(texts)}",
+                )
 
 
 def _item_violations(item: mi.Type) -> Iterator[tuple[str, str]]:
@@ -153,9 +159,11 @@ def _item_violations(item: mi.Type) -> Iterator[tuple[str, str]]:
 def _lengths(
     length: str, least: int | None, most: int | None, unit: str
 ) -> Iterator[tuple[str, str]]:
-    if least is not None:
+    if least is not None and most is not None:
+        yield f"{length} NOT BETWEEN {least} AND {most}", f"has {least} to {most} {unit}"
+    elif least is not None:
         yield f"{length} < {least}", f"has at least {least} {unit}"
-    if most is not None:
+    elif most is not None:
         yield f"{length} > {most}", f"has at most {most} {unit}"
 
 

@@ -3,7 +3,7 @@
 import base64
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 import structlog
@@ -16,6 +16,11 @@ from sluice.kafka import Record, Skip
 from sluice.ledger import Ledger
 
 log = structlog.get_logger()
+
+Position = tuple[int, int]
+"""Partition and offset."""
+
+ReadAgain = Callable[[Collection[Position]], list[Record]]
 
 COLUMNS = ("_attempt", *STAGED_COLUMNS, STAGED)
 
@@ -31,13 +36,14 @@ class Batch(msgspec.Struct):
     """One micro-batch: what is inserted together, under tokens made from its number.
 
     Attributes:
-        lines: encoded rows, one line each; parts of about a thousand rows.
-        messages: the Kafka message of each row, in the order of the lines.
+        lines: encoded rows, one line each, in pieces of some hundred.
+        rows: how many lines there are.
+        bytes: size of the lines, and of the values of what was refused.
     """
 
     number: int
     lines: list[bytes] = []
-    messages: list[Record] = []
+    rows: int = 0
     refused: list[Refused] = []
     skips: list[Skip] = []
     bytes: int = 0
@@ -49,13 +55,24 @@ class Stager:
     While one batch is on its way to the engine the next is decoded; at most one waits, so
     memory stays bounded. An attempt has one writer and tokens of its own, so what another
     attempt at the same chunk leaves behind can never be mistaken for its rows.
+
+    Args:
+        read_again: reads messages by partition and offset once more, in any order; called for
+            rows that ClickHouse refuses, so that no other message need be kept in memory.
     """
 
     def __init__(
-        self, clickhouse: ClickHouse, ledger: Ledger, load_id: str, topic: str, attempt: str
+        self,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        load_id: str,
+        topic: str,
+        attempt: str,
+        read_again: ReadAgain,
     ) -> None:
         self._clickhouse, self._ledger = clickhouse, ledger
         self._load_id, self._topic, self._attempt = load_id, topic, attempt
+        self._read_again = read_again
         self._table = ledger.staging_table(load_id)
         self._waiting: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
@@ -106,7 +123,11 @@ class Stager:
         token = f"{self._load_id}/{self._attempt}/{batch.number}"
         refused = list(batch.refused)
         if batch.lines:
-            refused += self._stage(b"".join(batch.lines), batch.messages, token)
+            by_position = dict(self._stage(b"".join(batch.lines), token))
+            refused += [
+                Refused(record, by_position[record.partition(), record.offset()])
+                for record in (self._read_again(by_position) if by_position else ())
+            ]
         if refused:
             rows = [self._quarantine_row(r) for r in refused]
             self._ledger.add_quarantined(rows, f"{token}/refused")
@@ -114,10 +135,10 @@ class Stager:
             self._ledger.add_skips(
                 self._load_id, self._topic, self._attempt, batch.skips, f"{token}/skips"
             )
-        self.staged += len(batch.messages) - (len(refused) - len(batch.refused))
+        self.staged += batch.rows - (len(refused) - len(batch.refused))
         self.refused += len(refused)
 
-    def _stage(self, body: bytes, messages: Sequence[Record], token: str) -> list[Refused]:
+    def _stage(self, body: bytes, token: str) -> list[tuple[Position, Refusal]]:
         """Insert rows; halve what the engine refuses until the row to blame stands alone."""
         try:
             self._clickhouse.insert_lines(
@@ -126,16 +147,17 @@ class Stager:
         except EngineError as error:
             if error.code not in REFUSED_DATA:
                 raise
-            if len(messages) == 1:
+            lines = body.split(b"\n")[:-1]  # JSON writes a newline within a string as \\n
+            if len(lines) == 1:
                 name = REFUSED_DATA[error.code]
                 text = f"{name}: {str(error).splitlines()[0][:500]}"
                 refusal = Refusal(Reason.REFUSED_BY_CLICKHOUSE, text, code=error.code)
-                return [Refused(messages[0], refusal)]
-            lines, half = body.splitlines(keepends=True), len(messages) // 2
-            log.info("batch_halved", rows=len(messages), code=error.code)
+                return [(_position(lines[0]), refusal)]
+            log.info("batch_halved", rows=len(lines), code=error.code)
+            half = len(lines) // 2
             return [
-                *self._stage(b"".join(lines[:half]), messages[:half], f"{token}.0"),
-                *self._stage(b"".join(lines[half:]), messages[half:], f"{token}.1"),
+                *self._stage(_body(lines[:half]), f"{token}.0"),
+                *self._stage(_body(lines[half:]), f"{token}.1"),
             ]
         return []
 
@@ -159,6 +181,17 @@ class Stager:
             "version": refusal.version,
             "code": refusal.code,
         }
+
+
+def _body(lines: Sequence[bytes]) -> bytes:
+    return b"\n".join(lines) + b"\n"
+
+
+def _position(line: bytes) -> Position:
+    """Partition and offset of an encoded row."""
+    row = msgspec.json.decode(line, type=list[msgspec.Raw])
+    partition, offset = (row[COLUMNS.index(name)] for name in ("_partition", "_offset"))
+    return msgspec.json.decode(partition, type=int), msgspec.json.decode(offset, type=int)
 
 
 def _base64(data: bytes | None) -> str:

@@ -1,0 +1,301 @@
+"""The whole load beside its parts and a naive loop, in one run: ``python -m benchmarks.load``.
+
+Every case runs in a process of its own, against a stack of the benchmark's own on free ports.
+CPU time a row is that of the case's process, of the engine and of the broker; the wall clock
+shares two cores with all of them.
+"""
+
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import click
+import msgspec
+import psutil
+from confluent_kafka import Consumer, TopicPartition
+from pydantic import BaseModel, Field
+from rich.console import Console
+from rich.table import Table
+
+from include.schemas.orders import contract as orders
+from local.stack import Ports, Stack
+from sluice.clickhouse import ClickHouse, connect
+from sluice.ddl import ClickHouseSchemaMapper
+from sluice.kafka import Broker
+from sluice.load import Loader
+from sluice.ranges import OffsetRange
+from sluice.samples import produce, samples
+from sluice.settings import Connection, Settings, parse_connection
+
+PARTITIONS = 4
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What a case is given: where the services are, and how many rows to work on."""
+
+    kafka: Connection
+    clickhouse: Connection
+    rows: int
+    file: str
+
+
+def consume_only(case: Case) -> int:
+    """Read the topic as the load does, and drop the messages."""
+    broker = Broker(case.kafka, Settings())
+    topic = broker.topic("orders")
+    ranges = [OffsetRange(p, w.low, w.high) for p, w in broker.watermarks(topic).items()]
+    return sum(len(messages) for messages, _ in broker.read(topic, ranges))
+
+
+def engine_only(case: Case) -> int:
+    """Insert the rows of the target from a file of JSONEachRow, as fast as the engine reads."""
+    clickhouse = connect(case.clickhouse)
+    table = msgspec.structs.replace(orders.table, name="engine_only")
+    clickhouse.execute(ClickHouseSchemaMapper(orders.message, table).create_table())
+    body = bytearray()
+    rows = number = 0
+    with Path(case.file).open("rb") as file:
+        for line in file:
+            body += line
+            rows += 1
+            if len(body) > 16 << 20:
+                _put(clickhouse, body, number)
+                body.clear()
+                number += 1
+    _put(clickhouse, body, number)
+    return rows
+
+
+def _put(clickhouse: ClickHouse, body: bytearray, number: int) -> None:
+    clickhouse.insert_lines("engine_only", None, bytes(body), "JSONEachRow", f"part {number}")
+
+
+def whole_load(case: Case) -> int:
+    """Plan, drain, audit, publish, report."""
+    loader = Loader(orders, case.kafka, case.clickhouse, Settings(), "benchmark")
+    plan = loader.plan()
+    for number in range(len(plan.chunks)):
+        loader.drain(plan.load_id, number)
+    loader.audit(plan.load_id)
+    loader.publish(plan.load_id)
+    report = loader.report(plan.load_id)
+    assert report.sum("difference") == 0
+    return plan.offsets
+
+
+class Address(BaseModel):
+    street: str = ""
+    city: str = ""
+    postal_code: str = ""
+    country: str = "unknown"
+
+
+class LineItem(BaseModel):
+    line_item_id: str
+    product_id: str
+    product_title: str
+    quantity: int = Field(ge=1, le=1_000_000)
+    price: float = Field(ge=0)
+    discount: float = Field(ge=0)
+
+
+class Order(BaseModel):
+    """The contract of orders, as it is written by hand."""
+
+    order_id: str = Field(min_length=1, max_length=64)
+    created_at: datetime
+    customer_name: str = Field(min_length=1, max_length=255)
+    customer_email: str = Field("", max_length=254)
+    shipping_address: Address = Address()
+    line_items: list[LineItem] = Field(min_length=1)
+    total_price: float = Field(ge=0)
+    notes: str = Field("", max_length=1000)
+
+
+def naive_loop(case: Case, rows_an_insert: int = 1) -> int:
+    """What is written by hand: poll, json.loads, pydantic, rows into client.insert."""
+    clickhouse = connect(case.clickhouse).client
+    clickhouse.command(
+        "CREATE OR REPLACE TABLE naive (order_id String, created_at DateTime64(3, 'UTC'),"
+        " customer_name String, customer_email String, street String, city String,"
+        " postal_code String, country LowCardinality(String),"
+        " line_items Array(Tuple(line_item_id String, product_id String, product_title String,"
+        " quantity Int64, price Float64, discount Float64)), total_price Float64, notes String)"
+        " ENGINE = MergeTree ORDER BY (created_at, order_id)"
+    )
+    consumer = Consumer(dict(case.kafka.extra) | {"group.id": "naive", "enable.auto.commit": False})
+    consumer.assign([TopicPartition("orders", p, 0) for p in range(PARTITIONS)])
+    rows: list[list[Any]] = []
+    done = 0
+    while done < case.rows:
+        message = consumer.poll(5)
+        if message is None or message.error():
+            break
+        done += 1
+        value = message.value()
+        try:
+            order = Order.model_validate(json.loads(value or b""))
+        except ValueError:
+            continue
+        address = order.shipping_address
+        rows.append(
+            [
+                order.order_id,
+                order.created_at,
+                order.customer_name,
+                order.customer_email,
+                address.street,
+                address.city,
+                address.postal_code,
+                address.country,
+                [tuple(item.model_dump().values()) for item in order.line_items],
+                order.total_price,
+                order.notes,
+            ]
+        )
+        if len(rows) >= rows_an_insert:
+            clickhouse.insert("naive", rows)
+            rows = []
+    if rows:
+        clickhouse.insert("naive", rows)
+    consumer.close()
+    return done
+
+
+CASES: dict[str, Callable[[Case], int]] = {
+    "consume only": consume_only,
+    "whole load": whole_load,
+    "engine only": engine_only,
+    "naive loop, row by row": naive_loop,
+    "naive loop, 1,000 rows": partial(naive_loop, rows_an_insert=1_000),
+    "naive loop, 10,000 rows": partial(naive_loop, rows_an_insert=10_000),
+}
+NAIVE_ROWS = {
+    "naive loop, row by row": 1_000,
+    "naive loop, 1,000 rows": 100_000,
+    "naive loop, 10,000 rows": 100_000,
+}
+"""The naive loops work on fewer rows; they do not get faster with more."""
+
+
+class Measured(msgspec.Struct, frozen=True):
+    rows: int
+    seconds: float
+    cpu: float
+    megabytes: int
+
+
+def _child(name: str, case: Case, answer: Any) -> None:
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    began, cpu = time.monotonic(), time.process_time()
+    rows = CASES[name](case)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    answer.put(Measured(rows, time.monotonic() - began, time.process_time() - cpu, used))
+
+
+def measure(name: str, case: Case) -> Measured:
+    """Run one case in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    child = context.Process(target=_child, args=(name, case, answer))
+    child.start()
+    found: Measured = answer.get(timeout=1800)
+    child.join()
+    return found
+
+
+def cpu_of(process: psutil.Process | None) -> float:
+    assert process is not None
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@click.command()
+@click.option("--rows", default=2_000_000, show_default=True, help="Messages in the topic.")
+def main(rows: int) -> None:
+    """Measure the whole load beside its parts and a naive loop."""
+    console = Console(highlight=False, width=118)
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(Path(folder), Ports.free())
+        try:
+            with console.status("starting Kafka and ClickHouse"):
+                stack.start(("kafka", "clickhouse"))
+                for service in ("kafka", "clickhouse"):
+                    stack.services[service].wait()
+            run(stack, rows, console)
+        finally:
+            stack.stop()
+
+
+def run(stack: Stack, rows: int, console: Console) -> None:
+    kafka = parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"])
+    clickhouse = parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
+    broker = Broker(kafka, Settings())
+    broker.create_topic("orders", PARTITIONS)
+    with console.status(f"producing {rows:,} messages"):
+        produce(orders, broker, samples(orders, rows, Random(1)))
+    file = str(stack.folder / "rows.json")
+    results: dict[str, tuple[Measured, float, float]] = {}
+    for name in CASES:
+        count = NAIVE_ROWS.get(name, rows)
+        if name == "engine only":
+            _export(stack, clickhouse, file)
+        engine, log = stack.services["clickhouse"].process(), stack.services["kafka"].process()
+        before = cpu_of(engine), cpu_of(log)
+        with console.status(f"{name}: {count:,} rows"):
+            measured = measure(name, Case(kafka, clickhouse, count, file))
+        results[name] = (measured, cpu_of(engine) - before[0], cpu_of(log) - before[1])
+    _print(results, console)
+
+
+def _export(stack: Stack, clickhouse: Connection, file: str) -> None:
+    """The loaded rows as JSONEachRow."""
+    client = connect(clickhouse).client
+    with Path(file).open("wb") as out:
+        for piece in client.raw_stream("SELECT * FROM orders", fmt="JSONEachRow"):
+            out.write(piece)
+
+
+def _print(results: dict[str, tuple[Measured, float, float]], console: Console) -> None:
+    table = Table(title="order events, two cores with everything on them")
+    for column in (
+        "case",
+        "rows",
+        "seconds",
+        "rows/s",
+        "× naive (1,000)",
+        "CPU µs/row: process",
+        "engine",
+        "broker",
+        "peak MB",
+    ):
+        table.add_column(column, justify="left" if column == "case" else "right")
+    naive = results["naive loop, 1,000 rows"][0]
+    for name, (m, engine, broker) in results.items():
+        rate = m.rows / m.seconds
+        table.add_row(
+            name,
+            f"{m.rows:,}",
+            f"{m.seconds:.1f}",
+            f"{rate:,.0f}",
+            f"{rate / (naive.rows / naive.seconds):.1f}",
+            *(f"{cpu / m.rows * 1e6:.2f}" for cpu in (m.cpu, engine, broker)),
+            str(m.megabytes),
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

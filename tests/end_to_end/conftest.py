@@ -1,0 +1,95 @@
+"""The real Airflow beside the real broker and the real engine."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from random import Random
+
+import pytest
+
+from local.airflow import Api
+from local.stack import Stack
+from sluice.contract import discover, find
+from sluice.load import Loader
+from sluice.samples import produce, samples
+from sluice.settings import Settings, parse_connection
+
+RUN_SECONDS = 150
+
+
+@pytest.fixture(scope="session")
+def whole_stack(stack: Stack) -> Iterator[Stack]:
+    """Everything runs, and every topic exists."""
+    stack.start(("airflow", "kafka", "clickhouse"))
+    for name in ("kafka", "clickhouse"):
+        stack.services[name].wait()
+    for topic in discover():
+        loader_of(stack, topic).broker.create_topic(topic, 4)
+    stack.services["airflow"].wait()
+    yield stack
+
+
+def loader_of(stack: Stack, topic: str) -> Loader:
+    """A loader in the databases that the stack's Airflow uses."""
+    return Loader(
+        find(topic),
+        parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
+        parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
+        Settings(),
+        "tests",
+    )
+
+
+@pytest.fixture(scope="session")
+def api(whole_stack: Stack) -> Api:
+    """Airflow's API as the admin, once all DAGs are there and their first runs are over."""
+    made = whole_stack.api()
+    for topic in discover():
+        dag_id = f"load_{topic}"
+        until(partial(made.has_dag, dag_id), f"DAG {dag_id}")
+        until(partial(first_run_over, made, dag_id), f"first run of {dag_id}")
+    return made
+
+
+def first_run_over(api: Api, dag_id: str) -> bool:
+    """Whether the run that Airflow makes when it first sees the DAG has ended."""
+    runs = api.get(f"/dags/{dag_id}/dagRuns")["dag_runs"]
+    assert isinstance(runs, list)
+    return bool(runs) and all(run["state"] in ("success", "failed") for run in runs)
+
+
+@pytest.fixture
+def run_dag(api: Api) -> Callable[..., tuple[str, str]]:
+    """Triggers a DAG and waits; gives the run's id and its state."""
+
+    def run(dag_id: str, **conf: object) -> tuple[str, str]:
+        run_id = api.trigger(dag_id, conf)
+        return run_id, wait_for_run(api, dag_id, run_id)
+
+    return run
+
+
+def wait_for_run(api: Api, dag_id: str, run_id: str) -> str:
+    until(
+        lambda: api.run_state(dag_id, run_id) not in ("queued", "running"), f"the end of {run_id}"
+    )
+    return api.run_state(dag_id, run_id)
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = RUN_SECONDS) -> None:
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up, f"waited {seconds} s for {what}"
+        time.sleep(0.3)
+
+
+@pytest.fixture
+def send(whole_stack: Stack) -> Callable[..., None]:
+    """Produces samples to a topic of the project."""
+
+    def produce_samples(topic: str, count: int, **shares: float) -> None:
+        loader = loader_of(whole_stack, topic)
+        random = Random(count)
+        produce(loader.contract, loader.broker, samples(loader.contract, count, random, **shares))
+
+    return produce_samples

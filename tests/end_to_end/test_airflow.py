@@ -1,0 +1,172 @@
+"""Loads run by the real Airflow."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from local.airflow import Api
+from local.stack import Stack
+from sluice.report import Report, find
+from tests.end_to_end.conftest import loader_of, wait_for_run
+
+Run = Callable[..., tuple[str, str]]
+DAG = "load_orders"
+
+
+def report_of(stack: Stack, run_id: str) -> Report:
+    loader = loader_of(stack, "orders")
+    owner = f"airflow/{DAG}/{run_id}"
+    report = find(loader.clickhouse, loader.ledger.database, owner=owner)
+    assert report is not None
+    return report
+
+
+def rows_in_target(stack: Stack) -> tuple[int, int]:
+    row = loader_of(stack, "orders").clickhouse.rows(
+        "SELECT count() AS rows, uniqExact(_topic, _partition, _offset) AS offsets FROM orders"
+    )[0]
+    return row["rows"], row["offsets"]
+
+
+def log_of(api: Api, run_id: str, task: str, map_index: int = -1) -> str:
+    answer = api.client.get(
+        f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/logs/1",
+        params={"map_index": map_index, "full_content": True},
+        headers={"Accept": "application/x-ndjson"},
+    )
+    answer.raise_for_status()
+    return answer.text
+
+
+def test_a_triggered_run_loads_all_that_is_new_and_a_second_one_nothing(
+    api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None]
+) -> None:
+    send("orders", 3000)
+    before = rows_in_target(whole_stack)[0]
+    run_id, state = run_dag(DAG)
+    assert state == "success", api.task_states(DAG, run_id)
+    report = report_of(whole_stack, run_id)
+    assert report.state == "published"
+    assert (report.sum("planned"), report.sum("difference")) == (3000, 0)
+    assert len(report.versions) == 3
+    assert report.reasons
+    assert len(report.quality) > 15
+    rows, offsets = rows_in_target(whole_stack)
+    assert rows == offsets == before + report.sum("loaded")
+
+    again, state = run_dag(DAG)
+    assert state == "success"
+    assert report_of(whole_stack, again).ranges == []
+    assert rows_in_target(whole_stack) == (rows, offsets)
+
+
+def test_the_task_logs_tell_the_story(
+    api: Api, run_dag: Run, send: Callable[..., None], whole_stack: Stack
+) -> None:
+    send("orders", 500, broken_share=0.005)
+    run_id, _ = run_dag(DAG)
+    assert "planned" in log_of(api, run_id, "plan")
+    drained = log_of(api, run_id, "drain", 0)
+    for word in ("batch", "chunk_drained", "rows_per_second", "staged"):
+        assert word in drained, word
+    assert "audited" in log_of(api, run_id, "audit")
+    assert "published" in log_of(api, run_id, "publish")
+
+
+def test_a_cleared_run_changes_nothing(
+    api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None]
+) -> None:
+    send("orders", 400)
+    run_id, _ = run_dag(DAG)
+    loaded, report = rows_in_target(whole_stack), report_of(whole_stack, run_id)
+    send("orders", 300)
+    cleared = api.client.post(
+        f"/dags/{DAG}/clearTaskInstances",
+        json={"dag_run_id": run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True},
+    )
+    assert cleared.status_code == 200, cleared.text
+    assert wait_for_run(api, DAG, run_id) == "success"
+    assert rows_in_target(whole_stack) == loaded
+    assert report_of(whole_stack, run_id).ranges == report.ranges
+    _, state = run_dag(DAG)
+    assert state == "success"
+    assert rows_in_target(whole_stack)[0] > loaded[0]
+
+
+def test_the_form_narrows_a_load(
+    whole_stack: Stack, run_dag: Run, send: Callable[..., None]
+) -> None:
+    send("orders", 400)
+    run_id, state = run_dag(DAG, partitions="1, 2", max_messages=20)
+    assert state == "success"
+    report = report_of(whole_stack, run_id)
+    assert {r.partition for r in report.ranges} == {1, 2}
+    assert report.sum("planned") == 20
+    run_dag(DAG)
+
+
+@pytest.mark.parametrize("conf", [{"partitions": "0-3"}, {"max_messages": "many"}])
+def test_the_form_refuses_what_it_cannot_read(api: Api, conf: dict[str, object]) -> None:
+    answer = api.client.post(f"/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": conf})
+    assert answer.status_code == 400
+
+
+def test_a_plan_that_cannot_be_made_fails_the_run_with_a_sentence(api: Api, run_dag: Run) -> None:
+    run_id, state = run_dag(DAG, partitions="9")
+    assert state == "failed"
+    states = {task: state for task, _, state in api.task_states(DAG, run_id)}
+    assert states["plan"] == states["report"] == "failed"
+    assert "has no partition 9; it has 0 to 3" in log_of(api, run_id, "plan")
+
+
+def test_a_held_load_fails_its_run_and_still_reports(
+    api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None]
+) -> None:
+    run_dag(DAG)
+    before = rows_in_target(whole_stack)
+    send("orders", 1000, broken_share=0.4)
+    run_id, state = run_dag(DAG)
+    assert state == "failed"
+    states = {task: state for task, _, state in api.task_states(DAG, run_id)}
+    assert (states["audit"], states["publish"], states["report"]) == (
+        "failed",
+        "upstream_failed",
+        "failed",
+    )
+    report = report_of(whole_stack, run_id)
+    assert report.state == "held"
+    assert "the contract's limit is 1.0%" in report.error
+    assert rows_in_target(whole_stack) == before
+    # Enough good messages bring the share below the limit: the offsets are planned again.
+    send("orders", 60_000, broken_share=0.0)
+    again, state = run_dag(DAG)
+    assert state == "success", log_of(api, again, "audit")
+    assert report_of(whole_stack, again).sum("planned") == 61_000
+
+
+def test_the_report_page_is_for_those_who_may_read_runs(
+    api: Api, whole_stack: Stack, run_dag: Run
+) -> None:
+    run_id, _ = run_dag(DAG)
+    params = {"dag_id": DAG, "run_id": run_id}
+    page = f"{api.url}/sluice/run"
+    assert httpx.get(page, params=params).status_code == 401
+    viewer = Api(whole_stack.ports.airflow, "viewer", whole_stack.secrets["viewer"])
+    for reader in (api, viewer):
+        answer = httpx.get(page, params=params, headers=dict(reader.client.headers), timeout=30)
+        assert answer.status_code == 200, answer.text
+        assert report_of(whole_stack, run_id).load_id in answer.text
+        assert "http" not in answer.text.replace("http-equiv", "")
+    params["run_id"] = "no such run"
+    answer = httpx.get(page, params=params, headers=dict(api.client.headers), timeout=30)
+    assert answer.status_code == 404
+
+
+def test_no_password_is_in_any_log(api: Api, whole_stack: Stack) -> None:
+    secret = whole_stack.secrets["clickhouse"]
+    looked_at = 0
+    for path in whole_stack.folder.rglob("*.log"):
+        looked_at += 1
+        assert secret not in path.read_text(errors="replace"), path
+    assert looked_at > 10
