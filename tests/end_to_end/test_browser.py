@@ -1,0 +1,101 @@
+"""The UI as a person uses it, in Debian's Chromium. Run with ``make browser``."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from local.airflow import Api
+from local.stack import Stack
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: SCREENSHOTS, to renew those of the documentation."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(api: Api, whole_stack: Stack) -> Iterator[Page]:
+    """A page of a logged-in admin."""
+    assert Path(CHROMIUM).exists(), f"no browser at {CHROMIUM}: install Debian's chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        made = browser.new_page(viewport={"width": 1400, "height": 900})
+        made.set_default_timeout(PATIENCE)
+        made.goto(f"{api.url}/")
+        made.fill("input[name=username]", "admin")
+        made.fill("input[name=password]", whole_stack.secrets["admin"])
+        made.keyboard.press("Enter")
+        expect(made.get_by_role("link", name="Dags")).to_be_visible(timeout=PATIENCE)
+        yield made
+        browser.close()
+
+
+def test_a_load_from_the_form_to_its_report(
+    page: Page, api: Api, send: Callable[..., None], pictures: Path
+) -> None:
+    send("orders", 20_000)
+    page.goto(f"{api.url}/dags/load_orders")
+    page.get_by_role("button", name="Trigger").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("Only these partitions of")).to_be_visible(timeout=PATIENCE)
+    expect(dialog.get_by_text("At most so many offsets")).to_be_visible()
+    page.wait_for_timeout(500)
+    page.screenshot(path=pictures / "form.png")
+    dialog.get_by_role("button", name="Trigger").last.click()
+    page.wait_for_url(re.compile(r"/runs/manual"), timeout=PATIENCE)
+    run = re.sub(r"[?#].*", "", page.url)
+    expect(page.get_by_text("Success").first).to_be_visible(timeout=120_000)
+    for task in ("plan", "drain", "audit", "publish", "report"):
+        expect(page.get_by_role("link", name=re.compile(rf"^{task}\b")).first).to_be_visible()
+    page.screenshot(path=pictures / "run.png")
+
+    page.get_by_role("link", name="Load report").click()
+    report = page.frame_locator("iframe")
+    expect(report.get_by_text("adds up")).to_be_visible(timeout=PATIENCE)
+    expect(report.get_by_role("heading", name="Topic orders → default.orders")).to_be_visible()
+    page.screenshot(path=pictures / "report.png")
+
+    page.goto(run)
+    page.get_by_role("button", name="Show Graph").or_(page.get_by_label("Graph")).first.click()
+    expect(page.get_by_test_id("node-plan").or_(page.get_by_text("plan").first)).to_be_visible()
+    page.wait_for_timeout(3000)
+    page.screenshot(path=pictures / "graph.png")
+
+
+def test_the_report_is_readable_in_the_dark(page: Page, api: Api, pictures: Path) -> None:
+    runs = api.get("/dags/load_orders/dagRuns?order_by=-start_date&limit=1")["dag_runs"]
+    assert isinstance(runs, list)
+    run_id = runs[0]["dag_run_id"]
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{api.url}/sluice/run?dag_id=load_orders&run_id={run_id}")
+    colours = page.evaluate(
+        "() => [getComputedStyle(document.body).color,"
+        " getComputedStyle(document.documentElement).colorScheme]"
+    )
+    assert colours[0] == "rgb(255, 255, 255)"
+    page.screenshot(path=pictures / "report-dark.png", full_page=True)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 420, "height": 900})
+    width = page.evaluate("() => document.documentElement.scrollWidth")
+    assert width <= 420, "a narrow screen scrolls the tables, not the page"
