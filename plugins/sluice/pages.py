@@ -1,7 +1,6 @@
 """The pages shown within Airflow's UI, under Airflow's logins and permissions."""
 
 from html import escape
-from typing import Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -43,7 +42,8 @@ _HEADERS = {
 
 
 def _message(text: str, status: int) -> HTMLResponse:
-    body: Any = (
-        f"<!doctype html><meta charset=utf-8><p style='font-family:sans-serif'>{escape(text)}"
+    body = (
+        "<!doctype html><meta charset=utf-8><meta name=color-scheme content='light dark'>"
+        f"<p style='font-family:sans-serif'>{escape(text)}"
     )
     return HTMLResponse(body, status_code=status, headers=_HEADERS)

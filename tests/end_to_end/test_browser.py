@@ -4,12 +4,14 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from local.airflow import Api
 from local.stack import Stack
+from tests.end_to_end.conftest import wait_for_run
 
 pytestmark = pytest.mark.browser
 
@@ -65,7 +67,10 @@ def test_a_load_from_the_form_to_its_report(
     dialog.get_by_role("button", name="Trigger").last.click()
     page.wait_for_url(re.compile(r"/runs/manual"), timeout=PATIENCE)
     run = re.sub(r"[?#].*", "", page.url)
-    expect(page.get_by_text("Success").first).to_be_visible(timeout=120_000)
+    run_id = unquote(run.split("/runs/")[1].split("/")[0])
+    assert wait_for_run(api, "load_orders", run_id) == "success"
+    page.reload()
+    expect(page.get_by_text("Success").first).to_be_visible(timeout=PATIENCE)
     for task in ("plan", "drain", "audit", "publish", "report"):
         expect(page.get_by_role("link", name=re.compile(rf"^{task}\b")).first).to_be_visible()
     page.screenshot(path=pictures / "run.png")
@@ -88,7 +93,8 @@ def test_the_report_is_readable_in_the_dark(page: Page, api: Api, pictures: Path
     assert isinstance(runs, list)
     run_id = runs[0]["dag_run_id"]
     page.emulate_media(color_scheme="dark")
-    page.goto(f"{api.url}/sluice/run?dag_id=load_orders&run_id={run_id}")
+    page.goto(f"{api.url}/sluice/run?dag_id=load_orders&run_id={quote(run_id, safe='')}")
+    expect(page.get_by_role("heading", name="Topic orders → default.orders")).to_be_visible()
     colours = page.evaluate(
         "() => [getComputedStyle(document.body).color,"
         " getComputedStyle(document.documentElement).colorScheme]"
