@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import sluice.settings
 from include.schemas.orders import contract as orders
 from local.stack import Ports, Stack
 from sluice.clickhouse import ClickHouse, connect
@@ -27,6 +28,7 @@ def _own_environment() -> None:
         if name.startswith(("SLUICE_", "AIRFLOW", "SCHEMA_")):
             del os.environ[name]
     Settings.model_config["env_file"] = ()
+    sluice.settings.ENV_FILES = ()
     Ports.model_config["env_file"] = ()
 
 

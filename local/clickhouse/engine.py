@@ -6,13 +6,15 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import chdb
 
 from local.clickhouse.errors import ClickHouseError
 from local.clickhouse.statements import literal
+
+_connect: Callable[[str], Any] = chdb.connect
 
 DEFAULT_SESSION_SECONDS = 60.0
 WATCH_SECONDS = 0.5
@@ -36,7 +38,7 @@ class Engine:
 
     def __init__(self, folder: str, slots: int = 8) -> None:
         self._folder = folder
-        self._root = chdb.connect(folder)
+        self._root = _connect(folder)
         self._slots = threading.BoundedSemaphore(slots)
         self._guard = threading.Lock()
         self._sessions: dict[str, _Session] = {}
@@ -57,7 +59,7 @@ class Engine:
         """A connection for one request; ClickHouse's error 373 when its session is in use."""
         with self._slots:
             if session_id is None:
-                connection = chdb.connect(self._folder)
+                connection = _connect(self._folder)
                 try:
                     yield connection
                 finally:
@@ -77,7 +79,7 @@ class Engine:
                 if session.expires < now and not session.lock.locked():
                     self._sessions.pop(key).connection.close()
             if session_id not in self._sessions:
-                self._sessions[session_id] = _Session(chdb.connect(self._folder))
+                self._sessions[session_id] = _Session(_connect(self._folder))
             session = self._sessions[session_id]
             if not session.lock.acquire(blocking=False):
                 raise ClickHouseError(373, f"Session {session_id} is locked by a concurrent client")

@@ -191,6 +191,7 @@ def report(load_id: str, html: str | None) -> None:
     """Show the report of a load."""
     settings = Settings()
     loader = _loader(next(iter(discover().values())))
+    loader.ledger.create()
     found = find_report(loader.clickhouse, settings.database, load_id=load_id)
     if found is None:
         raise click.ClickException(f"no report of load {load_id}; 'sluice status' lists loads")

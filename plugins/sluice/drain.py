@@ -62,18 +62,22 @@ class Drain:
         stager = Stager(self._clickhouse, self._ledger, load_id, topic.name, attempt, read_again)
         batch = Batch(number)
         skipped: Counter[str] = Counter()
-        with _no_collection():
-            for messages, skips in self._broker.read(topic, ranges):
-                self._check_expired(topic, skips)
-                tombstones, size = self._add(batch, messages)
-                read_bytes += size
-                batch.skips += [*skips, *tombstones]
-                for skip in (*skips, *tombstones):
-                    skipped[skip.kind] += skip.range.count
-                if self._full(batch):
-                    number = self._hand_over(stager, batch)
-                    batch = Batch(number)
-            self._hand_over(stager, batch)
+        try:
+            with _no_collection():
+                for messages, skips in self._broker.read(topic, ranges):
+                    self._check_expired(topic, skips)
+                    tombstones, size = self._add(batch, messages)
+                    read_bytes += size
+                    batch.skips += [*skips, *tombstones]
+                    for skip in (*skips, *tombstones):
+                        skipped[skip.kind] += skip.range.count
+                    if self._full(batch):
+                        number = self._hand_over(stager, batch)
+                        batch = Batch(number)
+                self._hand_over(stager, batch)
+        except BaseException:
+            stager.abandon()
+            raise
         stager.close()
         expected = total(ranges)
         held = stager.staged + stager.refused + sum(skipped.values())

@@ -57,6 +57,10 @@ class QualityHeld(SluiceError):
     """A critical quality rule failed; the load is held before publishing."""
 
 
+class QualityError(SluiceError):
+    """The quality suite could not be run at all; trying again may help."""
+
+
 class LoadLost(SluiceError):
     """The load was settled by another (abandoned or withdrawn); this task must stop."""
 

@@ -6,6 +6,7 @@ live and of published loads are taken; no other load may plan them.
 """
 
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -111,11 +112,10 @@ class Ledger:
     def record(
         self, load_id: str, topic: str, state: str, owner: str, detail: Mapping[str, Any] = {}
     ) -> None:
-        """Write one state of a load. Repeating the same one leaves no second row."""
+        """Write one state of a load; a retried insert leaves no second row."""
         text = msgspec.json.encode(detail).decode()
         row = {"load_id": load_id, "topic": topic, "state": state, "owner": owner, "detail": text}
-        token = f"{load_id}/{state}/{owner}/{text}"
-        self.clickhouse.insert(f"{self._db}.load_events", [row], token)
+        self.clickhouse.insert(f"{self._db}.load_events", [row], uuid.uuid4().hex)
 
     def reserve(
         self,
@@ -217,6 +217,11 @@ class Ledger:
             {"id": load_id},
         )
         return {row["chunk"]: ChunkResult(**row) for row in rows}
+
+    def audited_attempts(self, load_id: str) -> dict[int, str]:
+        """The attempt of each chunk that the load's last good audit counted."""
+        audits = [e for e in self.events(load_id) if e["state"] == AUDITED]
+        return {int(n): attempt for n, attempt in audits[-1]["detail"]["attempts"].items()}
 
     def add_skips(
         self, load_id: str, topic: str, attempt: str, skips: Iterable[Skip], token: str

@@ -23,7 +23,14 @@ from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse, connect
 from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
 from sluice.drain import Drain, Progress
-from sluice.errors import EngineError, LoadLost, PlanError, SluiceError
+from sluice.errors import (
+    EngineError,
+    LoadLost,
+    PlanError,
+    QualityError,
+    SluiceError,
+    TopicRecreated,
+)
 from sluice.kafka import Broker
 from sluice.ledger import ChunkResult, Ledger, Load
 from sluice.planning import Known, Request, new_messages
@@ -234,13 +241,19 @@ class Loader:
             return finished[number]
         if not load.live:
             raise LoadLost(f"load {load_id} is {load.state}; chunk {number} is not read")
+        topic = self.broker.topic(load.topic)
+        if topic.id != load.plan["topic_id"]:
+            raise TopicRecreated(
+                f"topic {topic.name!r} was recreated since load {load_id} was planned: its id was"
+                f" {load.plan['topic_id']} and is {topic.id}; nothing of it is read"
+            )
         drain = Drain(
             self.contract, self.broker, self.clickhouse, self.ledger, self.settings, progress
         )
         try:
             return drain.run(
                 load_id,
-                self.broker.topic(load.topic),
+                topic,
                 number,
                 self.ledger.chunks(load_id)[number],
                 attempt=f"{number}-{uuid.uuid4().hex[:12]}",
@@ -275,17 +288,20 @@ class Loader:
                 )
                 gate.audit(load_id, list(balance.winners.values()), balance.sum("loaded"))
         except SluiceError as error:
-            state = states.FAILED if isinstance(error, EngineError) else states.HELD
+            passing = isinstance(error, EngineError | QualityError)
+            state = states.FAILED if passing else states.HELD
             self.ledger.record(
                 load_id,
                 load.topic,
                 state,
                 self.owner,
-                {"error": str(error), "kind": type(error).__name__, "try": uuid.uuid4().hex},
+                {"error": str(error), "kind": type(error).__name__},
             )
             raise
-        self.ledger.record(load_id, load.topic, states.AUDITED, self.owner, _detail(balance))
-        log.info("audited", load_id=load_id, **_detail(balance))
+        told = _detail(balance)
+        detail = told | {"attempts": {str(n): a for n, a in balance.winners.items()}}
+        self.ledger.record(load_id, load.topic, states.AUDITED, self.owner, detail)
+        log.info("audited", load_id=load_id, **told)
 
     def publish(self, load_id: str) -> None:
         """Make an audited load visible, then mirror its ends in the consumer group.

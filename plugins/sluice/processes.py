@@ -2,19 +2,21 @@
 
 import os
 import socket
+import uuid
 
 import psutil
 
 
 def owner() -> str:
-    """This process, in a form that no later process shares."""
+    """One run of this process, in a form that no other run and no later process shares."""
     started = psutil.Process().create_time()
-    return f"process/{socket.gethostname()}/{os.getpid()}/{started:.2f}"
+    run = uuid.uuid4().hex[:8]
+    return f"process/{socket.gethostname()}/{os.getpid()}/{started:.2f}#{run}"
 
 
 def is_over(name: str) -> bool | None:
     """Whether a process named by :func:`owner` is gone; None when it ran on another host."""
-    kind, _, rest = name.partition("/")
+    kind, _, rest = name.partition("#")[0].partition("/")
     parts = rest.rsplit("/", 2)
     if kind != "process" or len(parts) != 3 or parts[0] != socket.gethostname():
         return None

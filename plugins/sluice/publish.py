@@ -54,11 +54,12 @@ class Publisher:
             if not self._fence(load_id):
                 return
             self._ledger.record(load_id, load.topic, PUBLISHING, owner)
-            winners = self._ledger.winners(load_id)
+            finished = self._ledger.winners(load_id)
+            attempts = self._ledger.audited_attempts(load_id)
             parts = [
-                (winners[number].attempt, part)
+                (attempts[number], part)
                 for number, ranges in self._ledger.chunks(load_id).items()
-                for part in _slices(ranges, winners[number].bytes)
+                for part in _slices(ranges, finished[number].bytes)
             ]
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(lambda part: self._copy(load_id, *part), parts))

@@ -20,7 +20,7 @@ from sluice.clickhouse import ClickHouse
 from sluice.columns import Column, columns_of, literal, quoted, unwrap
 from sluice.contract import Contract, Severity
 from sluice.ddl import ClickHouseSchemaMapper
-from sluice.errors import QualityHeld
+from sluice.errors import QualityError, QualityHeld
 from sluice.ledger import Ledger
 from sluice.settings import Connection
 
@@ -195,6 +195,7 @@ class Gate:
 
         Raises:
             QualityHeld: a critical check failed, or could not be run.
+            QualityError: the suite as a whole could not be run.
         """
         view = f"audit_{load_id}"
         name = f"{quoted(self._ledger.database)}.{quoted(view)}"
@@ -202,6 +203,10 @@ class Gate:
         self._clickhouse.execute(f"CREATE VIEW {name} AS {self._select(load_id, attempts)}")
         try:
             results = self._run(view, suite(self._contract, rows))
+        except Exception as error:  # Great Expectations raises what its parts raise
+            secret = self._connection.password.get_secret_value()
+            text = str(error).replace(secret, "***") if secret else str(error)
+            raise QualityError(f"load {load_id}: the quality suite did not run: {text}") from None
         finally:
             self._clickhouse.execute(f"DROP VIEW IF EXISTS {name}")
         self._keep(load_id, results)

@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 
 from sluice.errors import SettingsError
 
-ENV_FILES = (".local/stack.env", ".env")
+ENV_FILES: tuple[str, ...] = (".local/stack.env", ".env")
 """Read when they exist: the local stack's, then one's own. The environment wins over both."""
 
 

@@ -1,6 +1,7 @@
 """Putting micro-batches into a load's staging table and its refused messages into quarantine."""
 
 import base64
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -95,6 +96,13 @@ class Stager:
                 return
             except queue.Full:
                 continue
+
+    def abandon(self) -> None:
+        """End the thread; what it was still to write is dropped. For an attempt that failed."""
+        self._error = self._error or RuntimeError("the attempt was abandoned")
+        with contextlib.suppress(queue.Empty):
+            self._waiting.get_nowait()
+        self._waiting.put(None)
 
     def close(self) -> None:
         """Wait until everything is written.

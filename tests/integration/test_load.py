@@ -1,6 +1,7 @@
 """Whole loads: the real broker, the real engine, the law counted in ClickHouse."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
@@ -14,7 +15,7 @@ from sluice.contract import Breaker, Contract, Rule, discover
 from sluice.errors import BreakerTripped, LoadLost, OffsetsExpired, QualityHeld, TopicRecreated
 from sluice.load import Loader
 from sluice.planning import Request
-from sluice.ranges import OffsetRange
+from sluice.ranges import OffsetRange, merge, total
 from sluice.samples import produce, samples
 from sluice.settings import Connection
 from tests.conftest import MakeLoader, load, with_topic
@@ -362,3 +363,56 @@ def test_the_owner_of_a_load_is_kept(make_loader: MakeLoader, contract: Contract
     found = loader.ledger.load(load_id)
     assert found is not None
     assert (found.owner, found.state, found.live) == (owner, "published", False)
+
+
+def test_a_zombie_beside_its_retry_leaves_nothing_behind(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """Both attempts write the whole chunk, with other borders of their micro-batches."""
+    filled(make_loader, contract, 2000)
+    first, second = (make_loader(contract, "one run", batch_rows=n) for n in (70, 110))
+    plan = first.plan()
+    drained: list[str] = []
+
+    def second_goes_first(_: int) -> None:
+        if not drained:
+            drained.append(second.drain(plan.load_id, 0).attempt)
+
+    zombie = first.drain(plan.load_id, 0, second_goes_first)
+    assert zombie.attempt != drained[0]
+    assert first.ledger.winners(plan.load_id)[0].attempt == drained[0]
+    second.audit(plan.load_id)
+    second.publish(plan.load_id)
+    account = sums(second, plan.load_id)
+    assert (account["planned"], account["difference"]) == (2000, 0)
+    assert target(second) == {"rows": account["loaded"], "offsets": account["loaded"], "loads": 1}
+    quarantined = second.clickhouse.rows(
+        f"SELECT count() AS n FROM {second.ledger.database}.quarantine"
+    )
+    assert quarantined[0]["n"] == account["quarantined"] > 0
+    assert leftovers(second) == []
+
+
+def test_a_topic_recreated_between_plan_and_drain_is_not_read(
+    make_loader: MakeLoader, contract: Contract, kafka: Connection
+) -> None:
+    loader = filled(make_loader, contract, 100)
+    plan = loader.plan()
+    admin = AdminClient(dict(kafka.extra))
+    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    filled(make_loader, contract, 200)
+    with pytest.raises(TopicRecreated, match="was recreated since load"):
+        loader.drain(plan.load_id, 0)
+
+
+def test_two_planners_at_once_never_keep_the_same_offset(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    filled(make_loader, contract, 1000)
+    loaders = [make_loader(contract) for _ in range(4)]
+    for loader in loaders:
+        loader._is_over = lambda _: False
+    with ThreadPoolExecutor(4) as pool:
+        plans = list(pool.map(lambda loader: loader.plan(), loaders))
+    ranges = [r for plan in plans for part in plan.chunks for r in part]
+    assert total(ranges) == total(merge(ranges)) == 1000

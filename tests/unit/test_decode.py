@@ -93,6 +93,14 @@ def test_a_message_with_a_later_field_is_not_taken_for_an_older_version() -> Non
     )
 
 
+def test_a_field_whose_name_is_written_with_escapes_is_still_there() -> None:
+    """The guess by the bytes of the name is wrong here, and must not decide."""
+    escaped = order().replace(b'"shipping_address"', b'"shipping\\u005faddress"')
+    message, version = accepted(escaped)
+    assert version == "1.2"
+    assert msgspec.to_builtins(message) == ORDER
+
+
 def test_an_added_field_listed_first_does_not_hide_the_older_version() -> None:
     """The current reader reports one missing field only, and not always the newest."""
 
