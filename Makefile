@@ -35,6 +35,7 @@ check: .venv/ready ## Lint, format, types, generated files; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sluice ddl --check
+	$(BIN)/sluice schema lint
 
 fix: .venv/ready ## Mend what can be mended
 	$(BIN)/ruff check --fix .

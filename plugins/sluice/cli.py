@@ -17,12 +17,14 @@ from sluice import __version__, processes
 from sluice.contract import Contract, discover, find
 from sluice.ddl import file_text
 from sluice.errors import SluiceError
+from sluice.kafka_engine import KafkaTableSchema
 from sluice.load import Loader
 from sluice.planning import Request
 from sluice.ranges import merge, total
 from sluice.report import Report, page
 from sluice.report import find as find_report
 from sluice.samples import produce, samples
+from sluice.schema_lint import lint
 from sluice.settings import Settings, connection_from_environment
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
@@ -86,10 +88,19 @@ def topics() -> None:
 @click.option("--check", is_flag=True, help="Fail, showing the difference, when sql/ is stale.")
 @click.option("--write", is_flag=True, help="Write the files under sql/.")
 @click.option("--apply", "apply_", is_flag=True, help="Create the tables in ClickHouse.")
-def ddl(topics: tuple[str, ...], check: bool, write: bool, apply_: bool) -> None:
+@click.option(
+    "--kafka-engine", metavar="BROKERS", help="Print ClickHouse's own streaming path instead."
+)
+def ddl(
+    topics: tuple[str, ...], check: bool, write: bool, apply_: bool, kafka_engine: str | None
+) -> None:
     """Print, check, write or apply the DDL made from the contracts (all TOPICS by default)."""
     contracts = [find(topic) for topic in topics] or list(discover().values())
-    if check:
+    if kafka_engine:
+        for contract in contracts:
+            for statement in KafkaTableSchema(contract, kafka_engine).statements():
+                click.echo(statement.rstrip() + ";\n")
+    elif check:
         _check_files(contracts)
     elif write:
         for contract in contracts:
@@ -125,6 +136,22 @@ def _check_files(contracts: list[Contract]) -> None:
     if stale:
         raise click.ClickException("sql/ differs from the contracts; 'sluice ddl --write' mends it")
     console.print("sql/ is up to date with the contracts")
+
+
+@main.group()
+def schema() -> None:
+    """Look after the documentation of the schemas."""
+
+
+@schema.command("lint")
+def schema_lint() -> None:
+    """Fail when a schema class lacks a section, an attribute's words or a version's history."""
+    problems = [problem for contract in discover().values() for problem in lint(contract)]
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise click.ClickException(f"{len(problems)} gaps in the documentation of the schemas")
+    console.print("every schema is documented")
 
 
 @main.command()

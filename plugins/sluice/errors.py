@@ -61,6 +61,14 @@ class QualityError(SluiceError):
     """The quality suite could not be run at all; trying again may help."""
 
 
+class RegistryError(SluiceError):
+    """A schema registry does not know, or refuses, what it is asked for."""
+
+
+class ConversionError(SluiceError):
+    """An object of one kind does not fit the other; names the field."""
+
+
 class LoadLost(SluiceError):
     """The load was settled by another (abandoned or withdrawn); this task must stop."""
 
@@ -98,3 +106,13 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     field: str = ""
     version: str = ""
     code: int = 0
+
+
+class MessageRefused(SluiceError):
+    """A message that does not validate, for those who validate one by one."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        where = f" at {refusal.field}" if refusal.field else ""
+        nearest = f" (nearest version {refusal.version})" if refusal.version else ""
+        super().__init__(f"{refusal.reason}{where}: {refusal.message}{nearest}")
+        self.refusal = refusal
