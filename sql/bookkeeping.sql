@@ -4,7 +4,7 @@
 
 CREATE DATABASE IF NOT EXISTS sluice;
 
--- What happened to a load, in order. States: planned, audited, held, failed, publishing,
+-- What happened to a load, in order. States: planned, reserved, audited, held, failed, publishing,
 -- published; or withdrawn, abandoned. detail is JSON.
 CREATE TABLE IF NOT EXISTS sluice.load_events
 (

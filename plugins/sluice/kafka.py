@@ -338,17 +338,14 @@ class RangeReader:
                 self._event(record, error)
                 continue
             partition, offset = record.partition(), record.offset()
-            if partition not in current:
-                continue
-            expected = following[partition]
-            if offset != expected:
-                if offset < expected:
-                    continue
+            # A message beyond a range's end closes it, and may belong to the next one.
+            while partition in current and offset >= following[partition]:
                 self._skip_to(partition, offset, "absent")
-            if offset < current[partition].high:
-                taken.append(record)
-                following[partition] = offset + 1
-            if following[partition] >= current[partition].high:
+                if offset < current[partition].high:
+                    taken.append(record)
+                    following[partition] = offset + 1
+                if following[partition] < current[partition].high:
+                    break
                 self._close(partition)
         return taken
 

@@ -21,6 +21,8 @@ from sluice.kafka import Skip
 from sluice.ranges import OffsetRange
 
 PLANNED = "planned"
+"""Written, but not yet held against other reservations."""
+RESERVED = "reserved"
 AUDITED = "audited"
 HELD = "held"
 FAILED = "failed"

@@ -10,7 +10,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,10 +33,10 @@ from sluice.errors import (
 )
 from sluice.kafka import Broker
 from sluice.ledger import ChunkResult, Ledger, Load
-from sluice.planning import Known, Request, new_messages
+from sluice.planning import Known, Request, new_messages, origins
 from sluice.publish import Publisher
 from sluice.quality import Gate
-from sluice.ranges import OffsetRange, chunk, merge, total
+from sluice.ranges import OffsetRange, chunk, merge, subtract, total
 from sluice.report import Report, Reporter
 from sluice.settings import Connection, Settings
 
@@ -113,8 +113,10 @@ class Loader:
         self.create_tables()
         topic = self.contract.topic
         if load := self.current():
-            log.info("plan_found", load_id=load.load_id, state=load.state)
-            return self._recorded(load.load_id)
+            recorded = self._recorded(load.load_id)
+            if load.state != states.PLANNED or self._confirm(recorded):
+                log.info("plan_found", load_id=load.load_id, state=load.state)
+                return recorded
         self.settle()
         for attempt in range(PLAN_TRIES):
             plan = self._reserve(request)
@@ -137,7 +139,7 @@ class Loader:
         contract = self.contract
         topic = self.broker.topic(contract.topic)
         watermarks = self.broker.watermarks(topic)
-        ranges = new_messages(contract, topic, watermarks, self._known(), request)
+        ranges = new_messages(contract, topic, watermarks, self._known(topic.partitions), request)
         chunks = chunk(ranges, self.settings.chunk_offsets)
         now = datetime.now(UTC)
         load_id = f"{_safe(contract.topic)}_{now:%Y%m%dT%H%M%S}_{uuid.uuid4().hex[:8]}"
@@ -150,16 +152,9 @@ class Loader:
             "watermarks": {str(p): [w.low, w.high] for p, w in watermarks.items()},
         }
         self.ledger.reserve(load_id, contract.topic, self.owner, chunks, detail)
-        mine = [r for part in chunks for r in part]
-        if any(
-            r.overlaps(other)
-            for _, _, other in self.ledger.taken(contract.topic, besides=load_id)
-            for r in mine
-        ):
-            self.ledger.record(load_id, contract.topic, states.WITHDRAWN, self.owner)
-            self.clickhouse.execute(f"DROP TABLE IF EXISTS {staging}")
-            return None
         plan = Plan(load_id=load_id, topic=contract.topic, chunks=chunks)
+        if not self._confirm(plan):
+            return None
         log.info(
             "planned",
             load_id=load_id,
@@ -169,17 +164,35 @@ class Loader:
         )
         return plan
 
-    def _known(self) -> Known:
+    def _confirm(self, plan: Plan) -> bool:
+        """Hold a written plan against all others; it is kept, or withdrawn when one overlaps.
+
+        Of two planners the one that wrote later sees the other, also when it was interrupted
+        in between and asks again.
+        """
+        taken = self.ledger.taken(plan.topic, besides=plan.load_id)
+        others = merge(r for _, _, r in taken)
+        mine = [r for part in plan.chunks for r in part]
+        if total(subtract(mine, others)) == plan.offsets:
+            self.ledger.record(plan.load_id, plan.topic, states.RESERVED, self.owner)
+            return True
+        self.ledger.record(plan.load_id, plan.topic, states.WITHDRAWN, self.owner)
+        self.clickhouse.execute(f"DROP TABLE IF EXISTS {self.ledger.staging_table(plan.load_id)}")
+        return False
+
+    def _known(self, partitions: Collection[int]) -> Known:
         topic = self.contract.topic
         taken = self.ledger.taken(topic)
         published = [r for _, state, r in taken if state == states.PUBLISHED]
         reserved = [r for _, state, r in taken if state != states.PUBLISHED]
-        ids = [
-            load.plan["topic_id"]
-            for load in self.ledger.loads_of(topic)
-            if load.state == states.PUBLISHED
-        ]
-        return Known(topic_id=ids[0] if ids else "", loaded=published, reserved=reserved)
+        loads = self.ledger.loads_of(topic)
+        ids = [load.plan["topic_id"] for load in loads if load.state == states.PUBLISHED]
+        return Known(
+            topic_id=ids[0] if ids else "",
+            origins=origins([load.plan for load in reversed(loads)], partitions),
+            loaded=published,
+            reserved=reserved,
+        )
 
     def _recorded(self, load_id: str) -> Plan:
         chunks = self.ledger.chunks(load_id)
@@ -194,11 +207,15 @@ class Loader:
         for load in self.ledger.loads_of(self.contract.topic, live=True):
             if load.owner == self.owner or not self._over(load):
                 continue
-            if self.publisher.is_publishing(load.load_id):
-                log.warning("rolling_forward", load_id=load.load_id, owner=load.owner)
-                self.publisher.publish(load.load_id, self.owner)
-            else:
+            if not self.publisher.is_publishing(load.load_id):
                 self.abandon(load)
+                continue
+            log.warning("rolling_forward", load_id=load.load_id, owner=load.owner)
+            try:
+                self.publisher.publish(load.load_id, self.owner)
+            except SluiceError as error:
+                # Its offsets stay reserved, so loading what is new is safe meanwhile.
+                log.error("rolling_forward_failed", load_id=load.load_id, error=str(error))
 
     def _over(self, load: Load) -> bool:
         over = self._is_over(load.owner)

@@ -1,6 +1,7 @@
 """Deciding which offsets a load reads. Pure: what is known goes in, ranges come out."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -27,11 +28,14 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         topic_id: the id that the topic had at the last load; empty before the first.
+        origins: where each partition began when it was first planned; nothing before it
+            was ever to be loaded.
         loaded: ranges of published loads.
         reserved: ranges of live loads.
     """
 
     topic_id: str = ""
+    origins: Mapping[int, int] = {}
     loaded: Sequence[OffsetRange] = ()
     reserved: Sequence[OffsetRange] = ()
 
@@ -60,8 +64,8 @@ def new_messages(
     """Everything up to now that no load has loaded or reserved.
 
     That includes holes that a failed load left behind. What retention removed since the
-    first load is an error or, when the contract says ``record``, part of the plan; what was
-    gone before the first load is of no concern.
+    first plan is an error or, when the contract says ``record``, part of the plan; what was
+    gone before it is of no concern.
 
     Raises:
         TopicRecreated: the ledger and the topic cannot be about the same log.
@@ -71,14 +75,11 @@ def new_messages(
     check_same_topic(contract, topic, watermarks, known)
     partitions = _asked(topic, request.partitions)
     taken = [*known.loaded, *known.reserved]
-    first_loaded: dict[int, int] = {}
-    for r in known.loaded:
-        first_loaded[r.partition] = min(r.low, first_loaded.get(r.partition, r.low))
     expired = subtract(
         [
-            OffsetRange(p, first_loaded[p], watermarks[p].low)
+            OffsetRange(p, known.origins[p], watermarks[p].low)
             for p in partitions
-            if p in first_loaded and first_loaded[p] < watermarks[p].low
+            if p in known.origins
         ],
         taken,
     )
@@ -93,6 +94,24 @@ def new_messages(
     ranges = [*expired, *subtract(present, taken)]
     ranges.sort()
     return limit(ranges, request.max_messages) if request.max_messages else ranges
+
+
+def origins(plans: Sequence[Mapping[str, Any]], partitions: Collection[int]) -> dict[int, int]:
+    """Where each partition began when it was first planned.
+
+    Args:
+        plans: what planners recorded, the oldest first; each has the ``watermarks`` it saw.
+        partitions: the topic's partitions now. One that the first plan did not see was added
+            later, and began at 0.
+    """
+    found: dict[int, int] = {}
+    for plan in plans:
+        for partition, (low, _) in plan["watermarks"].items():
+            found.setdefault(int(partition), low)
+    if plans:
+        first = {int(partition) for partition in plans[0]["watermarks"]}
+        found |= dict.fromkeys(set(partitions) - first, 0)
+    return found
 
 
 def check_same_topic(

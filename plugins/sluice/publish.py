@@ -4,11 +4,12 @@ Publishing begins by renaming the staging table. The rename is the fence: a late
 table to write to, and a settler that meant to abandon the load finds nothing to drop. Both
 are single operations of the server, so exactly one of them happens.
 
-Each insert then takes from the staged rows what the target does not have yet. It is one block,
-so it is applied whole or not at all; a statement that repeats it while it is still running is
-recognised by its token, one that comes after it by the rows that are there.
+Each insert then takes from the staged rows what the target does not have yet, as one block: one
+part of the target, or one in each of its partitions. A statement that repeats it while it is
+still running is recognised by its token, one that comes after it by the rows that are there.
 """
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -27,6 +28,7 @@ SLICE_ROWS = 250_000
 SLICE_BYTES = 256 << 20
 """An insert's size, at most: it is one block in the server's memory."""
 
+COPY_TRIES = 3
 AT_ONCE = 2
 """Inserts of a load that run at once; they copy different offsets."""
 
@@ -112,25 +114,40 @@ class Publisher:
         mine = f"_attempt = {{attempt:String}} AND ({where})"
         there = f"_topic = {{topic:String}} AND ({where})"
         name = f"sluice/{load_id}/{'+'.join(map(str, ranges[:1]))}"
-        self._wait_for_others(name)
-        counts = self._clickhouse.rows(
-            f"SELECT (SELECT count() FROM {source} WHERE {mine}) AS staged,"
-            f" (SELECT count() FROM {self._target} WHERE {there}) AS present",
-            parameters,
-        )[0]
-        if counts["present"] >= counts["staged"]:
-            return
+        for again in range(COPY_TRIES):
+            self._wait_for_others(name)
+            counts = self._clickhouse.rows(
+                f"SELECT (SELECT count() FROM {source} WHERE {mine}) AS staged,"
+                f" (SELECT count() FROM {self._target} WHERE {there}) AS present",
+                parameters,
+            )[0]
+            if counts["present"] >= counts["staged"]:
+                return
+            # Everybody's first insert of these rows has one token, so of two at once one counts.
+            # Only when it left rows out, and none is running, is there another.
+            token = f"{name}/{uuid.uuid4().hex}" if again else name
+            self._insert(
+                f"{mine} AND (_partition, _offset) NOT IN"
+                f" (SELECT _partition, _offset FROM {self._target} WHERE {there})",
+                source,
+                parameters,
+                name,
+                token,
+            )
+
+    def _insert(
+        self, where: str, source: str, parameters: dict[str, str], name: str, token: str
+    ) -> None:
+        """Insert staged rows as one block, under a token."""
         selected = self._mapper.published_columns()
         self._clickhouse.execute(
             f"INSERT INTO {self._target} ({', '.join(map(quoted, selected))})"
-            f" SELECT {', '.join(selected.values())} FROM {source} WHERE {mine}"
-            f" AND (_partition, _offset) NOT IN"
-            f" (SELECT _partition, _offset FROM {self._target} WHERE {there})",
+            f" SELECT {', '.join(selected.values())} FROM {source} WHERE {where}",
             parameters,
             {
                 "log_comment": name,
                 "insert_deduplicate": 1,
-                "insert_deduplication_token": f"{name}/{counts['present']}",
+                "insert_deduplication_token": token,
                 "deduplicate_blocks_in_dependent_materialized_views": 1,
                 "max_threads": 1,
                 "max_insert_threads": 1,

@@ -416,3 +416,63 @@ def test_two_planners_at_once_never_keep_the_same_offset(
         plans = list(pool.map(lambda loader: loader.plan(), loaders))
     ranges = [r for plan in plans for part in plan.chunks for r in part]
     assert total(ranges) == total(merge(ranges)) == 1000
+
+
+def test_a_plan_that_was_interrupted_before_it_looked_is_held_against_others(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """Both wrote the same range; the one that asks again finds the other and withdraws."""
+    filled(make_loader, contract, 300)
+    first = make_loader(contract, "run one")
+    plan = first.plan()
+    second = make_loader(contract, "run two")
+    second._is_over = lambda _: False
+    staging = second.ledger.staging_table("interrupted")
+    second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = MergeTree ORDER BY a")
+    detail = {"topic_id": second.broker.topic(contract.topic).id, "watermarks": {"0": [0, 1]}}
+    second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, detail)
+    assert second.plan().offsets == 0
+    found = second.ledger.load("interrupted")
+    assert found is not None
+    assert found.state == "withdrawn"
+    assert first.plan() == plan
+
+
+def test_a_partitioned_target_that_holds_half_of_a_slice_is_completed(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """A publisher stopped between the parts of one insert; the rows that are there stay alone."""
+    table = msgspec.structs.replace(contract.table, partition_by="_partition")
+    loader = filled(make_loader, msgspec.structs.replace(contract, table=table), 2000)
+    plan = loader.plan()
+    loader.drain(plan.load_id, 0)
+    loader.audit(plan.load_id)
+    loader.publisher._fence(plan.load_id)
+    attempt = loader.ledger.audited_attempts(plan.load_id)[0]
+    loader.publisher._copy(plan.load_id, attempt, plan.chunks[0])
+    loader.clickhouse.execute("ALTER TABLE orders DROP PARTITION 1")
+    before = target(loader)["rows"]
+    loader.publish(plan.load_id)
+    account = sums(loader, plan.load_id)
+    assert before < account["loaded"]
+    assert target(loader) == {"rows": account["loaded"], "offsets": account["loaded"], "loads": 1}
+
+
+def test_a_load_that_cannot_be_rolled_forward_does_not_stop_the_topic(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    stopped = filled(make_loader, contract, 500)
+    plan = stopped.plan()
+    stopped.drain(plan.load_id, 0)
+    stopped.audit(plan.load_id)
+    stopped.publisher._fence(plan.load_id)
+    table = stopped.ledger.publishing_table(plan.load_id)
+    stopped.clickhouse.execute(
+        f"ALTER TABLE {table} DELETE WHERE _offset < 20", settings={"mutations_sync": 2}
+    )
+    produce(contract, stopped.broker, samples(contract, 300, Random(1)))
+    account = sums(stopped, load(make_loader(contract)))
+    assert (account["planned"], account["difference"]) == (300, 0)
+    found = stopped.ledger.load(plan.load_id)
+    assert found is not None
+    assert found.state == "publishing"

@@ -4,7 +4,7 @@ import pytest
 from include.schemas.orders import contract as orders
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
 from sluice.kafka import Topic, Watermarks
-from sluice.planning import Known, Request, new_messages, parse_partitions
+from sluice.planning import Known, Request, new_messages, origins, parse_partitions
 from sluice.ranges import OffsetRange
 
 TOPIC = Topic("orders", "id-1", (0, 1))
@@ -56,14 +56,15 @@ def test_a_partition_that_does_not_exist_is_refused_by_name() -> None:
 
 
 def test_offsets_that_expired_before_they_were_loaded_are_an_error() -> None:
-    known = Known(topic_id="id-1", loaded=[OffsetRange(0, 0, 10), OffsetRange(0, 30, 40)])
+    loaded = [OffsetRange(0, 0, 10), OffsetRange(0, 30, 40)]
+    known = Known(topic_id="id-1", origins={0: 0}, loaded=loaded)
     marks = {0: Watermarks(50, 100), 1: Watermarks(40, 50)}
     with pytest.raises(OffsetsExpired, match=r"30 offsets .* 0:\[10, 30\), 0:\[40, 50\)"):
         plan(known, marks=marks)
 
 
 def test_expired_offsets_are_planned_when_the_contract_records_them() -> None:
-    known = Known(topic_id="id-1", loaded=[OffsetRange(0, 0, 10)])
+    known = Known(topic_id="id-1", origins={0: 0, 1: 50}, loaded=[OffsetRange(0, 0, 10)])
     marks = {0: Watermarks(50, 100), 1: Watermarks(50, 50)}
     assert plan(known, marks=marks, on_expired="record") == [
         OffsetRange(0, 10, 50),
@@ -88,3 +89,15 @@ def test_partitions_are_read_as_people_write_them() -> None:
     assert parse_partitions("3, 0,3") == (0, 3)
     with pytest.raises(PlanError, match="numbers with commas"):
         parse_partitions("0-3")
+
+
+def test_offsets_of_a_load_that_never_published_are_not_forgotten_when_they_expire() -> None:
+    known = Known(origins={0: 0, 1: 40}, loaded=[OffsetRange(0, 50, 100)])
+    with pytest.raises(OffsetsExpired, match=r"20 offsets .* 0:\[0, 20\)"):
+        plan(known, marks={0: Watermarks(20, 100), 1: Watermarks(40, 50)})
+
+
+def test_a_partition_begins_where_the_first_plan_saw_it_or_at_0_when_it_was_added() -> None:
+    plans = [{"watermarks": {"0": [5, 10]}}, {"watermarks": {"0": [7, 20], "1": [3, 9]}}]
+    assert origins(plans, (0, 1, 2)) == {0: 5, 1: 0, 2: 0}
+    assert origins([], (0, 1)) == {}
