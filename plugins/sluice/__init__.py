@@ -4,7 +4,7 @@ How a message travels, by module:
 
 1. ``contract``  says what a topic carries: its Struct, older versions, table, rules.
 2. ``planning``  pins the offset ranges of a load; ``ledger`` records and reserves them.
-3. ``kafka``     reads exactly those offsets.
+3. ``kafka``     reads exactly those offsets (``range_reader``).
 4. ``wire``      strips what the wire added; ``decode`` validates and lifts old versions.
 5. ``staging``   inserts micro-batches into the load's own table; refused ones are quarantined.
 6. ``audit``     proves that every offset is accounted for; ``quality`` runs the expectations.

@@ -14,8 +14,9 @@ from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.decode import Decoded, Decoder
 from sluice.errors import AttemptFailed, OffsetsExpired, Reason, Refusal
-from sluice.kafka import Broker, Record, Skip, Topic
+from sluice.kafka import Broker
 from sluice.ledger import ChunkResult, Ledger
+from sluice.range_reader import Record, Skip, Topic
 from sluice.ranges import OffsetRange, merge, total
 from sluice.settings import Settings
 from sluice.staging import Batch, Position, Refused, Stager

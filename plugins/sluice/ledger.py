@@ -17,7 +17,7 @@ import msgspec
 from sluice.clickhouse import ClickHouse
 from sluice.columns import quoted
 from sluice.ddl import statements
-from sluice.kafka import Skip
+from sluice.range_reader import Skip
 from sluice.ranges import OffsetRange
 
 PLANNED = "planned"

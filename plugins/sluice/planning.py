@@ -7,7 +7,7 @@ import msgspec
 
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
-from sluice.kafka import Topic, Watermarks
+from sluice.range_reader import Topic, Watermarks
 from sluice.ranges import OffsetRange, limit, subtract, total
 
 

@@ -13,8 +13,8 @@ from sluice.clickhouse import REFUSED_DATA, ClickHouse
 from sluice.columns import STAGED
 from sluice.ddl import STAGED_COLUMNS
 from sluice.errors import EngineError, Reason, Refusal
-from sluice.kafka import Record, Skip
 from sluice.ledger import Ledger
+from sluice.range_reader import Record, Skip
 
 log = structlog.get_logger()
 

@@ -10,7 +10,8 @@ from confluent_kafka import TopicPartition as Partition
 from confluent_kafka.admin import AdminClient
 
 from sluice.errors import BrokerError
-from sluice.kafka import Broker, Skip, Topic
+from sluice.kafka import Broker
+from sluice.range_reader import Skip, Topic
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
 

@@ -3,8 +3,8 @@ import pytest
 
 from include.schemas.orders import contract as orders
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
-from sluice.kafka import Topic, Watermarks
 from sluice.planning import Known, Request, new_messages, origins, parse_partitions
+from sluice.range_reader import Topic, Watermarks
 from sluice.ranges import OffsetRange
 
 TOPIC = Topic("orders", "id-1", (0, 1))

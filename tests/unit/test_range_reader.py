@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sluice.kafka import RangeReader, Skip, Topic, Watermarks
+from sluice.range_reader import RangeReader, Skip, Topic, Watermarks
 from sluice.ranges import OffsetRange
 
 TOPIC = Topic("t", "id", (0,))
@@ -39,15 +39,14 @@ class Consumer:
         return [Message(offset) for offset in self._polls.pop(0)] if self._polls else []
 
 
-class Broker:
-    def watermarks(self, topic: Topic) -> dict[int, Watermarks]:
-        return {0: Watermarks(0, 1000)}
+def watermarks(topic: Topic) -> dict[int, Watermarks]:
+    return {0: Watermarks(0, 1000)}
 
 
 def read(consumer: Consumer, *ranges: OffsetRange) -> tuple[list[int], list[Skip]]:
     offsets: list[int] = []
     skips: list[Skip] = []
-    reader = RangeReader(Broker(), consumer, TOPIC, ranges, 1)  # type: ignore[arg-type]
+    reader = RangeReader(watermarks, consumer, TOPIC, ranges, 1)  # type: ignore[arg-type]
     for messages, skipped in reader:
         offsets += [m.offset() for m in messages]
         skips += skipped
