@@ -58,7 +58,9 @@ ifdef UV
 	@uv pip install -q --python $(BIN)/python --no-deps -e .
 else
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --progress-bar off $(LOCKS:%=-r %)
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		$(LOCKS:%=-r %) | awk '/^Collecting/ { printf "\r  %d packages found", ++n; fflush() } \
+		/^Installing/ { printf "\r  installing %d packages ", n; fflush() } END { print "" }'
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 endif
 	@touch $@
