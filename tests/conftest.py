@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 import sluice.settings
 from include.schemas.orders import contract as orders
@@ -30,6 +31,13 @@ def _own_environment() -> None:
     Settings.model_config["env_file"] = ()
     sluice.settings.ENV_FILES = ()
     Ports.model_config["env_file"] = ()
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """What a command configured for its log is of that test alone."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The one module that talks to Kafka: watermarks, exact ranges, mirrored offsets, samples."""
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -159,10 +160,10 @@ class Broker:
     def create_topic(
         self, name: str, partitions: int, config: Mapping[str, str] | None = None
     ) -> bool:
-        """Create a topic; False when it is there already.
+        """Create a topic and wait until the broker knows it; False when it is there already.
 
         Raises:
-            BrokerError: the broker refused.
+            BrokerError: the broker refused, or does not know it after a while.
         """
         new = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
         try:
@@ -171,7 +172,16 @@ class Broker:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
             raise BrokerError(f"topic {name!r}: {_words(error)}") from error
-        return True
+        # The answer comes from the controller; the broker learns of the topic a moment later.
+        give_up = time.monotonic() + REQUEST_SECONDS
+        while True:
+            try:
+                self.watermarks(self.topic(name))
+                return True
+            except BrokerError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
 
     def producer(self, **config: Any) -> Producer:
         """A producer that keeps the order and never doubles."""
