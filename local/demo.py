@@ -12,6 +12,7 @@ from local.stack import Stack
 from sluice.cli import progress_bar, show_report
 from sluice.contract import find
 from sluice.load import Loader
+from sluice.report import Report
 from sluice.report import find as find_report
 from sluice.samples import produce, samples
 from sluice.settings import Settings, parse_connection
@@ -19,6 +20,7 @@ from sluice.settings import Settings, parse_connection
 DAG = "load_orders"
 PARTITIONS = 4
 LOAD_SECONDS = 300
+REPORT_SECONDS = 60
 
 
 def run_demo(stack: Stack, messages: int, console: Console) -> None:
@@ -47,14 +49,33 @@ def run_demo(stack: Stack, messages: int, console: Console) -> None:
     say(f"Airflow is ready; triggered DAG {DAG}, run {run_id}")
     state = _watch(stack, run_id, console)
     say(f"the run ended: {state}")
-    # The first time, Airflow's own hourly run may have been faster than the triggered one.
-    loads = [load for load in loader.ledger.loads_of("orders") if load.planned_at >= began_at]
-    for load in reversed(loads):
-        if report := find_report(loader.clickhouse, loader.ledger.database, load.load_id):
-            show_report(report)
+    with console.status("waiting for the reports"):
+        reports = _reports_since(began_at, loader)
+    for report in [r for r in reports if r.ranges] or reports[:1]:
+        show_report(report)
     _addresses(stack, run_id, console)
     if state != "success":
         sys.exit(1)
+
+
+def _reports_since(began: datetime, loader: Loader) -> list[Report]:
+    """Reports of all loads since the demo began, once they are made.
+
+    The first time, Airflow's own hourly run may take the samples before the triggered one does.
+    """
+    give_up = time.monotonic() + REPORT_SECONDS
+    while True:
+        loads = [
+            load
+            for load in loader.ledger.loads_of("orders")
+            if load.planned_at >= began and load.state not in ("withdrawn", "abandoned")
+        ]
+        database = loader.ledger.database
+        found = [find_report(loader.clickhouse, database, load.load_id) for load in loads]
+        reports = [report for report in found if report is not None]
+        if len(reports) == len(loads) or time.monotonic() > give_up:
+            return reports[::-1]
+        time.sleep(0.5)
 
 
 def _produce(stack: Stack, topic: str, count: int, say: Callable[[str], None]) -> Loader:
