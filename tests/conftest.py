@@ -3,7 +3,6 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -131,6 +130,3 @@ def load(loader: Loader) -> str:
     loader.audit(plan.load_id)
     loader.publish(plan.load_id)
     return plan.load_id
-
-
-DATA = Path(__file__).parent / "data"

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from sluice.clickhouse import ClickHouse
+from sluice.columns import quoted
 from sluice.contract import Contract
 from sluice.errors import AccountingError, BreakerTripped
 from sluice.ledger import Account, Ledger
@@ -54,7 +55,7 @@ class Auditor:
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
-        self._db = f"`{ledger.database}`"
+        self._db = quoted(ledger.database)
 
     def balance(self, load_id: str) -> Balance:
         """Count everything, and hold it against the plan.

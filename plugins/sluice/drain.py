@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from sluice.clickhouse import ClickHouse
+from sluice.columns import quoted
 from sluice.contract import Contract
 from sluice.decode import Decoded, Decoder
 from sluice.errors import AttemptFailed, OffsetsExpired, Reason, Refusal
@@ -208,7 +209,7 @@ class Drain:
 
     def _verify(self, load_id: str, attempt: str, stager: Stager, skipped: Counter[str]) -> None:
         """Count what ClickHouse holds of this attempt."""
-        db = f"`{self._ledger.database}`"
+        db = quoted(self._ledger.database)
         found = self._clickhouse.rows(
             "SELECT"
             f" (SELECT count() FROM {self._ledger.staging_table(load_id)}"

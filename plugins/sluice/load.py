@@ -171,7 +171,7 @@ class Loader:
         in between and asks again.
         """
         taken = self.ledger.taken(plan.topic, besides=plan.load_id)
-        others = merge(r for _, _, r in taken)
+        others = [r for _, _, r in taken]
         mine = [r for part in plan.chunks for r in part]
         if total(subtract(mine, others)) == plan.offsets:
             self.ledger.record(plan.load_id, plan.topic, states.RESERVED, self.owner)

@@ -113,7 +113,7 @@ class Publisher:
         parameters = {"topic": self._contract.topic, "load": load_id, "attempt": attempt}
         mine = f"_attempt = {{attempt:String}} AND ({where})"
         there = f"_topic = {{topic:String}} AND ({where})"
-        name = f"sluice/{load_id}/{'+'.join(map(str, ranges[:1]))}"
+        name = f"sluice/{load_id}/{ranges[0]}"
         for again in range(COPY_TRIES):
             self._wait_for_others(name)
             counts = self._clickhouse.rows(
