@@ -9,7 +9,7 @@ from random import Random
 from rich.console import Console
 
 from local.stack import Stack
-from sluice.cli import progress_bar, show_report
+from sluice.commands.shown import progress_bar, show_report
 from sluice.contract import find
 from sluice.load import Loader
 from sluice.report import Report

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from local.stack import Stack
 from sluice import cli
+from sluice.commands import tables
 from sluice.contract import find
 from sluice.ddl import file_text
 from sluice.settings import Connection
@@ -45,7 +46,7 @@ def test_topics_lists_the_contracts() -> None:
 
 
 def test_ddl_check_shows_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "SQL", tmp_path)
+    monkeypatch.setattr(tables, "SQL", tmp_path)
     assert Run()("ddl", "--write").exit_code == 0
     assert (tmp_path / "orders.sql").read_text() == file_text(find("orders"))
     assert Run()("ddl", "--check").exit_code == 0

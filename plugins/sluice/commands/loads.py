@@ -1,0 +1,97 @@
+"""Loading, and looking at loads: ``load``, ``status``, ``report``."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from sluice.commands.shown import (
+    console,
+    loader_of,
+    progress_bar,
+    show_report,
+    topic_argument,
+    topics_argument,
+)
+from sluice.contract import discover, find
+from sluice.load import Loader
+from sluice.planning import Request
+from sluice.ranges import merge, total
+from sluice.report import find as find_report
+from sluice.report import page
+from sluice.settings import Settings
+
+
+@click.command()
+@topic_argument
+@click.option("--partition", "partitions", multiple=True, type=int, help="Only this; repeatable.")
+@click.option("--max-messages", default=0, help="At most so many offsets; 0 is all.")
+def load(topic: str, partitions: tuple[int, ...], max_messages: int) -> None:
+    """Load everything new of TOPIC: plan, drain, audit, publish, report."""
+    loader = loader_of(find(topic))
+    request = Request(partitions=partitions, max_messages=max_messages)
+    with console.status("planning"):
+        plan = loader.plan(request)
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("reading", total=plan.offsets)
+            for number in range(len(plan.chunks)):
+                loader.drain(plan.load_id, number, lambda done: bar.advance(task, done))
+        with console.status("auditing"):
+            loader.audit(plan.load_id)
+        with console.status("publishing"):
+            loader.publish(plan.load_id)
+    finally:
+        report = loader.report(plan.load_id)
+        show_report(report)
+
+
+@click.command()
+@topics_argument
+def status(topics: tuple[str, ...]) -> None:
+    """Show what is loaded of each topic, and what is not yet (all TOPICS by default)."""
+    for contract in [find(topic) for topic in topics] or discover().values():
+        _show_status(loader_of(contract))
+
+
+def _show_status(loader: Loader) -> None:
+    loader.ledger.create()
+    topic = loader.broker.topic(loader.contract.topic)
+    marks = loader.broker.watermarks(topic)
+    taken = loader.ledger.taken(topic.name)
+    published = merge(r for _, state, r in taken if state == "published")
+    table = Table(title=f"{topic.name} → {loader.clickhouse.database}.{loader.contract.table.name}")
+    for column in ("partition", "first offset", "end", "accounted for", "not yet loaded"):
+        table.add_column(column, justify="right")
+    for partition, mark in marks.items():
+        inside = [r for r in published if r.partition == partition]
+        done = total(inside)
+        ahead = sum(max(0, min(r.high, mark.high) - max(r.low, mark.low)) for r in inside)
+        left = mark.high - mark.low - ahead
+        row = (partition, mark.low, mark.high, done, left)
+        table.add_row(*(f"{n:,}" for n in row))
+    console.print(table)
+    for load_ in loader.ledger.loads_of(topic.name)[:5]:
+        console.print(
+            f"  {load_.planned_at:%Y-%m-%d %H:%M:%S}  {load_.state:<10} {load_.load_id}"
+            f"  {load_.owner}",
+            soft_wrap=True,
+        )
+
+
+@click.command()
+@click.argument("load_id")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write the page to this file.")
+def report(load_id: str, html: str | None) -> None:
+    """Show the report of a load."""
+    settings = Settings()
+    loader = loader_of(next(iter(discover().values())))
+    loader.ledger.create()
+    found = find_report(loader.clickhouse, settings.database, load_id=load_id)
+    if found is None:
+        raise click.ClickException(f"no report of load {load_id}; 'sluice status' lists loads")
+    if html:
+        Path(html).write_text(page(found))
+        console.print(f"wrote {html}")
+    else:
+        show_report(found)

@@ -1,0 +1,68 @@
+"""The tables made from the contracts: ``ddl``."""
+
+import difflib
+from pathlib import Path
+
+import click
+
+from sluice.commands.shown import console, loader_of, topics_argument
+from sluice.contract import Contract, discover, find
+from sluice.ddl import file_text
+from sluice.kafka_engine import KafkaTableSchema
+
+SQL = Path(__file__).resolve().parents[3] / "sql"
+
+
+@click.command()
+@topics_argument
+@click.option("--check", is_flag=True, help="Fail, showing the difference, when sql/ is stale.")
+@click.option("--write", is_flag=True, help="Write the files under sql/.")
+@click.option("--apply", "apply_", is_flag=True, help="Create the tables in ClickHouse.")
+@click.option(
+    "--kafka-engine", metavar="BROKERS", help="Print ClickHouse's own streaming path instead."
+)
+def ddl(
+    topics: tuple[str, ...], check: bool, write: bool, apply_: bool, kafka_engine: str | None
+) -> None:
+    """Print, check, write or apply the DDL made from the contracts (all TOPICS by default)."""
+    contracts = [find(topic) for topic in topics] or list(discover().values())
+    if kafka_engine:
+        for contract in contracts:
+            for statement in KafkaTableSchema(contract, kafka_engine).statements():
+                click.echo(statement.rstrip() + ";\n")
+    elif check:
+        _check_files(contracts)
+    elif write:
+        for contract in contracts:
+            path = _sql_file(contract)
+            path.write_text(file_text(contract))
+            console.print(f"wrote {path.name}")
+    elif apply_:
+        for contract in contracts:
+            loader_of(contract).create_tables()
+            console.print(f"{contract.table.name} is there")
+    else:
+        click.echo("\n".join(file_text(contract) for contract in contracts), nl=False)
+
+
+def _sql_file(contract: Contract) -> Path:
+    return SQL / f"{contract.topic}.sql"
+
+
+def _check_files(contracts: list[Contract]) -> None:
+    stale = False
+    for contract in contracts:
+        path = _sql_file(contract)
+        now = path.read_text() if path.exists() else ""
+        difference = difflib.unified_diff(
+            now.splitlines(keepends=True),
+            file_text(contract).splitlines(keepends=True),
+            f"sql/{path.name}",
+            f"contract of {contract.topic}",
+        )
+        for line in difference:
+            stale = True
+            click.echo(line, nl=False)
+    if stale:
+        raise click.ClickException("sql/ differs from the contracts; 'sluice ddl --write' mends it")
+    console.print("sql/ is up to date with the contracts")
