@@ -36,6 +36,7 @@ check: .venv/ready ## Lint, format, types, generated files; changes nothing
 	$(BIN)/mypy
 	$(BIN)/sluice ddl --check
 	$(BIN)/sluice schema lint
+	$(BIN)/sluice schema samples
 
 fix: .venv/ready ## Mend what can be mended
 	$(BIN)/ruff check --fix .

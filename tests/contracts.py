@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date
-from random import Random
 from typing import Any
 
 import msgspec
@@ -21,9 +20,6 @@ def contract_of(
     first = struct.__struct_fields__[0]
     choices.setdefault("table", Table(name=topic, order_by=(first,)))
 
-    def sample(random: Random) -> msgspec.Struct:
-        raise AssertionError("not sampled")
-
     return Contract(
         topic=topic,
         subject=f"{topic}-value",
@@ -31,6 +27,5 @@ def contract_of(
         versions=tuple(versions),
         key=first,
         owner="tests",
-        sample=choices.pop("sample", sample),
         **choices,
     )

@@ -5,7 +5,6 @@ Light to import: the DAG processor reads every contract each time it parses the 
 
 import importlib
 import pkgutil
-import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from random import Random
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from sluice.contract_check import check
 from sluice.errors import ContractError
 
 Severity = Literal["critical", "warning"]
@@ -27,6 +27,8 @@ class ColumnOptions(Struct, frozen=True, kw_only=True):
     default: str | None = None
     ttl: str | None = None
     low_cardinality: bool = False
+    smallest: bool = False
+    comment: str | None = None
 
 
 def column(
@@ -36,6 +38,8 @@ def column(
     default: str | None = None,
     ttl: str | None = None,
     low_cardinality: bool = False,
+    smallest: bool = False,
+    comment: str | None = None,
 ) -> Meta:
     """ClickHouse choices for a field: ``amount: Annotated[Decimal, column("Decimal(18, 4)")]``.
 
@@ -45,26 +49,44 @@ def column(
         default: an SQL expression for DEFAULT.
         ttl: an SQL expression for the column's TTL.
         low_cardinality: store a string field as LowCardinality.
+        smallest: store an integer in the smallest type that holds its bounds
+            (``Meta(ge=0, le=200)`` gives UInt8). Wider bounds later mean a wider column.
+        comment: the column's comment; by default what the class says of the attribute.
     """
     options = ColumnOptions(
-        type=type, codec=codec, default=default, ttl=ttl, low_cardinality=low_cardinality
+        type=type,
+        codec=codec,
+        default=default,
+        ttl=ttl,
+        low_cardinality=low_cardinality,
+        smallest=smallest,
+        comment=comment,
     )
     return Meta(extra={"column": options})
 
 
 class Version(Struct, frozen=True, kw_only=True):
-    """One version of a message, told as what it added to the version before.
+    """One version of a message, told as what it changed since the version before.
 
     Attributes:
         name: ``major.minor``. A minor version only adds fields.
         released: the day the first producer sent it.
         added: each field that came with this version, and the value that messages of
             older versions get for it. The value must be immutable.
+        renamed: older name → name since this version.
+        removed: names of fields that are gone since this version; their columns stay.
+        lift: for what cannot be said otherwise. Gets a message of the version before as a
+            JSON object, after the renaming (numbers with a fraction are ``Decimal``), and
+            returns it in the form of this version. Messages older than that pass through
+            each version's steps in turn; they cost several times as much to read.
     """
 
     name: str
     released: date
     added: Mapping[str, Any] = {}
+    renamed: Mapping[str, str] = {}
+    removed: tuple[str, ...] = ()
+    lift: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     @property
     def number(self) -> tuple[int, int]:
@@ -74,13 +96,21 @@ class Version(Struct, frozen=True, kw_only=True):
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """The ClickHouse table that a topic is loaded into. Expressions are SQL over its columns."""
+    """The ClickHouse table that a topic is loaded into. Expressions are SQL over its columns.
+
+    Attributes:
+        engine: ``MergeTree``, or ``ReplacingMergeTree(<version column>)``, of which the newest
+            row of an order key stays; their Replicated forms come from the cluster setting.
+        indexes: name → expression, type and granularity, such as
+            ``{"by_email": "customer_email TYPE bloom_filter GRANULARITY 4"}``.
+    """
 
     name: str
     order_by: tuple[str, ...]
     partition_by: str = ""
     engine: str = "MergeTree"
     ttl: str = ""
+    indexes: Mapping[str, str] = {}
     settings: Mapping[str, int | str] = msgspec.field(
         default_factory=lambda: {"index_granularity": 8192}
     )
@@ -122,10 +152,12 @@ class Contract(Struct, frozen=True, kw_only=True):
         key: field that identifies a message to a person; used in logs and searches.
         table: the ClickHouse table.
         owner: team to call.
-        sample: makes one realistic message of the current version, for demos and tests.
+        sample: makes one realistic message of the current version, for demos and tests; by
+            default one of random values that fit the types.
         rules: quality rules beyond those that follow from the types.
         breaker: the highest share of refused messages that a load may publish with.
         sensitive: fields masked in reports.
+        protobuf: the generated class that reads Protobuf payloads, when the topic has them.
         schedule: cron expression of the load DAG, in UTC; None for manual runs only.
         on_expired: what to do when retention removed offsets before they were loaded:
             ``fail``, or ``record`` them as absent and go on.
@@ -138,10 +170,11 @@ class Contract(Struct, frozen=True, kw_only=True):
     key: str
     table: Table
     owner: str
-    sample: Callable[[Random], Struct]
+    sample: Callable[[Random], Struct] | None = None
     rules: tuple[Rule, ...] = ()
     breaker: Breaker = Breaker()
     sensitive: frozenset[str] = frozenset()
+    protobuf: type | None = None
     schedule: str | None = "0 * * * *"
     on_expired: Literal["fail", "record"] = "fail"
 
@@ -150,53 +183,20 @@ class Contract(Struct, frozen=True, kw_only=True):
         """The current version."""
         return self.versions[-1]
 
+    def example(self, random: Random) -> Struct:
+        """A message of the current version: what ``sample`` makes, or random values.
+
+        Raises:
+            ContractError: a field whose values cannot be made up; give the contract a sample.
+        """
+        if self.sample:
+            return self.sample(random)
+        from sluice.examples import example_of
+
+        return example_of(self.message, random)
+
     def __post_init__(self) -> None:
         check(self)
-
-
-def check(contract: Contract) -> None:
-    """Refuse a contract that would lose data or fail later.
-
-    Raises:
-        ContractError: naming the topic and what to change.
-    """
-
-    def refuse(why: str) -> None:
-        raise ContractError(f"contract of topic {contract.topic!r}: {why}")
-
-    message = contract.message
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", contract.topic):
-        refuse("the topic's name has characters that Kafka does not allow")
-    if not message.__struct_config__.frozen:
-        refuse(f"{message.__name__} must be frozen: class {message.__name__}(Struct, frozen=True)")
-    fields = {f.name: f for f in msgspec.structs.fields(message)}
-    if contract.key not in fields:
-        refuse(f"key {contract.key!r} is not a field of {message.__name__}")
-    if unknown := contract.sensitive - fields.keys():
-        refuse(f"sensitive names no field of {message.__name__}: {', '.join(sorted(unknown))}")
-    if not contract.versions:
-        refuse("versions is empty; the current version is its last entry")
-    for version in contract.versions:
-        if not re.fullmatch(r"\d+\.\d+", version.name):
-            refuse(f"version {version.name!r} is not of the form major.minor")
-    numbers = [version.number for version in contract.versions]
-    if numbers != sorted(set(numbers)):
-        refuse("versions must be listed oldest first, each once")
-    if contract.versions[0].added:
-        refuse("the first version adds nothing: there is no older message to fill")
-    for version in contract.versions[1:]:
-        for name, value in version.added.items():
-            if name not in fields:
-                refuse(f"version {version.name} adds {name!r}, no field of {message.__name__}")
-            if not fields[name].required:
-                refuse(
-                    f"{name!r} has a default in {message.__name__}, so messages of every version"
-                    f" may leave it out; take it out of version {version.name}'s `added`"
-                )
-            try:
-                hash(value)
-            except TypeError:
-                refuse(f"version {version.name}: the value for {name!r} must be immutable")
 
 
 def discover(package: str = "include.schemas") -> dict[str, Contract]:

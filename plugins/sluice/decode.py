@@ -1,15 +1,15 @@
 """Bytes to a validated message of the current version, or the reason why not.
 
-An older version is read by a Struct derived from the current one in which the fields that
-came later have their default; the result is a message of the current class. Which version to
-try first is guessed from the names of the fields that occur in the bytes. The guess only saves
-time: what decides is whether a version's reader accepts the message.
+Each version has a reader, see :mod:`sluice.versions`. Which version to try first is guessed from
+the names of the fields that occur in the bytes. The guess only saves time: what decides is
+whether a version's reader accepts the message.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +18,7 @@ from sluice import wire
 from sluice.contract import Contract, Version
 from sluice.errors import Reason, Refusal
 from sluice.guards import guard_of
+from sluice.versions import Origin, lifter, origin, reading_class
 
 Decoded = tuple[Struct, str]
 """A message and the version it came in; of an older version it is of a subclass of the current."""
@@ -34,50 +35,57 @@ class Reader(Struct, frozen=True):
 
     Attributes:
         version: the version's name.
-        filled: fields that came later, each with the value that older messages get.
+        origin: where the current fields are in this version's messages.
         decode: bytes to message.
+        convert: an object, as Avro and Protobuf payloads give it, to message; takes
+            ``strict`` as :func:`msgspec.convert` does.
     """
 
     version: str
-    filled: Mapping[str, Any]
+    origin: Origin
     decode: Callable[[bytes], Any]
+    convert: Callable[..., Any]
+
+    @property
+    def filled(self) -> Mapping[str, Any]:
+        """Fields that came later, each with the value that older messages get."""
+        return self.origin.filled
+
+    def explains(self, failure: "_Failure") -> bool:
+        """Whether a message that the current reader refused so may be one of this version."""
+        if self.origin.lifted:
+            return failure.validation
+        return failure.missing_at_top in self.origin.explains
 
     def later_field(self, message: Struct) -> str | None:
         """A field of a later version that the message carried, though it was read as this one."""
+        if self.origin.lifted:
+            return None
         for name, value in self.filled.items():
             if getattr(message, name) is not value:
                 return name
         return None
 
 
-def lifted(contract: Contract, version: Version) -> tuple[type[Struct], dict[str, Any]]:
-    """The current class as older messages see it, and the fields that it fills for them."""
-    filled = {
-        name: value
-        for later in contract.versions
-        if later.number > version.number
-        for name, value in later.added.items()
-    }
-    if not filled:
-        return contract.message, {}
-    current = {f.name: f for f in msgspec.structs.fields(contract.message)}
-    types = get_type_hints(contract.message, include_extras=True)
-    fields = [
-        (name, types[name], msgspec.field(name=current[name].encode_name, default_factory=make))
-        for name, value in filled.items()
-        for make in (partial(_same, value),)
-    ]
-    name = f"{contract.message.__name__}_{version.name.replace('.', '_')}"
-    config = contract.message.__struct_config__
-    struct = msgspec.defstruct(
-        name, fields, bases=(contract.message,), frozen=True, gc=config.gc, kw_only=True
+def reader(contract: Contract, version: Version) -> Reader:
+    """The reader of one version's messages."""
+    found, current = origin(contract, version), contract.message
+    if found.lifted:
+        lift = lifter(contract, version)
+        read = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+        return Reader(version.name, found, lambda data: lift(read(data)), lift)
+    struct = reading_class(contract, found)
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(struct).decode
+    convert = partial(msgspec.convert, type=struct)
+    if not found.renamed:
+        return Reader(version.name, found, decode, convert)
+    rename = partial(msgspec.convert, type=current, from_attributes=True)
+    return Reader(
+        version.name,
+        found,
+        lambda data: rename(decode(data)),
+        lambda value, **how: rename(convert(value, **how)),
     )
-    return struct, filled
-
-
-def _same(value: Any) -> Any:
-    """The value itself: a filled field is known by its identity."""
-    return value
 
 
 def _markers(contract: Contract, readers: list[Reader]) -> list[tuple[bytes, Reader]]:
@@ -87,8 +95,10 @@ def _markers(contract: Contract, readers: list[Reader]) -> list[tuple[bytes, Rea
     names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
     found = []
     for version, older in zip(reversed(contract.versions), readers[1:], strict=False):
-        for field in list(version.added)[:1]:
-            found.append((msgspec.json.encode(names[field]), older))
+        new = [name for name in (*version.added, *version.renamed.values()) if name in names]
+        if older.origin.lifted:
+            break
+        found += [(msgspec.json.encode(names[name]), older) for name in new[:1]]
     return found
 
 
@@ -99,8 +109,7 @@ class Decoder:
         self.contract = contract
         self.readers: list[Reader] = []
         for version in reversed(contract.versions):
-            struct, filled = lifted(contract, version)
-            self.readers.append(Reader(version.name, filled, msgspec.json.Decoder(struct).decode))
+            self.readers.append(reader(contract, version))
         self._markers = _markers(contract, self.readers)
         self._by_version = {reader.version: reader for reader in self.readers}
         self._current = self.readers[0]
@@ -194,10 +203,7 @@ class Decoder:
         """The current version did not read it: an older one may explain what is missing."""
         nearest, first = self._current, failure
         for reader in self.readers[1:]:
-            missing = failure.missing_at_top
-            if missing is None:
-                break
-            if missing not in reader.filled:
+            if not reader.explains(failure):
                 continue
             try:
                 message = reader.decode(data)

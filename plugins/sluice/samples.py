@@ -1,7 +1,7 @@
 """Sample messages of a topic: every version, some broken, some tombstones; for demos and tests."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
@@ -9,6 +9,7 @@ import msgspec
 
 from sluice.contract import Contract, Version
 from sluice.kafka import Broker
+from sluice.versions import origin
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -27,11 +28,13 @@ def samples(
     tombstone_share: float = 0.004,
 ) -> Iterator[Sample]:
     """Messages as a topic in use has them: mostly of the current version, a few of the others."""
-    weights = [2.0**n for n in range(len(contract.versions))]
-    later = {v.name: _later_fields(contract, v) for v in contract.versions}
+    weights = [
+        0.0 if origin(contract, version).lifted else 2.0**n
+        for n, version in enumerate(contract.versions)
+    ]
     broken = broken_values(contract)
     for _ in range(count):
-        message = contract.sample(random)
+        message = contract.example(random)
         key = str(getattr(message, contract.key)).encode()
         headers: list[tuple[str, str | bytes | None]] = []
         if random.random() < 0.2:
@@ -43,9 +46,7 @@ def samples(
             yield Sample(key, None, headers)
             continue
         version = random.choices(contract.versions, weights)[0]
-        value = msgspec.to_builtins(message, str_keys=True)
-        for field in later[version.name]:
-            del value[field]
+        value = as_version(contract, version, msgspec.to_builtins(message, str_keys=True))
         if random.random() < 0.1:
             headers.append(("schema_version", version.name))
         data = msgspec.json.encode(value)
@@ -54,15 +55,17 @@ def samples(
         yield Sample(key, data, headers)
 
 
-def _later_fields(contract: Contract, version: Version) -> list[str]:
-    """Names, as encoded, of the fields that came after a version."""
+def as_version(
+    contract: Contract, version: Version, message: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """A current message as an older version would have it; None when a function lifts that one."""
+    found = origin(contract, version)
+    if found.lifted:
+        return None
     names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
-    return [
-        names[field]
-        for later in contract.versions
-        if later.number > version.number
-        for field in later.added
-    ]
+    gone = {names[field] for field in found.filled}
+    older = {names[field]: old for field, old in found.renamed.items()}
+    return {older.get(name, name): v for name, v in message.items() if name not in gone}
 
 
 def broken_values(contract: Contract) -> list[Callable[[bytes], bytes]]:

@@ -19,7 +19,7 @@ from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.integration.test_load import leftovers, sums
 
-ORDER: dict[str, Any] = msgspec.to_builtins(orders.sample(Random(11)))
+ORDER: dict[str, Any] = msgspec.to_builtins(orders.example(Random(11)))
 
 
 def order(*without: str, **changed: Any) -> bytes:

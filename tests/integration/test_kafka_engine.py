@@ -43,7 +43,7 @@ def test_the_view_makes_one_row_a_line_item(clickhouse: ClickHouse) -> None:
     clickhouse.execute(schema.create_final())
     clickhouse.execute(schema.create_view())
     random = Random(4)
-    sent = [orders.sample(random) for _ in range(50)]
+    sent = [orders.example(random) for _ in range(50)]
     body = b"".join(msgspec.json.encode(message) + b"\n" for message in sent)
     clickhouse.insert_lines("orders_kafka", None, body, "JSONEachRow", "t")
     found = clickhouse.rows(

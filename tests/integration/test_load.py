@@ -102,7 +102,7 @@ def test_what_was_sent_is_what_is_loaded(make_loader: MakeLoader, contract: Cont
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, 1)
     random = Random(3)
-    sent = [contract.sample(random) for _ in range(200)]
+    sent = [contract.example(random) for _ in range(200)]
     producer = loader.broker.producer()
     for message in sent:
         producer.produce(

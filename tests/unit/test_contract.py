@@ -37,7 +37,7 @@ def versions(**added: Any) -> list[Version]:
         (Thing, {"versions": versions(note="")}, "'note' has a default in Thing"),
         (Thing, {"versions": versions(size=[])}, "the value for 'size' must be immutable"),
         (Thing, {"versions": versions(size=1)[::-1]}, "oldest first"),
-        (Thing, {"versions": versions(size=1)[1:]}, "the first version adds nothing"),
+        (Thing, {"versions": versions(size=1)[1:]}, "the first version changes nothing"),
         (
             Thing,
             {"versions": [Version(name="one", released=date(2026, 1, 1))]},

@@ -17,7 +17,7 @@ from sluice.errors import Reason, Refusal
 from tests.contracts import contract_of
 
 decoder = Decoder(orders)
-ORDER: dict[str, Any] = msgspec.to_builtins(orders.sample(Random(7)))
+ORDER: dict[str, Any] = msgspec.to_builtins(orders.example(Random(7)))
 
 
 def order(*without: str, **changed: Any) -> bytes:

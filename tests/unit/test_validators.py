@@ -21,7 +21,7 @@ from sluice.validators import (
     ValidatorPool,
 )
 
-MESSAGE = orders.sample(Random(3))
+MESSAGE = orders.example(Random(3))
 GOOD = msgspec.json.encode(MESSAGE)
 FIELDS: dict[str, Any] = json.loads(GOOD)
 
@@ -32,7 +32,7 @@ def without(*names: str, **changed: Any) -> bytes:
 
 @pytest.mark.parametrize("contract", [orders, payments])
 def test_any_contract_goes_both_ways(contract: Any) -> None:
-    message = contract.sample(Random(1))
+    message = contract.example(Random(1))
     validator = Validator(contract)
     assert validator.validate(validator.serialize(message)) == message
 
@@ -52,7 +52,7 @@ def test_an_error_has_reason_field_and_nearest_version() -> None:
 
 def test_what_is_not_of_the_contract_is_not_serialized() -> None:
     with pytest.raises(TypeError, match="carries OrderEventMessage, not PaymentMessage"):
-        Validator(orders).serialize(payments.sample(Random(1)))
+        Validator(orders).serialize(payments.example(Random(1)))
 
 
 def test_the_pool_hands_its_validators_out_in_turn() -> None:
@@ -120,7 +120,7 @@ def test_a_monitored_validator_counts_tells_and_raises_again() -> None:
             validator.validate(b"broken")
         validator.serialize(MESSAGE)
         with pytest.raises(TypeError):
-            validator.serialize(payments.sample(Random(1)))
+            validator.serialize(payments.example(Random(1)))
     assert [event["event"] for event in events] == [
         "message_validated",
         "message_validated",

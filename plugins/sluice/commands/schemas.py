@@ -6,6 +6,7 @@ from rich.table import Table
 from sluice.commands.shown import console
 from sluice.contract import discover
 from sluice.schema_lint import lint
+from sluice.schema_samples import broken_promises, write_missing
 
 
 @click.command()
@@ -38,3 +39,19 @@ def schema_lint() -> None:
     if problems:
         raise click.ClickException(f"{len(problems)} gaps in the documentation of the schemas")
     console.print("every schema is documented")
+
+
+@schema.command("samples")
+@click.option("--write", is_flag=True, help="Write samples of the versions that have none.")
+def schema_samples(write: bool) -> None:
+    """Check that a sample of every released version can still be read."""
+    contracts = discover().values()
+    if write:
+        for path in [path for contract in contracts for path in write_missing(contract)]:
+            console.print(f"wrote {path.parent.name}/{path.name}")
+    problems = [problem for contract in contracts for problem in broken_promises(contract)]
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise click.ClickException(f"{len(problems)} versions are not readable")
+    console.print("every released version can be read")
