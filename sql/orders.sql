@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS `orders`
     `shipping_address_street` String COMMENT 'street and house number.',
     `shipping_address_city` String COMMENT 'city or town.',
     `shipping_address_postal_code` String COMMENT 'postal code as the country writes it.',
-    `shipping_address_country` LowCardinality(String) COMMENT 'country name or ISO 3166 code, as the customer gave it.',
+    `shipping_address_country` LowCardinality(String) DEFAULT 'unknown' COMMENT 'country name or ISO 3166 code, as the customer gave it.',
     `line_items` Array(Tuple(`line_item_id` String, `product_id` String, `product_title` String, `quantity` Int64, `price` Float64, `discount` Float64)) COMMENT 'what was ordered, at least one line.',
     `total_price` Float64 COMMENT 'sum of quantity times price, less the discounts.',
     `notes` String COMMENT 'what the customer added in words.',

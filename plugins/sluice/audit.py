@@ -9,10 +9,10 @@ import msgspec
 import structlog
 
 from sluice.clickhouse import ClickHouse
-from sluice.columns import quoted
 from sluice.contract import Contract
 from sluice.errors import AccountingError, BreakerTripped
 from sluice.ledger import Account, Ledger
+from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge, total
 
 log = structlog.get_logger()

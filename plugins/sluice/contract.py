@@ -5,6 +5,7 @@ Light to import: the DAG processor reads every contract each time it parses the 
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from random import Random
@@ -114,6 +115,12 @@ class Table(Struct, frozen=True, kw_only=True):
     settings: Mapping[str, int | str] = msgspec.field(
         default_factory=lambda: {"index_granularity": 8192}
     )
+
+    @property
+    def replaces(self) -> str:
+        """The column by which the newest row of a key replaces the older; empty when all stay."""
+        match = re.fullmatch(r"ReplacingMergeTree\((\w+)\)", self.engine)
+        return match[1] if match else ""
 
 
 class Rule(Struct, frozen=True, kw_only=True):

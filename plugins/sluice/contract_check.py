@@ -106,6 +106,14 @@ def _check_engine(contract: Contract) -> None:
             f"table engine {engine!r}: it must be MergeTree, or ReplacingMergeTree with its version"
             " column; their Replicated forms come from the setting SLUICE_CLUSTER",
         )
+    if contract.table.replaces and not all(
+        re.fullmatch(r"\w+", k) for k in contract.table.order_by
+    ):
+        _refuse(
+            contract,
+            "the order key of a ReplacingMergeTree, by which rows replace each other, must be"
+            " made of plain columns",
+        )
 
 
 def _refuse(contract: Any, why: str) -> NoReturn:

@@ -11,12 +11,12 @@ import msgspec
 import structlog
 
 from sluice.clickhouse import ClickHouse
-from sluice.columns import quoted
 from sluice.contract import Contract
 from sluice.decode import Decoded, Decoder
 from sluice.errors import AttemptFailed, OffsetsExpired, Reason, Refusal
 from sluice.kafka import Broker
 from sluice.ledger import ChunkResult, Ledger
+from sluice.quoting import quoted
 from sluice.range_reader import Record, Skip, Topic
 from sluice.ranges import OffsetRange, merge, total
 from sluice.settings import Settings

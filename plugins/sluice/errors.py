@@ -73,6 +73,14 @@ class LoadLost(SluiceError):
     """The load was settled by another (abandoned or withdrawn); this task must stop."""
 
 
+class ShapeChanged(SluiceError):
+    """A load was staged under another version of its contract than the one that goes on."""
+
+
+class MigrationError(SluiceError):
+    """A table differs from its contract in a way that must not be changed by itself."""
+
+
 class Reason(StrEnum):
     """Why a message was refused. The list is short and fixed: people filter by it."""
 

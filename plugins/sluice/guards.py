@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as mi
 
-from sluice.columns import form_of, unwrap
+from sluice.forms import form_of, unwrap
 
 Guard = Callable[[Any], tuple[str, str] | None]
 """Gives the offending path below the value and what is wrong with it, or None."""

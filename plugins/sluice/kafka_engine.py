@@ -6,9 +6,11 @@ the final table. This path has neither pinned ranges nor an account; see ``docs/
 
 from msgspec import inspect as mi
 
-from sluice.columns import columns_of, form_of, literal, quoted, staged_type, unwrap
+from sluice.columns import columns_of
 from sluice.contract import Contract
 from sluice.errors import ContractError
+from sluice.forms import form_of, staged_type, unwrap
+from sluice.quoting import literal, quoted
 
 
 class KafkaTableSchema:

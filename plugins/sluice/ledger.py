@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from sluice.clickhouse import ClickHouse
-from sluice.columns import quoted
 from sluice.ddl import statements
+from sluice.quoting import quoted
 from sluice.range_reader import Skip
 from sluice.ranges import OffsetRange
 

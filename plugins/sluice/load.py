@@ -87,7 +87,8 @@ class Loader:
         self.broker = Broker(kafka, settings)
         self.clickhouse: ClickHouse = connect(clickhouse)
         self.ledger = Ledger(self.clickhouse, settings.database)
-        self.publisher = Publisher(contract, self.clickhouse, self.ledger)
+        self.publisher = Publisher(contract, self.clickhouse, self.ledger, settings.cluster)
+        self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
         self._is_over = is_over
 
     @property
@@ -98,7 +99,8 @@ class Loader:
     def create_tables(self) -> None:
         """Create the ledger and the target table; harmless when they are there."""
         self.ledger.create()
-        self.clickhouse.execute(ClickHouseSchemaMapper.of(self.contract).create_table())
+        for statement in self._mapper.create_tables():
+            self.clickhouse.execute(statement)
 
     def plan(self, request: Request = Request()) -> Plan:
         """Pin the ranges of this run's load and reserve them.
@@ -145,9 +147,10 @@ class Loader:
         load_id = f"{_safe(contract.topic)}_{now:%Y%m%dT%H%M%S}_{uuid.uuid4().hex[:8]}"
         # The table comes first: who settles this load finds it, or finds it gone.
         staging = self.ledger.staging_table(load_id)
-        self.clickhouse.execute(ClickHouseSchemaMapper.of(contract).create_staging(staging))
+        self.clickhouse.execute(self._mapper.create_staging(staging))
         detail = {
             "topic_id": topic.id,
+            "shape": self._mapper.shape,
             "request": msgspec.to_builtins(request),
             "watermarks": {str(p): [w.low, w.high] for p, w in watermarks.items()},
         }

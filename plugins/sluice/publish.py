@@ -10,17 +10,18 @@ still running is recognised by its token, one that comes after it by the rows th
 """
 
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
 from sluice.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
-from sluice.columns import literal, quoted
 from sluice.contract import Contract
-from sluice.ddl import ClickHouseSchemaMapper
 from sluice.errors import AccountingError, EngineError, LoadLost
 from sluice.ledger import ABANDONED, PUBLISHED, PUBLISHING, WITHDRAWN, Ledger
+from sluice.quoting import literal
 from sluice.ranges import OffsetRange, chunk, merge, total
+from sluice.target import Target, among
 
 log = structlog.get_logger()
 
@@ -36,10 +37,11 @@ AT_ONCE = 2
 class Publisher:
     """Publishes loads of one contract. Every method may be repeated."""
 
-    def __init__(self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger) -> None:
+    def __init__(
+        self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger, cluster: str = ""
+    ) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
-        self._mapper = ClickHouseSchemaMapper.of(contract)
-        self._target = f"{quoted(clickhouse.database)}.{quoted(contract.table.name)}"
+        self._target = Target(contract, clickhouse, cluster)
 
     def publish(self, load_id: str, owner: str) -> None:
         """Staged rows of an audited load become rows of the target.
@@ -47,6 +49,7 @@ class Publisher:
         Raises:
             LoadLost: another has abandoned the load.
             AccountingError: the target does not hold what was staged.
+            ShapeChanged: a newer deployment has staged it and must publish it.
             EngineError: ClickHouse refused; publishing can be repeated.
         """
         load = self._ledger.load(load_id)
@@ -55,6 +58,8 @@ class Publisher:
         if load.state != PUBLISHED:
             if not self._fence(load_id):
                 return
+            source = self._ledger.publishing_table(load_id)
+            columns = self._target.columns(source, load.plan.get("shape", ""))
             self._ledger.record(load_id, load.topic, PUBLISHING, owner)
             finished = self._ledger.winners(load_id)
             attempts = self._ledger.audited_attempts(load_id)
@@ -64,8 +69,8 @@ class Publisher:
                 for part in _slices(ranges, finished[number].bytes)
             ]
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                list(pool.map(lambda part: self._copy(load_id, *part), parts))
-            rows = self._check_target(load_id)
+                list(pool.map(lambda part: self._copy(load_id, columns, *part), parts))
+            rows = self._check_target(load_id, parts)
             self._ledger.record(load_id, load.topic, PUBLISHED, owner, {"rows": rows})
             log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)
         self._drop(load_id)
@@ -106,56 +111,42 @@ class Publisher:
             )
         )
 
-    def _copy(self, load_id: str, attempt: str, ranges: list[OffsetRange]) -> None:
+    def _copy(
+        self, load_id: str, columns: Mapping[str, str], attempt: str, ranges: list[OffsetRange]
+    ) -> None:
         """Copy the staged rows of some ranges that the target does not have."""
-        source = self._ledger.publishing_table(load_id)
-        where = _among(ranges)
+        lacking = self._target.lacking(self._ledger.publishing_table(load_id), ranges)
         parameters = {"topic": self._contract.topic, "load": load_id, "attempt": attempt}
-        mine = f"_attempt = {{attempt:String}} AND ({where})"
-        there = f"_topic = {{topic:String}} AND ({where})"
         name = f"sluice/{load_id}/{ranges[0]}"
         for again in range(COPY_TRIES):
             self._wait_for_others(name)
-            counts = self._clickhouse.rows(
-                f"SELECT (SELECT count() FROM {source} WHERE {mine}) AS staged,"
-                f" (SELECT count() FROM {self._target} WHERE {there}) AS present",
-                parameters,
-            )[0]
-            if counts["present"] >= counts["staged"]:
+            if not self._count(lacking, parameters):
                 return
             # Everybody's first insert of these rows has one token, so of two at once one counts.
             # Only when it left rows out, and none is running, is there another.
             token = f"{name}/{uuid.uuid4().hex}" if again else name
-            self._insert(
-                f"{mine} AND (_partition, _offset) NOT IN"
-                f" (SELECT _partition, _offset FROM {self._target} WHERE {there})",
-                source,
+            self._clickhouse.execute(
+                self._target.insert(columns, lacking),
                 parameters,
-                name,
-                token,
+                {
+                    **self._target.settings,
+                    "log_comment": name,
+                    "insert_deduplicate": 1,
+                    "insert_deduplication_token": token,
+                    "deduplicate_blocks_in_dependent_materialized_views": 1,
+                    "join_use_nulls": 1,
+                    "max_threads": 1,
+                    "max_insert_threads": 1,
+                    "min_insert_block_size_rows": 2 * SLICE_ROWS,
+                    "min_insert_block_size_bytes": 4 << 30,
+                    "max_partitions_per_insert_block": 0,
+                },
             )
 
-    def _insert(
-        self, where: str, source: str, parameters: dict[str, str], name: str, token: str
-    ) -> None:
-        """Insert staged rows as one block, under a token."""
-        selected = self._mapper.published_columns()
-        self._clickhouse.execute(
-            f"INSERT INTO {self._target} ({', '.join(map(quoted, selected))})"
-            f" SELECT {', '.join(selected.values())} FROM {source} WHERE {where}",
-            parameters,
-            {
-                "log_comment": name,
-                "insert_deduplicate": 1,
-                "insert_deduplication_token": token,
-                "deduplicate_blocks_in_dependent_materialized_views": 1,
-                "max_threads": 1,
-                "max_insert_threads": 1,
-                "min_insert_block_size_rows": 2 * SLICE_ROWS,
-                "min_insert_block_size_bytes": 4 << 30,
-                "max_partitions_per_insert_block": 0,
-            },
-        )
+    def _count(self, lacking: str, parameters: Mapping[str, str]) -> int:
+        settings = self._target.settings | {"join_use_nulls": 1}
+        rows = self._clickhouse.rows(f"SELECT count() AS lacking {lacking}", parameters, settings)
+        return int(rows[0]["lacking"])
 
     def _wait_for_others(self, name: str) -> None:
         """End an insert of the same rows that an interrupted publisher has left running."""
@@ -167,15 +158,29 @@ class Publisher:
                 f"KILL QUERY WHERE Settings['log_comment'] = {literal(name)} SYNC"
             )
 
-    def _check_target(self, load_id: str) -> int:
-        """Count the load's offsets in the target against the account; gives the rows."""
+    def _check_target(self, load_id: str, parts: list[tuple[str, list[OffsetRange]]]) -> int:
+        """Hold the target against the account; gives the rows.
+
+        Rows of a replacing table may have been merged away, so there it is asked which are
+        lacking; in any other every offset is counted.
+        """
         accounts = {a.partition: a.loaded for a in self._ledger.accounts(load_id)}
-        ranges = [r for part in self._ledger.chunks(load_id).values() for r in part]
+        if self._target.replaces:
+            source = self._ledger.publishing_table(load_id)
+            for attempt, ranges in parts:
+                about = {"topic": self._contract.topic, "attempt": attempt}
+                if lacking := self._count(self._target.lacking(source, ranges), about):
+                    raise AccountingError(
+                        f"load {load_id}, {ranges[0]}: {self._target.name} lacks {lacking} rows"
+                    )
+            return sum(accounts.values())
+        ranges = merge(r for part in self._ledger.chunks(load_id).values() for r in part)
         rows = self._clickhouse.rows(
             "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets"
-            f" FROM {self._target} WHERE _topic = {{topic:String}} AND ({_among(merge(ranges))})"
+            f" FROM {self._target.name} WHERE _topic = {{topic:String}} AND ({among(ranges)})"
             " GROUP BY _partition",
             {"topic": self._contract.topic},
+            self._target.settings,
         )
         found = {row["partition"]: (row["rows"], row["offsets"]) for row in rows}
         for partition, loaded in accounts.items():
@@ -183,23 +188,12 @@ class Publisher:
             if (there, offsets) != (loaded, loaded):
                 raise AccountingError(
                     f"load {load_id}, partition {partition}: {loaded} rows to publish, and"
-                    f" {self._target} holds {there} rows of {offsets} offsets"
+                    f" {self._target.name} holds {there} rows of {offsets} offsets"
                 )
         return sum(accounts.values())
 
     def _drop(self, load_id: str) -> None:
         self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.publishing_table(load_id)}")
-
-
-def _among(ranges: list[OffsetRange]) -> str:
-    """SQL that holds for the offsets of some ranges."""
-    return (
-        " OR ".join(
-            f"(_partition = {r.partition} AND _offset >= {r.low} AND _offset < {r.high})"
-            for r in ranges
-        )
-        or "0"
-    )
 
 
 def _slices(ranges: list[OffsetRange], size: int) -> list[list[OffsetRange]]:

@@ -17,11 +17,13 @@ import structlog
 from msgspec import inspect as mi
 
 from sluice.clickhouse import ClickHouse
-from sluice.columns import Column, columns_of, literal, quoted, unwrap
+from sluice.columns import Column, columns_of
 from sluice.contract import Contract, Severity
 from sluice.ddl import ClickHouseSchemaMapper
 from sluice.errors import QualityError, QualityHeld
+from sluice.forms import unwrap
 from sluice.ledger import Ledger
+from sluice.quoting import literal, quoted
 from sluice.settings import Connection
 
 if TYPE_CHECKING:

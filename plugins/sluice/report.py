@@ -10,10 +10,10 @@ import msgspec
 
 from sluice.audit import Auditor, Reasons
 from sluice.clickhouse import ClickHouse
-from sluice.columns import quoted
 from sluice.contract import Contract
 from sluice.decode import Decoder
 from sluice.ledger import AUDITED, HELD, PUBLISHED, Account, Ledger
+from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge
 
 TEMPLATES = Path(__file__).parent / "templates"

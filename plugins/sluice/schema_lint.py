@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec import inspect as mi
 
-from sluice.columns import unwrap
 from sluice.contract import Contract
+from sluice.forms import unwrap
 from sluice.schema_docs import SECTIONS, attribute_docs, entries, sections
 
 

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
         clickhouse_conn_id: Airflow connection of ClickHouse; its schema is the database of
             the target tables.
         database: database of the ledger, the quarantine and the staging tables.
+        cluster: ClickHouse cluster of the target tables; empty for one server. The connection
+            must then name one node: staging and ledger live on it.
         chunk_offsets: offsets that one drain task reads, about.
         batch_rows: rows of a micro-batch, at most.
         batch_bytes: JSON bytes of a micro-batch, at most; one longer row is a batch of its own.
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     kafka_conn_id: str = "kafka_default"
     clickhouse_conn_id: str = "clickhouse_default"
     database: str = "sluice"
+    cluster: str = ""
     chunk_offsets: int = 500_000
     batch_rows: int = 40_000
     batch_bytes: int = 16 * 1024 * 1024

@@ -8,11 +8,12 @@ run, and the input stays in ``.local/fuzz``; give the file as an argument to run
 The first byte of an input chooses the contract, the version header and the wire format.
 """
 
-import atexit
 import importlib
-import shutil
+import os
 import sys
 import tempfile
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,37 +25,75 @@ atheris: Any = importlib.import_module("atheris")  # has no types, and is not on
 
 with atheris.instrument_imports(include=["sluice"]):
     from sluice import wire
-    from sluice.contract import Contract, discover
+    from sluice.contract import Contract, Version, discover
     from sluice.decode import Decoder
     from sluice.errors import Reason, Refusal
     from sluice.samples import broken_values, samples
     from sluice.validators import as_current
+    from tests.contracts import contract_of
 
 FOUND = Path(".local/fuzz")
-CONTRACTS = list(discover().values())
+
+
+class Thing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the real contracts do not have: renamed, lifted, and a guard on most fields."""
+
+    id: str
+    count: int
+    share: Decimal | None
+    weight: float = 0.0
+    days: tuple[date, ...] = ()
+    marks: dict[str, list[int]] = {}
+    colour: str
+
+
+def _lift(value: dict[str, Any]) -> dict[str, Any]:
+    return value | {"share": value.pop("percent") / 100}
+
+
+THINGS = contract_of(
+    Thing,
+    sample=lambda random: Thing(
+        id=f"t{random.randrange(9)}",
+        count=random.randrange(-9, 9),
+        share=random.choice((None, Decimal("0.25"))),
+        weight=0.1,
+        days=(date(2026, 1, 1),),
+        marks={"a": [1, 2]},
+        colour="red",
+    ),
+    versions=[
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="2.0", released=date(2026, 2, 1), lift=_lift),
+        Version(name="3.0", released=date(2026, 3, 1), renamed={"number": "count"}),
+        Version(name="3.1", released=date(2026, 4, 1), added={"colour": ""}),
+    ],
+)
+CONTRACTS = [*discover().values(), THINGS]
 DECODERS = [Decoder(contract) for contract in CONTRACTS]
 
-NO_HEADER, OWN_HEADER, REGISTRY = 0, 7, 8
-"""Values of the first byte: below 7 the number of a known version, 7 for a header of the input's
-own, plus 8 for a registry header, plus 16 times the number of the contract.
+OWN_HEADER, REGISTRY = 7, 8
+"""Parts of the first byte: below 7 no header (0) or a known version's, 7 for a header of the
+input's own, plus 8 for a registry header, plus 16 times the number of the contract.
 """
+RAW = [msgspec.Raw(text) for text in (b"1e400", b"-1e99999999999999999999", b"1e-400", b"-0.0")]
+ODD: list[Any] = [None, True, -1, 0, 2**63, 0.1, "", "x" * 300, "1E-30", "é", [], {}, [{}], *RAW]
+JSON = rb"""null true NaN 1e999 -0.0 "\ud800" [[[[ {": [] {} "" \u005f 9223372036854775808 1E-30"""
+TIMES = b"0001-01-01 2300-01-01 2299-12-31T23:59:59.9999999-14:00"
+WIRE = [b"\xef\xbb\xbf", b"\xff\xfe", b"\x00\x00\x00\x00\x07"]
+"""Pieces that random bytes do not hit upon."""
 
 
-def decide(data: bytes) -> tuple[int, str, bytes]:
-    """The contract's number, the version that the header names, and the message's bytes."""
-    choice, value = data[0], data[1:]
+def split(data: bytes) -> tuple[int, bytes, bytes]:
+    """The contract's number, the version header, and the rest: the message's bytes."""
+    choice, rest = data[0], data[1:]
     number = (choice >> 4) % len(CONTRACTS)
-    names = [version.name for version in CONTRACTS[number].versions]
-    header = b""
     if choice & 7 == OWN_HEADER:
-        length = value[0] if value else 0
-        header, value = value[1 : 1 + length], value[1 + length :]
-    elif choice & 7:
-        header = names[(choice & 7) % len(names)].encode()
-    if choice & REGISTRY:
-        value = b"\x00\x00\x00\x00\x07" + value
-    names_of_headers = ("schema_version", "traceparent", "x-correlation-id")
-    return number, wire.read_headers([(name, header) for name in names_of_headers]).version, value
+        length = rest[0] % 64 if rest else 0
+        return number, rest[1 : 1 + length], rest[1 + length :]
+    versions = CONTRACTS[number].versions
+    name = versions[choice % len(versions)].name if choice & 7 else ""
+    return number, name.encode(), rest
 
 
 def one_input(data: bytes) -> None:
@@ -65,48 +104,81 @@ def one_input(data: bytes) -> None:
     """
     if not data:
         return
-    number, version, value = decide(data)
-    found = DECODERS[number].decode(value, version)
+    number, header, value = split(data)
+    if data[0] & REGISTRY:
+        value = b"\x00\x00\x00\x00\x07" + value
+    names = ("schema_version", "traceparent", "x-correlation-id")
+    version = wire.read_headers([(name, header) for name in names]).version
+    decode, contract = DECODERS[number].decode, CONTRACTS[number]
+    found = decode(value, version)
     if isinstance(found, Refusal):
         assert type(found.reason) is Reason, found
         msgspec.json.encode(found)
         return
-    contract = CONTRACTS[number]
     message = as_current(contract, found[0])
-    again = DECODERS[number].decode(msgspec.json.encode(message))
-    assert not isinstance(again, Refusal), again
+    again = decode(msgspec.json.encode(message))
     assert again == (message, contract.version.name), again
+
+
+def mutate(data: bytes, limit: int, seed: int) -> bytes:
+    """Half of the time a change of bytes, else of one value inside the JSON."""
+    random = Random(seed)
+    changed: bytes = atheris.Mutate(data, len(data))
+    if not data or random.random() < 0.5:
+        return changed
+    rest = split(data)[2]
+    try:
+        value = msgspec.json.decode(rest)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return changed
+    at: Any = value
+    while isinstance(at, dict | list) and at:
+        key = random.choice(list(at) if isinstance(at, dict) else range(len(at)))
+        if random.random() < 0.5 or not at[key] or not isinstance(at[key], dict | list):
+            if random.random() < 0.2:
+                del at[key]
+            else:
+                at[key] = random.choice(ODD)
+            break
+        at = at[key]
+    return (data[: len(data) - len(rest)] + msgspec.json.encode(value))[:limit]
 
 
 def seeds(contract: Contract, number: int) -> list[bytes]:
     """Inputs to begin with: every version with each header, and all that is broken."""
-    values = {
-        sample.value: None
-        for sample in samples(contract, 20 * len(contract.versions), Random(1), 0, 0)
-        if sample.value
-    }
-    bad = [broken(value) for value in list(values)[:3] for broken in broken_values(contract)]
-    choices = [NO_HEADER, NO_HEADER | REGISTRY, *range(1, len(contract.versions) + 1)]
-    plain = [
-        bytes([number << 4 | choice]) + value for value in [*values, *bad] for choice in choices
-    ]
-    own = [
-        bytes([number << 4 | OWN_HEADER, len(header)]) + header + next(iter(values))
-        for header in (b"1.0", b"1.7", b"2.0", b"\xff", b"00-" + b"a" * 32 + b"-" + b"b" * 16)
-    ]
-    return plain + own
+    found = samples(contract, 10 * len(contract.versions), Random(1), 0, 0)
+    values = [sample.value for sample in found if sample.value]
+    values += [broken(value) for value in values[:3] for broken in broken_values(contract)]
+    if contract is THINGS:
+        values.append(b'{"id":"t","number":1,"percent":25.5,"weight":0.5,"marks":{"a":[1]}}')
+    own = [b"1.0", b"1.7", b"2.0", b"\xff", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"]
+    starts = [bytes([choice]) for choice in (0, REGISTRY, *range(1, len(contract.versions) + 1))]
+    starts += [bytes([OWN_HEADER, len(header)]) + header for header in own]
+    return [bytes([s[0] | number << 4]) + s[1:] + value for s in starts for value in values]
 
 
-def words() -> list[bytes]:
-    """Pieces that random bytes do not hit upon."""
-    fields = [
-        msgspec.json.encode(field.encode_name)
-        for contract in CONTRACTS
-        for field in msgspec.structs.fields(contract.message)
+def look(folder: Path, seconds: int, files: tuple[str, ...]) -> None:
+    """Run libFuzzer, which ends the process when it is done."""
+    fields = {f.encode_name for c in CONTRACTS for f in msgspec.structs.fields(c.message)}
+    words = [*JSON.split(), *TIMES.split(), *WIRE, b'"number"', b'"percent"']
+    words += [msgspec.json.encode(name) for name in sorted(fields)]
+    escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in words)
+    (folder / "words").write_text("".join(f'"{word}"\n' for word in escaped))
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, contract in enumerate(CONTRACTS):
+        for at, seed in enumerate(seeds(contract, number)):
+            (corpus / f"{contract.topic}-{at}").write_bytes(seed)
+    options = [
+        f"-max_total_time={seconds}",
+        f"-dict={folder / 'words'}",
+        f"-artifact_prefix={FOUND}/",
+        "-print_final_stats=1",
     ]
-    json = [b"null", b"true", b"1e999", b"-1", b'"\\ud800"', b"[[[[", b'{"":', b"[]", b"{}", b'""']
-    wire_ = [b"\xef\xbb\xbf", b"\xff\xfe", b"\x00\x00\x00\x00\x07", b"\\u005f", b"NaN", b"0001-01-"]
-    return [*fields, *json, *wire_, b"9223372036854775808", b"2300-01-01T00:00:00Z", b"1E-30"]
+    atheris.enabled_hooks.add("RegEx")
+    given = files or (str(corpus),)
+    atheris.Setup([sys.argv[0], *options, *given], one_input, custom_mutator=mutate)
+    atheris.Fuzz()
 
 
 @click.command()
@@ -115,24 +187,12 @@ def words() -> list[bytes]:
 def main(seconds: int, files: tuple[str, ...]) -> None:
     """Look for inputs that the decoder does not answer, or run FILES that were found before."""
     FOUND.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="sluice-fuzz-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    corpus, dictionary = folder / "corpus", folder / "words"
-    corpus.mkdir()
-    for number, contract in enumerate(CONTRACTS):
-        for at, seed in enumerate(seeds(contract, number)):
-            (corpus / f"{contract.topic}-{at}").write_bytes(seed)
-    escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in words())
-    dictionary.write_text("".join(f'"{word}"\n' for word in escaped))
-    options = [
-        f"-max_total_time={seconds}",
-        f"-dict={dictionary}",
-        f"-artifact_prefix={FOUND}/",
-        "-print_final_stats=1",
-    ]
-    atheris.enabled_hooks.add("RegEx")
-    atheris.Setup([sys.argv[0], *options, *(files or [str(corpus)])], one_input)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory(prefix="sluice-fuzz-", ignore_cleanup_errors=True) as folder:
+        child = os.fork()  # libFuzzer ends its process itself, without cleaning up
+        if not child:
+            look(Path(folder), seconds, files)
+        _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":

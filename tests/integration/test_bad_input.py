@@ -17,7 +17,7 @@ from sluice.contract import Breaker, Contract, Table, column
 from sluice.load import Loader
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
-from tests.integration.test_load import leftovers, sums
+from tests.loads import leftovers, sums
 
 ORDER: dict[str, Any] = msgspec.to_builtins(orders.example(Random(11)))
 

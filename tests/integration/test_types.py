@@ -42,6 +42,13 @@ class Dog(Struct, frozen=True, tag=True):
     name: str
 
 
+class Outer(Struct, frozen=True):
+    """A Struct within which all may be absent."""
+
+    tag: str = ""
+    inner: Inner | None = None
+
+
 class Everything(Struct, frozen=True, kw_only=True):
     """Every type of the table.
 
@@ -86,6 +93,11 @@ class Everything(Struct, frozen=True, kw_only=True):
     inners: list[Inner] = []
     spans: list[dt.timedelta] = []
     pet: Cat | Dog = Cat(9)
+    fitting: Annotated[int, Meta(ge=-5, lt=40_000), column(smallest=True)] = 0
+    opt: Inner | None = None
+    holed: list[Inner | None] = []
+    maybe_pair: tuple[int, str] | None = None
+    outer: Outer | None = None
 
 
 TYPES = {
@@ -128,6 +140,19 @@ TYPES = {
     "inners": "Array(Tuple(`x` Int64, `blob` String, `names` Array(String)))",
     "spans": "Array(Int64)",
     "pet": "String",
+    "fitting": "Int32",
+    "opt_given": "Bool",
+    "opt_x": "Nullable(Int64)",
+    "opt_blob": "Nullable(String)",
+    "opt_names": "Array(String)",
+    "holed": "Array(Nullable(Tuple(`x` Int64, `blob` String, `names` Array(String))))",
+    "maybe_pair": "Nullable(Tuple(Int64, String))",
+    "outer_given": "Bool",
+    "outer_tag": "Nullable(String)",
+    "outer_inner_given": "Bool",
+    "outer_inner_x": "Nullable(Int64)",
+    "outer_inner_blob": "Nullable(String)",
+    "outer_inner_names": "Array(String)",
 }
 
 everything = contract_of(Everything)
@@ -197,6 +222,11 @@ def test_every_value_survives_the_engine(clickhouse: ClickHouse) -> None:
         inners=[Inner(2, b"\xfd", ["j", "k"]), Inner(3)],
         spans=[dt.timedelta(seconds=1.5)],
         pet=Dog("Rex"),
+        fitting=-5,
+        opt=Inner(7, b"\xfc", ["o"]),
+        holed=[None, Inner(8, b"\xfb")],
+        maybe_pair=(4, "q"),
+        outer=Outer("t", Inner(9)),
     )
     contract = contract_of(Everything, table=Table(name="everything", order_by=("text",)))
     full, empty = through_the_engine(clickhouse, contract, [message, Everything(text="", number=1)])
@@ -234,6 +264,15 @@ def test_every_value_survives_the_engine(clickhouse: ClickHouse) -> None:
         "inner_names": ["i"],
         "spans": [1_500_000],
         "pet": '{"type":"Dog","name":"Rex"}',
+        "fitting": -5,
+        "opt_given": True,
+        "opt_x": 7,
+        "opt_names": ["o"],
+        "maybe_pair": (4, "q"),
+        "outer_given": True,
+        "outer_tag": "t",
+        "outer_inner_given": True,
+        "outer_inner_x": 9,
         "_load_id": "L",
         "_topic": "things",
     }
@@ -253,6 +292,16 @@ def test_every_value_survives_the_engine(clickhouse: ClickHouse) -> None:
     }
     for name in ("maybe_text", "maybe_number", "maybe_blob", "maybe_span", "maybe_low"):
         assert empty[name] is None, name
+    for name in ("opt_x", "opt_blob", "maybe_pair", "outer_tag", "outer_inner_x"):
+        assert empty[name] is None, name
+    for name in ("opt_given", "outer_given", "outer_inner_given"):
+        assert empty[name] is False, name
+    assert empty["opt_names"] == empty["outer_inner_names"] == []
+    holed = clickhouse.rows(
+        "SELECT isNull(holed[1]) AS gone, hex(holed[2].blob) AS blob, hex(opt_blob) AS opt"
+        " FROM everything ORDER BY _offset LIMIT 1"
+    )
+    assert holed == [{"gone": 1, "blob": "FB", "opt": "FC"}]
 
 
 class Node(Struct, frozen=True):

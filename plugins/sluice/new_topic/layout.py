@@ -1,0 +1,237 @@
+"""Python source as ``ruff format`` leaves it: lines of at most 100 columns.
+
+An expression stands on one line when it fits. Otherwise it is opened up with a comma after its
+last item, which the formatter takes for a wish and keeps.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+WIDTH = 100
+_TAB = "    "
+
+
+class Leaf(Struct, frozen=True):
+    """Text that is never broken."""
+
+    text: str
+
+
+class Group(Struct, frozen=True):
+    """Items in brackets: ``Meta(ge=0)``, ``dict[str, int]``, ``{"a": 1}``.
+
+    ``comma`` is for a tuple, whose only item has a comma after it.
+    """
+
+    head: str
+    brackets: str
+    items: tuple[Expression, ...]
+    comma: bool = False
+
+    @property
+    def is_display(self) -> bool:
+        """Whether it is a list, a dict or a tuple written down, and no call or subscript."""
+        return not self.head or self.head.endswith((" ", "="))
+
+
+class OrNone(Struct, frozen=True):
+    """``… | None``."""
+
+    inner: Expression
+
+
+Expression = Leaf | Group | OrNone
+
+
+def call(name: str, *items: Expression) -> Group:
+    """``name(…)``."""
+    return Group(name, "()", items)
+
+
+def subscript(name: str, *items: Expression) -> Group:
+    """``name[…]``."""
+    return Group(name, "[]", items)
+
+
+def tuple_of(*items: Expression) -> Group:
+    """``(…, …)``."""
+    return Group("", "()", items, comma=True)
+
+
+def keyword(name: str, value: Expression, sign: str = "=") -> Expression:
+    """``name=…``, as an item."""
+    match value:
+        case Group(head=head):
+            return msgspec.structs.replace(value, head=f"{name}{sign}{head}")
+        case Leaf(text=text):
+            return Leaf(f"{name}{sign}{text}")
+    raise TypeError("a type is no argument")
+
+
+def string(text: str) -> str:
+    """A string literal, quoted as the formatter would."""
+    quote = "'" if text.count('"') > text.count("'") else '"'
+    # Long texts are written in ASCII, so that the width of their lines is beyond doubt.
+    plain = len(text) > 40
+    parts = []
+    for char in text:
+        if char in ("\\", quote):
+            parts.append(f"\\{char}")
+        elif char.isprintable() and not (plain and not char.isascii()):
+            parts.append(char)
+        else:
+            parts.append(ascii(char)[1:-1])
+    return f"{quote}{''.join(parts)}{quote}"
+
+
+def width(text: str) -> int:
+    """Columns that a text takes; rather too many than too few."""
+    return sum(1 if char.isascii() or not _wide(char) else 2 for char in text)
+
+
+def _wide(char: str) -> bool:
+    return unicodedata.east_asian_width(char) not in ("N", "Na", "H")
+
+
+def one_line(expression: Expression) -> str:
+    """The expression without a break."""
+    match expression:
+        case Leaf(text=text):
+            return text
+        case OrNone(inner=inner):
+            return f"{one_line(inner)} | None"
+        case Group(head=head, brackets=brackets, items=items, comma=comma):
+            comma_after = "," if comma and len(items) == 1 else ""
+            inside = ", ".join(map(one_line, items)) + comma_after
+            return f"{head}{brackets[0]}{inside}{brackets[1]}"
+
+
+def statement(
+    indent: int, target: str, annotation: Expression | None, value: Expression | None
+) -> list[str]:
+    """``target: annotation = value`` as lines, in the first layout in which every line fits."""
+    pad = _TAB * indent
+    layouts = []
+    for open_annotation, open_value in ((False, False), (False, True), (True, False), (True, True)):
+        text: list[str] = [f"{pad}{target}"]
+        if annotation is not None:
+            text[-1] += ": "
+            _append(text, _shown(annotation, indent, open_annotation))
+        if value is not None:
+            text[-1] += " = "
+            _append(text, _shown(value, indent, open_value))
+        if all(width(line) <= WIDTH for line in text):
+            return text
+        if text not in layouts:
+            layouts.append(text)
+    return [_excused(line) for line in layouts[-1]]
+
+
+def argument(indent: int, expression: Expression) -> list[str]:
+    """An argument on lines of its own, with the comma after it."""
+    lines = _lines(expression, indent)
+    return [_excused(line) for line in (*lines[:-1], f"{lines[-1]},")]
+
+
+def _append(lines: list[str], more: list[str]) -> None:
+    lines[-1] += more[0]
+    lines.extend(more[1:])
+
+
+def _shown(expression: Expression, indent: int, opened: bool) -> list[str]:
+    if not opened or isinstance(expression, Leaf):
+        return [one_line(expression)]
+    if isinstance(expression, OrNone):
+        if isinstance(expression.inner, Leaf):
+            return [one_line(expression)]
+        pad = _TAB * indent
+        return ["(", *_lines(expression, indent + 1), f"{pad})"]
+    return _opened(expression, indent)
+
+
+def _lines(expression: Expression, indent: int) -> list[str]:
+    """The expression on lines of its own, opened up when it does not fit."""
+    pad = _TAB * indent
+    flat = pad + one_line(expression)
+    # The comma after it needs room, too.
+    if width(flat) < WIDTH or isinstance(expression, Leaf):
+        return [flat]
+    if isinstance(expression, OrNone):
+        return [*_lines_opened(expression.inner, indent), f"{pad}| None"]
+    return _lines_opened(expression, indent)
+
+
+def _lines_opened(expression: Expression, indent: int) -> list[str]:
+    if not isinstance(expression, Group):
+        return [_TAB * indent + one_line(expression)]
+    first, *rest = _opened(expression, indent)
+    return [_TAB * indent + first, *rest]
+
+
+def _opened(group: Group, indent: int) -> list[str]:
+    opening, closing = group.brackets
+    lines = [f"{group.head}{opening}"]
+    for item in group.items:
+        lines += _lines(item, indent + 1)
+        # A comma after the one item of a subscript would make it a tuple.
+        if len(group.items) > 1 or opening != "[" or group.is_display:
+            lines[-1] += ","
+    return [*lines, f"{_TAB * indent}{closing}"]
+
+
+def _excused(line: str) -> str:
+    """A line with its excuse when the linter asks for one: it lets lone words pass."""
+    if width(line) <= WIDTH or " " not in line.strip():
+        return line
+    return f"{line}  # noqa: E501"
+
+
+def words(text: str) -> str:
+    """Text for a docstring or a comment: one line, nothing that ends it or escapes."""
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(shown.replace("\\", "\\\\").replace('"""', "'''").split())
+
+
+def wrapped(text: str, first: str, rest: str) -> list[str]:
+    """Words on lines that begin with ``first`` and then with ``rest``."""
+    lines, line = [], first
+    fresh = True
+    for word in _pieces(text, WIDTH - max(width(first), width(rest))):
+        if not fresh and width(line) + 1 + width(word) > WIDTH:
+            lines.append(line)
+            line, fresh = rest, True
+        line += word if fresh else f" {word}"
+        fresh = False
+    return [*lines, line.rstrip()]
+
+
+def _pieces(text: str, most: int) -> Iterator[str]:
+    """Words, those that are longer than a line cut; an address stays whole."""
+    for word in text.split():
+        left = word
+        while width(left) > most and "://" not in word:
+            cut = most // 2 if width(left[:most]) > most else most
+            yield left[:cut]
+            left = left[cut:]
+        yield left
+
+
+def comment(text: str, indent: int) -> list[str]:
+    """A comment for a person who reviews the file."""
+    pad = _TAB * indent
+    return wrapped(words(text), f"{pad}# review: ", f"{pad}#   ")
+
+
+def paragraph(text: str, indent: int) -> list[str]:
+    """Text in a docstring."""
+    return wrapped(words(text), _TAB * indent, _TAB * indent)
+
+
+def entry(name: str, text: str) -> list[str]:
+    """``name: text`` in a section."""
+    return wrapped(words(text), f"{_TAB * 2}{name}: ", _TAB * 3)

@@ -1,0 +1,46 @@
+"""Names and values as ClickHouse reads them in a statement."""
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+
+def quoted(name: str) -> str:
+    """A name as ClickHouse quotes it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def literal(value: str) -> str:
+    """A string literal as ClickHouse writes it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def sql_value(value: Any) -> str:
+    """A Python value as ClickHouse reads it into a column of its type.
+
+    Raises:
+        TypeError: it cannot be written down.
+    """
+    match value:
+        case Enum():
+            return sql_value(value.value)
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return literal(value)
+        case bytes():
+            return f"unhex('{value.hex()}')"
+        case Decimal() | UUID() | time():
+            return literal(str(value))
+        case datetime():
+            at = value.astimezone(UTC) if value.tzinfo else value
+            return literal(at.strftime("%Y-%m-%d %H:%M:%S.%f"))
+        case date():
+            return literal(value.isoformat())
+        case list() | tuple() | frozenset():
+            return f"[{', '.join(map(sql_value, value))}]"
+    raise TypeError(f"no SQL for {type(value).__name__}")

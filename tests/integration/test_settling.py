@@ -1,0 +1,190 @@
+"""What becomes of a load whose run ended, was repeated, or met another."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import msgspec
+import pytest
+
+from sluice.contract import Contract
+from sluice.errors import LoadLost
+from sluice.planning import Request
+from sluice.ranges import merge, total
+from sluice.samples import produce, samples
+from tests.conftest import MakeLoader, load
+from tests.loads import filled, leftovers, sums, target
+
+
+def test_the_same_run_gets_its_plan_back_after_the_topic_has_grown(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 500)
+    plan = loader.plan()
+    produce(contract, loader.broker, samples(contract, 500, Random(6)))
+    assert loader.plan() == plan
+    assert plan.offsets == 500
+
+
+def test_an_abandoned_run_frees_its_offsets_and_its_late_tasks_fail(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    late = filled(make_loader, contract, 1000)
+    plan = late.plan()
+    other = make_loader(contract)
+    load_id = load(other)
+    assert load_id != plan.load_id
+    assert sums(other, load_id)["planned"] == 1000
+    for step in (
+        lambda: late.drain(plan.load_id, 0),
+        lambda: late.audit(plan.load_id),
+        lambda: late.publish(plan.load_id),
+    ):
+        with pytest.raises(LoadLost, match="abandoned"):
+            step()
+    assert target(other)["loads"] == 1
+
+
+def test_a_run_that_had_begun_to_publish_is_rolled_forward(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    stopped = filled(make_loader, contract, 1000)
+    plan = stopped.plan()
+    stopped.drain(plan.load_id, 0)
+    stopped.audit(plan.load_id)
+    assert stopped.publisher._fence(plan.load_id)
+    other = make_loader(contract)
+    assert other.plan().offsets == 0
+    account = sums(stopped, plan.load_id)
+    assert target(other) == {"rows": account["loaded"], "offsets": account["loaded"], "loads": 1}
+    stopped.publish(plan.load_id)
+    assert target(other)["rows"] == account["loaded"]
+
+
+def test_a_live_load_s_offsets_are_not_planned_by_another(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    first = filled(make_loader, contract, 1000)
+    plan = first.plan(Request(max_messages=400))
+    second = make_loader(contract)
+    second._is_over = lambda _: False
+    assert second.plan().offsets == 600
+    assert not any(
+        mine.overlaps(theirs)
+        for mine in plan.chunks[0]
+        for part in second.plan().chunks
+        for theirs in part
+    )
+
+
+def test_the_owner_of_a_load_is_kept(make_loader: MakeLoader, contract: Contract) -> None:
+    filled(make_loader, contract, 10)
+    owner = f"airflow/load_orders/{uuid.uuid4()}"
+    loader = make_loader(contract, owner)
+    load_id = load(loader)
+    found = loader.ledger.load(load_id)
+    assert found is not None
+    assert (found.owner, found.state, found.live) == (owner, "published", False)
+
+
+def test_a_zombie_beside_its_retry_leaves_nothing_behind(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """Both attempts write the whole chunk, with other borders of their micro-batches."""
+    filled(make_loader, contract, 2000)
+    first, second = (make_loader(contract, "one run", batch_rows=n) for n in (70, 110))
+    plan = first.plan()
+    drained: list[str] = []
+
+    def second_goes_first(_: int) -> None:
+        if not drained:
+            drained.append(second.drain(plan.load_id, 0).attempt)
+
+    zombie = first.drain(plan.load_id, 0, second_goes_first)
+    assert zombie.attempt != drained[0]
+    assert first.ledger.winners(plan.load_id)[0].attempt == drained[0]
+    second.audit(plan.load_id)
+    second.publish(plan.load_id)
+    account = sums(second, plan.load_id)
+    assert (account["planned"], account["difference"]) == (2000, 0)
+    assert target(second) == {"rows": account["loaded"], "offsets": account["loaded"], "loads": 1}
+    quarantined = second.clickhouse.rows(
+        f"SELECT count() AS n FROM {second.ledger.database}.quarantine"
+    )
+    assert quarantined[0]["n"] == account["quarantined"] > 0
+    assert leftovers(second) == []
+
+
+def test_two_planners_at_once_never_keep_the_same_offset(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    filled(make_loader, contract, 1000)
+    loaders = [make_loader(contract) for _ in range(4)]
+    for loader in loaders:
+        loader._is_over = lambda _: False
+    with ThreadPoolExecutor(4) as pool:
+        plans = list(pool.map(lambda loader: loader.plan(), loaders))
+    ranges = [r for plan in plans for part in plan.chunks for r in part]
+    assert total(ranges) == total(merge(ranges)) == 1000
+
+
+def test_a_plan_that_was_interrupted_before_it_looked_is_held_against_others(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """Both wrote the same range; the one that asks again finds the other and withdraws."""
+    filled(make_loader, contract, 300)
+    first = make_loader(contract, "run one")
+    plan = first.plan()
+    second = make_loader(contract, "run two")
+    second._is_over = lambda _: False
+    staging = second.ledger.staging_table("interrupted")
+    second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = MergeTree ORDER BY a")
+    detail = {"topic_id": second.broker.topic(contract.topic).id, "watermarks": {"0": [0, 1]}}
+    second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, detail)
+    assert second.plan().offsets == 0
+    found = second.ledger.load("interrupted")
+    assert found is not None
+    assert found.state == "withdrawn"
+    assert first.plan() == plan
+
+
+def test_a_partitioned_target_that_holds_half_of_a_slice_is_completed(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """A publisher stopped between the parts of one insert; the rows that are there stay alone."""
+    table = msgspec.structs.replace(contract.table, partition_by="_partition")
+    loader = filled(make_loader, msgspec.structs.replace(contract, table=table), 2000)
+    plan = loader.plan()
+    loader.drain(plan.load_id, 0)
+    loader.audit(plan.load_id)
+    loader.publisher._fence(plan.load_id)
+    attempt = loader.ledger.audited_attempts(plan.load_id)[0]
+    source = loader.ledger.publishing_table(plan.load_id)
+    columns = loader.publisher._target.columns(source, "")
+    loader.publisher._copy(plan.load_id, columns, attempt, plan.chunks[0])
+    loader.clickhouse.execute("ALTER TABLE orders DROP PARTITION 1")
+    before = target(loader)["rows"]
+    loader.publish(plan.load_id)
+    account = sums(loader, plan.load_id)
+    assert before < account["loaded"]
+    assert target(loader) == {"rows": account["loaded"], "offsets": account["loaded"], "loads": 1}
+
+
+def test_a_load_that_cannot_be_rolled_forward_does_not_stop_the_topic(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    stopped = filled(make_loader, contract, 500)
+    plan = stopped.plan()
+    stopped.drain(plan.load_id, 0)
+    stopped.audit(plan.load_id)
+    stopped.publisher._fence(plan.load_id)
+    table = stopped.ledger.publishing_table(plan.load_id)
+    stopped.clickhouse.execute(
+        f"ALTER TABLE {table} DELETE WHERE _offset < 20", settings={"mutations_sync": 2}
+    )
+    produce(contract, stopped.broker, samples(contract, 300, Random(1)))
+    account = sums(stopped, load(make_loader(contract)))
+    assert (account["planned"], account["difference"]) == (300, 0)
+    found = stopped.ledger.load(plan.load_id)
+    assert found is not None
+    assert found.state == "publishing"

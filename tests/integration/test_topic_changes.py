@@ -1,0 +1,74 @@
+"""Topics that are recreated, expire, or do not begin at 0."""
+
+from random import Random
+
+import msgspec
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from sluice.contract import Contract
+from sluice.errors import OffsetsExpired, TopicRecreated
+from sluice.samples import produce, samples
+from sluice.settings import Connection
+from tests.conftest import MakeLoader, load
+from tests.loads import filled, sums, target
+
+
+def test_a_recreated_topic_is_refused(
+    make_loader: MakeLoader, contract: Contract, kafka: Connection
+) -> None:
+    loader = filled(make_loader, contract, 100)
+    load(loader)
+    admin = AdminClient(dict(kafka.extra))
+    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    again = filled(make_loader, contract, 200)
+    with pytest.raises(TopicRecreated, match="was recreated since the last load"):
+        again.plan()
+    assert target(again)["loads"] == 1
+
+
+def delete_up_to(kafka: Connection, topic: str, offset: int) -> None:
+    from confluent_kafka import TopicPartition
+
+    admin = AdminClient(dict(kafka.extra))
+    for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+        future.result(20)
+
+
+@pytest.mark.parametrize("policy", ["fail", "record"])
+def test_offsets_that_expired_before_they_were_loaded(
+    make_loader: MakeLoader, contract: Contract, kafka: Connection, policy: str
+) -> None:
+    contract = msgspec.structs.replace(contract, on_expired=policy)
+    loader = filled(make_loader, contract, 100, partitions=1)
+    load(loader)
+    produce(contract, loader.broker, samples(contract, 100, Random(9)))
+    delete_up_to(kafka, contract.topic, 150)
+    later = make_loader(contract)
+    if policy == "fail":
+        with pytest.raises(OffsetsExpired, match=r"50 offsets .* 0:\[100, 150\)"):
+            later.plan()
+    else:
+        account = sums(later, load(later))
+        assert (account["planned"], account["absent"], account["difference"]) == (100, 50, 0)
+
+
+def test_a_topic_whose_first_offset_is_not_0(
+    make_loader: MakeLoader, contract: Contract, kafka: Connection
+) -> None:
+    loader = filled(make_loader, contract, 100, partitions=1)
+    delete_up_to(kafka, contract.topic, 40)
+    account = sums(loader, load(loader))
+    assert (account["planned"], account["absent"], account["difference"]) == (60, 0, 0)
+
+
+def test_a_topic_recreated_between_plan_and_drain_is_not_read(
+    make_loader: MakeLoader, contract: Contract, kafka: Connection
+) -> None:
+    loader = filled(make_loader, contract, 100)
+    plan = loader.plan()
+    admin = AdminClient(dict(kafka.extra))
+    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    filled(make_loader, contract, 200)
+    with pytest.raises(TopicRecreated, match="was recreated since load"):
+        loader.drain(plan.load_id, 0)

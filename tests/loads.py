@@ -1,0 +1,41 @@
+"""Loads in tests: topics filled with samples, and what a load left in ClickHouse."""
+
+from random import Random
+from typing import Any
+
+from sluice.contract import Contract
+from sluice.load import Loader
+from sluice.samples import produce, samples
+from tests.conftest import MakeLoader
+
+
+def filled(
+    make_loader: MakeLoader, contract: Contract, count: int, partitions: int = 4, **shares: float
+) -> Loader:
+    """A loader whose topic holds samples."""
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, partitions)
+    produce(contract, loader.broker, samples(contract, count, Random(5), **shares))
+    return loader
+
+
+def target(loader: Loader) -> dict[str, Any]:
+    return loader.clickhouse.rows(
+        "SELECT count() AS rows, uniqExact(_partition, _offset) AS offsets,"
+        f" uniqExact(_load_id) AS loads FROM {loader.contract.table.name}"
+    )[0]
+
+
+def sums(loader: Loader, load_id: str) -> dict[str, int]:
+    accounts = loader.ledger.accounts(load_id)
+    terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent", "difference")
+    return {term: sum(getattr(a, term) for a in accounts) for term in terms}
+
+
+def leftovers(loader: Loader) -> list[str]:
+    rows = loader.clickhouse.rows(
+        "SELECT name FROM system.tables WHERE database = {db:String} AND match(name,"
+        " '^(staging|publishing|audit)_')",
+        {"db": loader.ledger.database},
+    )
+    return [row["name"] for row in rows]
