@@ -21,6 +21,10 @@ from sluice.settings import Connection, Settings, parse_connection
 MakeLoader = Callable[..., Loader]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write the golden files anew")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_environment() -> None:
     """No setting of the machine, of .env or of a running stack reaches the tests."""

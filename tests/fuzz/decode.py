@@ -76,8 +76,9 @@ OWN_HEADER, REGISTRY = 7, 8
 """Parts of the first byte: below 7 no header (0) or a known version's, 7 for a header of the
 input's own, plus 8 for a registry header, plus 16 times the number of the contract.
 """
-RAW = [msgspec.Raw(text) for text in (b"1e400", b"-1e99999999999999999999", b"1e-400", b"-0.0")]
-ODD: list[Any] = [None, True, -1, 0, 2**63, 0.1, "", "x" * 300, "1E-30", "é", [], {}, [{}], *RAW]
+NUMBERS = b"1e400 -1e99999999999999999999 1e-400 -0.0 0.1 -1 9223372036854775808 1%s" % (b"0" * 400)
+RAW = [msgspec.Raw(number) for number in NUMBERS.split()]
+ODD: list[Any] = [None, True, 0, "", "x" * 300, "1E-30", "é", [], {}, [{}], *RAW]
 JSON = rb"""null true NaN 1e999 -0.0 "\ud800" [[[[ {": [] {} "" \u005f 9223372036854775808 1E-30"""
 TIMES = b"0001-01-01 2300-01-01 2299-12-31T23:59:59.9999999-14:00"
 WIRE = [b"\xef\xbb\xbf", b"\xff\xfe", b"\x00\x00\x00\x00\x07"]
@@ -120,30 +121,6 @@ def one_input(data: bytes) -> None:
     assert again == (message, contract.version.name), again
 
 
-def mutate(data: bytes, limit: int, seed: int) -> bytes:
-    """Half of the time a change of bytes, else of one value inside the JSON."""
-    random = Random(seed)
-    changed: bytes = atheris.Mutate(data, len(data))
-    if not data or random.random() < 0.5:
-        return changed
-    rest = split(data)[2]
-    try:
-        value = msgspec.json.decode(rest)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return changed
-    at: Any = value
-    while isinstance(at, dict | list) and at:
-        key = random.choice(list(at) if isinstance(at, dict) else range(len(at)))
-        if random.random() < 0.5 or not at[key] or not isinstance(at[key], dict | list):
-            if random.random() < 0.2:
-                del at[key]
-            else:
-                at[key] = random.choice(ODD)
-            break
-        at = at[key]
-    return (data[: len(data) - len(rest)] + msgspec.json.encode(value))[:limit]
-
-
 def seeds(contract: Contract, number: int) -> list[bytes]:
     """Inputs to begin with: every version with each header, and all that is broken."""
     found = samples(contract, 10 * len(contract.versions), Random(1), 0, 0)
@@ -157,6 +134,43 @@ def seeds(contract: Contract, number: int) -> list[bytes]:
     return [bytes([s[0] | number << 4]) + s[1:] + value for s in starts for value in values]
 
 
+SEEDS = [seed for number, contract in enumerate(CONTRACTS) for seed in seeds(contract, number)]
+
+
+def mutate(data: bytes, limit: int, seed: int) -> bytes:
+    """Change bytes, or one value inside the JSON: of the input, or of a seed.
+
+    The seeds come back because libFuzzer drops what reaches no new line of Python: for it a
+    message with all its fields is no better than the smallest one.
+    """
+    random = Random(seed)
+    changed: bytes = atheris.Mutate(data, len(data))
+    if random.random() < 0.5:
+        return changed
+    if not data or random.random() < 0.5:
+        data = random.choice(SEEDS)
+    rest = split(data)[2]
+    try:
+        value = msgspec.json.decode(rest)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return changed
+    change(value, random)
+    return (data[: len(data) - len(rest)] + msgspec.json.encode(value))[:limit]
+
+
+def change(value: Any, random: Random) -> None:
+    """Take out, or replace with something odd, one part of an array or an object."""
+    if not isinstance(value, dict | list) or not value:
+        return
+    key = random.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    if isinstance(value[key], dict | list) and value[key] and random.random() < 0.5:
+        change(value[key], random)
+    elif random.random() < 0.2:
+        del value[key]
+    else:
+        value[key] = random.choice(ODD)
+
+
 def look(folder: Path, seconds: int, files: tuple[str, ...]) -> None:
     """Run libFuzzer, which ends the process when it is done."""
     fields = {f.encode_name for c in CONTRACTS for f in msgspec.structs.fields(c.message)}
@@ -166,9 +180,8 @@ def look(folder: Path, seconds: int, files: tuple[str, ...]) -> None:
     (folder / "words").write_text("".join(f'"{word}"\n' for word in escaped))
     corpus = folder / "corpus"
     corpus.mkdir()
-    for number, contract in enumerate(CONTRACTS):
-        for at, seed in enumerate(seeds(contract, number)):
-            (corpus / f"{contract.topic}-{at}").write_bytes(seed)
+    for at, seed in enumerate(SEEDS):
+        (corpus / str(at)).write_bytes(seed)
     options = [
         f"-max_total_time={seconds}",
         f"-dict={folder / 'words'}",

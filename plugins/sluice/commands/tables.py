@@ -7,7 +7,7 @@ import click
 
 from sluice.commands.shown import console, loader_of, topics_argument
 from sluice.contract import Contract, discover, find
-from sluice.ddl import file_text
+from sluice.ddl import ClickHouseSchemaMapper, file_text
 from sluice.kafka_engine import KafkaTableSchema
 
 SQL = Path(__file__).resolve().parents[3] / "sql"
@@ -18,15 +18,25 @@ SQL = Path(__file__).resolve().parents[3] / "sql"
 @click.option("--check", is_flag=True, help="Fail, showing the difference, when sql/ is stale.")
 @click.option("--write", is_flag=True, help="Write the files under sql/.")
 @click.option("--apply", "apply_", is_flag=True, help="Create the tables in ClickHouse.")
+@click.option("--cluster", metavar="NAME", help="Print the tables for a ClickHouse cluster.")
 @click.option(
     "--kafka-engine", metavar="BROKERS", help="Print ClickHouse's own streaming path instead."
 )
 def ddl(
-    topics: tuple[str, ...], check: bool, write: bool, apply_: bool, kafka_engine: str | None
+    topics: tuple[str, ...],
+    check: bool,
+    write: bool,
+    apply_: bool,
+    cluster: str | None,
+    kafka_engine: str | None,
 ) -> None:
     """Print, check, write or apply the DDL made from the contracts (all TOPICS by default)."""
     contracts = [find(topic) for topic in topics] or list(discover().values())
-    if kafka_engine:
+    if cluster:
+        for contract in contracts:
+            for statement in ClickHouseSchemaMapper.of(contract, cluster).create_tables():
+                click.echo(statement.rstrip() + ";\n")
+    elif kafka_engine:
         for contract in contracts:
             for statement in KafkaTableSchema(contract, kafka_engine).statements():
                 click.echo(statement.rstrip() + ";\n")

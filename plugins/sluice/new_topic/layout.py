@@ -146,6 +146,8 @@ def _append(lines: list[str], more: list[str]) -> None:
 def _shown(expression: Expression, indent: int, opened: bool) -> list[str]:
     if not opened or isinstance(expression, Leaf):
         return [one_line(expression)]
+    if isinstance(expression, Group) and not expression.items:
+        return [one_line(expression)]
     if isinstance(expression, OrNone):
         if isinstance(expression.inner, Leaf):
             return [one_line(expression)]
@@ -174,7 +176,7 @@ def _lines_opened(expression: Expression, indent: int) -> list[str]:
 
 
 def _opened(group: Group, indent: int) -> list[str]:
-    opening, closing = group.brackets
+    opening, closing = group.brackets[0], group.brackets[1]
     lines = [f"{group.head}{opening}"]
     for item in group.items:
         lines += _lines(item, indent + 1)

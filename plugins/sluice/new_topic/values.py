@@ -94,10 +94,9 @@ _READ: dict[str, tuple[Any, Callable[[Any], str]]] = {
 
 def _scalar(python: str, value: Any, path: str) -> Leaf:
     if kinds := _PLAIN.get(python):
-        # A bool is an int to Python, and to nobody else.
-        if not isinstance(value, kinds) or isinstance(value, bool) != (python == "bool"):
+        if type(value) not in kinds:  # isinstance would take a bool for an int
             raise _unfit(path, value)
-        return leaf(float(value) if python == "float" else value)
+        return Leaf(repr(float(value))) if python == "float" else leaf(value)
     kind, write = _READ[python]
     try:
         return Leaf(write(msgspec.convert(value, kind)))
