@@ -50,6 +50,7 @@ for command in (
     schemas.topics,
     schemas.schema,
     tables.ddl,
+    tables.migrate,
     loads.load,
     loads.status,
     loads.report,

@@ -201,7 +201,8 @@ def _text(info: mi.StrType, column: str, few: bool, path: tuple[str, ...]) -> Ma
         most = min(int(fixed[1]), most if most is not None else int(fixed[1]))
     if info.pattern is not None:
         return _matching(info.pattern, least, most, path)
-    name = re.sub(r"\W+", "-", path[-1], flags=re.ASCII)
+    named = next((part for part in reversed(path) if re.search(r"\w", part)), "value")
+    name = re.sub(r"\W+", "-", named, flags=re.ASCII)
 
     def make(random: Random) -> str:
         ending = str(random.randrange(5)) if few else f"{random.getrandbits(48):012x}"

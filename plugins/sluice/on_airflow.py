@@ -17,7 +17,8 @@ from sluice.errors import AttemptFailed, BrokerError, EngineError, QualityError,
 from sluice.settings import Connection, Settings
 
 if TYPE_CHECKING:
-    from sluice.load import Loader, Plan
+    from sluice.load import Loader
+    from sluice.planner import Plan
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -67,7 +67,7 @@ def test_a_live_load_s_offsets_are_not_planned_by_another(
     first = filled(make_loader, contract, 1000)
     plan = first.plan(Request(max_messages=400))
     second = make_loader(contract)
-    second._is_over = lambda _: False
+    second.settler.is_over = lambda _: False
     assert second.plan().offsets == 600
     assert not any(
         mine.overlaps(theirs)
@@ -121,7 +121,7 @@ def test_two_planners_at_once_never_keep_the_same_offset(
     filled(make_loader, contract, 1000)
     loaders = [make_loader(contract) for _ in range(4)]
     for loader in loaders:
-        loader._is_over = lambda _: False
+        loader.settler.is_over = lambda _: False
     with ThreadPoolExecutor(4) as pool:
         plans = list(pool.map(lambda loader: loader.plan(), loaders))
     ranges = [r for plan in plans for part in plan.chunks for r in part]
@@ -136,7 +136,7 @@ def test_a_plan_that_was_interrupted_before_it_looked_is_held_against_others(
     first = make_loader(contract, "run one")
     plan = first.plan()
     second = make_loader(contract, "run two")
-    second._is_over = lambda _: False
+    second.settler.is_over = lambda _: False
     staging = second.ledger.staging_table("interrupted")
     second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = MergeTree ORDER BY a")
     detail = {"topic_id": second.broker.topic(contract.topic).id, "watermarks": {"0": [0, 1]}}

@@ -1,7 +1,8 @@
-"""The tables made from the contracts: ``ddl``."""
+"""The tables made from the contracts: ``ddl`` and ``migrate``."""
 
 import difflib
 from pathlib import Path
+from textwrap import indent
 
 import click
 
@@ -9,6 +10,7 @@ from sluice.commands.shown import console, loader_of, topics_argument
 from sluice.contract import Contract, discover, find
 from sluice.ddl import ClickHouseSchemaMapper, file_text
 from sluice.kafka_engine import KafkaTableSchema
+from sluice.migrate import Step
 
 SQL = Path(__file__).resolve().parents[3] / "sql"
 
@@ -76,3 +78,48 @@ def _check_files(contracts: list[Contract]) -> None:
     if stale:
         raise click.ClickException("sql/ differs from the contracts; 'sluice ddl --write' mends it")
     console.print("sql/ is up to date with the contracts")
+
+
+@click.command()
+@topics_argument
+@click.option("--plan", is_flag=True, help="Only show; change nothing.")
+def migrate(topics: tuple[str, ...], plan: bool) -> None:
+    """Bring the tables up to their contracts (all TOPICS by default).
+
+    New and wider columns, comments, codecs, defaults, indexes and settings are applied. What
+    would lose data or cannot be altered is refused, with the steps to take by hand. A load
+    applies new and wider columns by itself.
+    """
+    refused = 0
+    for contract in [find(topic) for topic in topics] or discover().values():
+        loader = loader_of(contract)
+        loader.ledger.create()
+        migrator = loader.migrator
+        if not migrator.exists():
+            click.echo(f"-- {migrator.table} is not there yet")
+            for statement in loader.create_statements():
+                click.echo(statement.rstrip() + ";\n")
+            if not plan:
+                loader.create_tables()
+            continue
+        steps = migrator.steps()
+        _show_steps(migrator.table, steps)
+        refused += sum(step.kind == "refused" for step in steps)
+        if not plan:
+            migrator.apply([step for step in steps if step.kind in ("addition", "choice")])
+    if refused:
+        raise click.ClickException(f"{refused} differences must be settled by hand")
+
+
+def _show_steps(table: str, steps: list[Step]) -> None:
+    """A table's differences as SQL that can be read, and run, as it is."""
+    if not any(step.kind != "note" for step in steps):
+        click.echo(f"-- {table} is as its contract says")
+    for step in steps:
+        told = {"refused": "refused: ", "note": "note: "}.get(step.kind, "")
+        click.echo(f"-- {table}: {told}{step.why}")
+        if step.kind == "refused":
+            click.echo("-- by hand, while no load of the topic runs:")
+        for sql in step.sql:
+            text = f"{sql};"
+            click.echo(indent(text, "-- ") if step.kind == "refused" else text)

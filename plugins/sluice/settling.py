@@ -1,0 +1,80 @@
+"""Ending what runs that are over have left: a load is rolled forward, or abandoned."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from sluice import ledger as states
+from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.errors import EngineError, SluiceError
+from sluice.ledger import Ledger, Load
+from sluice.publish import Publisher
+
+log = structlog.get_logger()
+
+IsOver = Callable[[str], bool | None]
+"""Whether the run that owns a load is over; None when there is no telling."""
+
+
+class Settler:
+    """Settles loads of one topic on behalf of one run.
+
+    Args:
+        owner: the run that settles; its own loads are left alone.
+        is_over: tells of other owners whether they are over.
+        lease_minutes: silence after which a load counts as left, when there is no telling.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        publisher: Publisher,
+        owner: str,
+        is_over: IsOver,
+        lease_minutes: float,
+    ) -> None:
+        self.topic, self.owner, self.is_over = topic, owner, is_over
+        self.clickhouse, self.ledger, self.publisher = clickhouse, ledger, publisher
+        self._lease = timedelta(minutes=lease_minutes)
+
+    def settle(self) -> None:
+        """End what runs that are over have left: roll forward or abandon."""
+        for load in self.ledger.loads_of(self.topic, live=True):
+            if load.owner == self.owner or not self._over(load):
+                continue
+            if not self.publisher.is_publishing(load.load_id):
+                self.abandon(load)
+                continue
+            log.warning("rolling_forward", load_id=load.load_id, owner=load.owner)
+            try:
+                self.publisher.publish(load.load_id, self.owner)
+            except SluiceError as error:
+                # Its offsets stay reserved, so loading what is new is safe meanwhile.
+                log.error("rolling_forward_failed", load_id=load.load_id, error=str(error))
+
+    def _over(self, load: Load) -> bool:
+        over = self.is_over(load.owner)
+        if over is None:
+            silent = datetime.now(UTC) - load.last_at
+            return silent > self._lease
+        return over
+
+    def abandon(self, load: Load) -> None:
+        """Free the offsets of a load; its late tasks fail on the missing table.
+
+        Dropping the staging table decides it: a load that has begun to publish has renamed
+        the table, and is not abandoned.
+        """
+        try:
+            self.clickhouse.execute(f"DROP TABLE {self.ledger.staging_table(load.load_id)}")
+        except EngineError as error:
+            if error.code != UNKNOWN_TABLE:
+                raise
+            again = self.ledger.load(load.load_id)
+            if self.publisher.is_publishing(load.load_id) or (again and not again.live):
+                return
+        self.ledger.record(load.load_id, load.topic, states.ABANDONED, self.owner)
+        log.warning("abandoned", load_id=load.load_id, owner=load.owner, state=load.state)

@@ -1,0 +1,319 @@
+"""Live tables that lag behind their contracts, or run ahead of them."""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+from msgspec import Meta, Struct
+
+from sluice.clickhouse import ClickHouse
+from sluice.contract import Contract, Table, Version, column
+from sluice.ddl import ClickHouseSchemaMapper
+from sluice.errors import EngineError, LoadLost, MigrationError, ShapeChanged
+from sluice.load import Loader
+from sluice.migrate import Migrator, Step
+from sluice.settings import Connection
+from tests.conftest import MakeLoader, load
+from tests.contracts import contract_of
+from tests.loads import sums
+
+FIRST = Version(name="1.0", released=dt.date(2026, 1, 1))
+SECOND = Version(name="1.1", released=dt.date(2026, 2, 1), added={"colour": "grey"})
+
+
+class Part(Struct, frozen=True):
+    n: Annotated[int, column("Int32")]
+
+
+class NewPart(Struct, frozen=True):
+    n: int
+    label: str = ""
+
+
+class Thing(Struct, frozen=True, kw_only=True):
+    """A thing.
+
+    Attributes:
+        id: its id.
+    """
+
+    id: str
+    size: Annotated[int, Meta(ge=0, le=9), column("UInt8")]
+    parts: list[Part] = []
+
+
+class NewThing(Struct, frozen=True, kw_only=True):
+    """A thing, a version later.
+
+    Attributes:
+        id: what it is called.
+    """
+
+    id: Annotated[str, column(codec="ZSTD(5)")]
+    colour: Annotated[str, column(low_cardinality=True)]
+    size: Annotated[int, Meta(ge=0, le=9), column("Int64")]
+    parts: list[NewPart] = []
+
+
+def old(topic: str = "things") -> Contract:
+    return contract_of(
+        Thing, topic=topic, versions=(FIRST,), table=Table(name="things", order_by=("id",))
+    )
+
+
+def new(topic: str = "things") -> Contract:
+    table = Table(
+        name="things",
+        order_by=("id",),
+        indexes={"by_colour": "colour TYPE set(10) GRANULARITY 1"},
+        settings={"index_granularity": 8192, "merge_with_ttl_timeout": 3600},
+    )
+    return contract_of(NewThing, topic=topic, versions=(FIRST, SECOND), table=table)
+
+
+@pytest.fixture
+def migrator(clickhouse: ClickHouse) -> Any:
+    """Makes a migrator of a contract; scratch tables go to the test's own database."""
+
+    def make(contract: Contract) -> Migrator:
+        return Migrator(contract, clickhouse, clickhouse.database)
+
+    return make
+
+
+def create(clickhouse: ClickHouse, contract: Contract) -> None:
+    for statement in ClickHouseSchemaMapper.of(contract).create_tables():
+        clickhouse.execute(statement)
+
+
+NARROW, WIDE = "Array(Tuple(n Int32))", "Array(Tuple(n Int64, label String))"
+
+
+def kinds(steps: list[Step]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        found.setdefault(step.kind, []).append(step.why)
+    return found
+
+
+@pytest.mark.parametrize("contract", [old(), new()])
+def test_a_fresh_table_is_as_its_contract_says(
+    clickhouse: ClickHouse, migrator: Any, contract: Contract
+) -> None:
+    create(clickhouse, contract)
+    assert migrator(contract).steps() == []
+
+
+def test_what_is_safe_is_applied_and_old_rows_read_as_upgraded(
+    clickhouse: ClickHouse, migrator: Any
+) -> None:
+    create(clickhouse, old())
+    clickhouse.execute("INSERT INTO things (id, size, parts) VALUES ('a', 3, [(7)])")
+    steps = migrator(new()).steps()
+    assert kinds(steps) == {
+        "addition": [
+            "column colour is missing",
+            "column size is UInt8, and the contract says Int64",
+            f"column parts is {NARROW}, and the contract says {WIDE}",
+        ],
+        "choice": [
+            "codec of column id differs",
+            "comment of column id differs",
+            "index by_colour differs",
+            "setting merge_with_ttl_timeout differs",
+        ],
+    }
+    migrator(new()).apply(steps)
+    assert migrator(new()).steps() == []
+    assert clickhouse.rows("SELECT id, colour, size, parts FROM things") == [
+        {"id": "a", "colour": "grey", "size": 3, "parts": [{"n": 7, "label": ""}]}
+    ]
+
+
+def test_a_contract_behind_its_table_has_only_notes(clickhouse: ClickHouse, migrator: Any) -> None:
+    create(clickhouse, new())
+    found = kinds(migrator(old()).steps())
+    assert set(found) == {"note", "choice"}
+    assert "column colour is not in the contract; it stays" in found["note"][-1]
+    migrator(old()).bring_up()
+    assert migrator(new()).steps() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("MODIFY COLUMN size String", "column size is String, and the contract says UInt8, which"),
+        ("MODIFY COLUMN id String TTL _timestamp + INTERVAL 1 DAY", "key"),
+        ("MODIFY COLUMN size UInt8 TTL _timestamp + INTERVAL 1 DAY", "a TTL removes values"),
+        ("MODIFY TTL _timestamp + INTERVAL 1 DAY", "a TTL removes rows"),
+    ],
+)
+def test_what_would_lose_data_is_refused_with_steps_to_take_by_hand(
+    clickhouse: ClickHouse, migrator: Any, change: str, words: str
+) -> None:
+    create(clickhouse, old())
+    try:
+        clickhouse.execute(f"ALTER TABLE things {change}")
+    except EngineError as error:
+        assert words in str(error)  # the engine itself refuses it
+        return
+    (refused,) = [step for step in migrator(old()).steps() if step.kind == "refused"]
+    assert words in refused.why
+    assert refused.sql
+    with pytest.raises(MigrationError, match="Nothing was read; 'sluice migrate --plan' shows"):
+        migrator(old()).bring_up()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        Table(name="things", order_by=("size", "id")),
+        Table(name="things", order_by=("id",), partition_by="size"),
+        Table(name="things", order_by=("id",), engine="ReplacingMergeTree(_offset)"),
+    ],
+)
+def test_keys_and_engine_are_refused_and_the_steps_by_hand_work(
+    clickhouse: ClickHouse, migrator: Any, table: Table
+) -> None:
+    create(clickhouse, old())
+    clickhouse.execute("INSERT INTO things (id, size) VALUES ('a', 3)")
+    changed = msgspec.structs.replace(old(), table=table)
+    (refused,) = migrator(changed).steps()
+    assert refused.kind == "refused"
+    for sql in refused.sql:
+        clickhouse.execute(sql)
+    assert migrator(changed).steps() == []
+    assert clickhouse.rows("SELECT id, size FROM things") == [{"id": "a", "size": 3}]
+
+
+def test_a_changed_default_keeps_what_old_rows_say(clickhouse: ClickHouse, migrator: Any) -> None:
+    create(clickhouse, old())
+    clickhouse.execute("INSERT INTO things (id, size) VALUES ('a', 3)")
+    migrator(new()).bring_up()
+    version = msgspec.structs.replace(SECOND, added={"colour": "blue"})
+    changed = msgspec.structs.replace(new(), versions=(FIRST, version))
+    steps = [step for step in migrator(changed).steps() if "default" in step.why]
+    assert [step.kind for step in steps] == ["choice"]
+    migrator(changed).apply(steps)
+    clickhouse.execute("INSERT INTO things (id, size) VALUES ('b', 3)")
+    rows = clickhouse.rows("SELECT id, colour FROM things ORDER BY id")
+    assert [row["colour"] for row in rows] == ["grey", "blue"]
+
+
+def test_statements_for_a_cluster_name_it(clickhouse: ClickHouse) -> None:
+    migrator = Migrator(old(), clickhouse, clickhouse.database, "events")
+    assert migrator._alter("ADD COLUMN x Int8") == (
+        "ALTER TABLE `things_local` ON CLUSTER `events` ADD COLUMN x Int8",
+        "ALTER TABLE `things` ON CLUSTER `events` ADD COLUMN x Int8",
+    )
+    assert migrator._alter("MODIFY SETTING a = 1") == (
+        "ALTER TABLE `things_local` ON CLUSTER `events` MODIFY SETTING a = 1",
+    )
+
+
+# Deployments: loaders of an old and of a new contract beside each other.
+
+
+def send(kafka: Connection, topic: str, *values: bytes) -> None:
+    producer = Producer({"bootstrap.servers": kafka.extra["bootstrap.servers"]})
+    for value in values:
+        producer.produce(topic, value, b"k")
+    producer.flush()
+
+
+OLD_MESSAGE = b'{"id":"old","size":1,"parts":[{"n":1}]}'
+NEW_MESSAGE = b'{"id":"new","size":2,"colour":"red","parts":[{"n":2,"label":"l"}]}'
+
+
+@pytest.fixture
+def topic(make_loader: MakeLoader, kafka: Connection) -> str:
+    name = f"things-{uuid.uuid4().hex[:8]}"
+    make_loader(old(name)).broker.create_topic(name, 1)
+    send(kafka, name, OLD_MESSAGE, NEW_MESSAGE)
+    return name
+
+
+def rows(loader: Loader) -> list[tuple[str, str, int]]:
+    found = loader.clickhouse.rows("SELECT id, colour, size FROM things ORDER BY _offset")
+    return [(row["id"], row["colour"], row["size"]) for row in found]
+
+
+def test_a_new_loader_brings_an_old_table_up_first(
+    make_loader: MakeLoader, kafka: Connection, topic: str
+) -> None:
+    load(make_loader(old(topic)))
+    send(kafka, topic, OLD_MESSAGE, NEW_MESSAGE)
+    loader = make_loader(new(topic))
+    load(loader)
+    before = [("old", "grey", 1), ("new", "grey", 2)]
+    assert rows(loader) == [*before, ("old", "grey", 1), ("new", "red", 2)]
+
+
+def test_an_old_loader_goes_on_with_a_new_table(
+    make_loader: MakeLoader, kafka: Connection, topic: str
+) -> None:
+    load(make_loader(new(topic)))
+    send(kafka, topic, OLD_MESSAGE, NEW_MESSAGE)
+    loader = make_loader(old(topic))
+    load(loader)
+    assert [row[0] for row in rows(loader)] == ["old", "new", "old", "new"]
+    assert rows(loader)[:2] == [("old", "grey", 1), ("new", "red", 2)]
+
+
+def test_rows_staged_by_an_old_deployment_are_published_by_a_new_one(
+    make_loader: MakeLoader, topic: str
+) -> None:
+    before = make_loader(old(topic), "run")
+    plan = before.plan()
+    before.drain(plan.load_id, 0)
+    before.audit(plan.load_id)
+    before.publisher._fence(plan.load_id)
+    after = make_loader(new(topic), "run")
+    assert after.plan() == plan
+    after.publish(plan.load_id)
+    assert rows(after) == [("old", "grey", 1), ("new", "grey", 2)]
+
+
+def test_rows_staged_by_a_new_deployment_are_not_published_without_their_new_fields(
+    make_loader: MakeLoader, topic: str
+) -> None:
+    after = make_loader(new(topic), "run")
+    plan = after.plan()
+    after.drain(plan.load_id, 0)
+    after.audit(plan.load_id)
+    after.publisher._fence(plan.load_id)
+    with pytest.raises(ShapeChanged, match=r"message\.colour"):
+        make_loader(old(topic), "run").publish(plan.load_id)
+    after.publish(plan.load_id)
+    assert rows(after) == [("old", "grey", 1), ("new", "red", 2)]
+
+
+def test_a_run_that_changes_deployment_is_planned_anew(make_loader: MakeLoader, topic: str) -> None:
+    before, after = make_loader(old(topic), "run"), make_loader(new(topic), "run")
+    plan = before.plan()
+    before.drain(plan.load_id, 0)
+    after.create_tables()
+    with pytest.raises(ShapeChanged, match="clear the run's plan task"):
+        after.audit(plan.load_id)
+    again = after.plan()
+    assert again.load_id != plan.load_id
+    with pytest.raises(LoadLost):
+        before.audit(plan.load_id)
+    after.drain(again.load_id, 0)
+    after.audit(again.load_id)
+    after.publish(again.load_id)
+    assert sums(after, again.load_id)["loaded"] == 2
+
+
+def test_a_load_over_a_table_that_does_not_fit_fails_before_it_reads(
+    make_loader: MakeLoader, topic: str
+) -> None:
+    loader = make_loader(old(topic))
+    loader.create_tables()
+    loader.clickhouse.execute("ALTER TABLE things MODIFY COLUMN size String")
+    with pytest.raises(MigrationError, match="column size is String"):
+        loader.plan()
+    assert loader.ledger.loads_of(topic) == []
