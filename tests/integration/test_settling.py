@@ -139,7 +139,8 @@ def test_a_plan_that_was_interrupted_before_it_looked_is_held_against_others(
     second.settler.is_over = lambda _: False
     staging = second.ledger.staging_table("interrupted")
     second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = MergeTree ORDER BY a")
-    detail = {"topic_id": second.broker.topic(contract.topic).id, "watermarks": {"0": [0, 1]}}
+    topic_id, shape = second.broker.topic(contract.topic).id, second.planner._mapper.shape
+    detail = {"topic_id": topic_id, "shape": shape, "watermarks": {"0": [0, 1]}}
     second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, detail)
     assert second.plan().offsets == 0
     found = second.ledger.load("interrupted")

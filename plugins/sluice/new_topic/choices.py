@@ -44,7 +44,12 @@ def describe(topic: str, found: Found, choices: Choices, released: date) -> Desc
     else:
         key = default_key(topic, message)
         reviews["key"] = f"nobody chose {key.key} as the key"
-    order_by = tuple(_column(message, name) for name in choices.order_by)
+    order_by = tuple(
+        _column(message, name.strip())
+        for text in choices.order_by
+        for name in re.split(r",(?![^()]*\))", text)  # not those between a function's arguments
+        if name.strip()
+    )
     if not order_by:
         order_by = default_order(message, key)
         reviews["table"] = "nobody chose this order; put first what is searched by most"

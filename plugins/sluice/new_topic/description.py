@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import msgspec
-from msgspec import NODEFAULT, Struct
+from msgspec import UNSET, Struct
 
 from sluice.errors import ContractError
 
@@ -97,7 +97,7 @@ class Field(Struct, frozen=True, kw_only=True):
         key: its name in the JSON.
         type: its type when it is not null.
         nullable: whether it may be null.
-        default: what a message without it gets, as JSON; NODEFAULT when it must be there.
+        default: what a message without it gets, as JSON; UNSET when it must be there.
         doc: what it means.
         reviews: guesses about it, a sentence each.
     """
@@ -105,7 +105,7 @@ class Field(Struct, frozen=True, kw_only=True):
     key: str
     type: Type
     nullable: bool = False
-    default: Any = NODEFAULT
+    default: Any = UNSET
     doc: str = TO_BE_WRITTEN
     reviews: tuple[str, ...] = ()
 
@@ -187,7 +187,7 @@ def _relaxed(struct: Object) -> Object:
     """The same object, each field of which may be missing."""
     fields = tuple(
         field
-        if field.default is not NODEFAULT
+        if field.default is not UNSET
         else optional(field, missing=True, null=False, inside=True)
         for field in struct.fields
     )
@@ -222,6 +222,11 @@ class Skips:
 def left_out(path: str) -> str:
     """What a class says of a field that was left out of it."""
     return f"field {path!r} is left out, as --skip-field asked; messages may carry it all the same"
+
+
+def place_of(path: str) -> str:
+    """What is said of an object of which nothing is known but where it is."""
+    return f"What a message has as ``{path}``" if path else ""
 
 
 def objects(message: Object) -> Iterator[Object]:

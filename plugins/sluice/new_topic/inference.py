@@ -21,6 +21,7 @@ from sluice.new_topic.description import (
     Type,
     left_out,
     optional,
+    place_of,
 )
 from sluice.new_topic.json_bounds import column_for
 from sluice.new_topic.naming import singular, snake
@@ -45,7 +46,6 @@ _KINDS: Mapping[type, str] = {
     str: "str",
     list: "list",
     dict: "object",
-    type(None): "null",
 }
 
 _LEAST_KEYS = 8
@@ -114,7 +114,7 @@ class _Inference:
         if not fields:
             left = " that is not left out" if reviews else ""
             self.problems.append(f"{path or 'the message'} has no field{left}")
-        return Object(name, tuple(fields), reviews=tuple(reviews))
+        return Object(name, tuple(fields), place_of(path), tuple(reviews))
 
     def _field(self, key: str, seen: list[Seen], objects: int, path: str, inside: bool) -> Field:
         reviews: list[str] = []
@@ -146,8 +146,6 @@ class _Inference:
             reviews.append("no value was seen, so its type is not known")
             return Scalar("str")
         kinds = _kinds(seen)
-        if set(kinds) == {"int", "float"}:
-            return Scalar("float")
         if len(kinds) > 1:
             self.problems.append(_mixed(path, kinds))
             return Scalar("str")
@@ -165,7 +163,8 @@ class _Inference:
 
     def _integer(self, values: list[int], path: str, reviews: list[str]) -> Scalar:
         low, high = min(values), max(values)
-        reviews.append(f"whole numbers from {low} to {high} were seen; its bounds are not known")
+        shown = f"from {low} to {high}" if low < high else f"of {low} only"
+        reviews.append(f"whole numbers {shown} were seen; its bounds are not known")
         try:
             return Scalar("int", column=column_for(low, high, path))
         except ContractError as error:
@@ -216,6 +215,8 @@ def _kinds(seen: Sequence[Seen]) -> dict[str, Seen]:
     for one in seen:
         if one.value is not None:
             found.setdefault(_KINDS[type(one.value)], one)
+    if "float" in found:  # which reads whole numbers, too
+        found.pop("int", None)
     return found
 
 

@@ -114,83 +114,97 @@ def one_line(expression: Expression) -> str:
 def statement(
     indent: int, target: str, annotation: Expression | None, value: Expression | None
 ) -> list[str]:
-    """``target: annotation = value`` as lines, in the first layout in which every line fits."""
-    pad = _TAB * indent
-    layouts = []
-    for open_annotation, open_value in ((False, False), (False, True), (True, False), (True, True)):
-        text: list[str] = [f"{pad}{target}"]
-        if annotation is not None:
-            text[-1] += ": "
-            _append(text, _shown(annotation, indent, open_annotation))
-        if value is not None:
-            text[-1] += " = "
-            _append(text, _shown(value, indent, open_value))
-        if all(width(line) <= WIDTH for line in text):
-            return text
-        if text not in layouts:
-            layouts.append(text)
-    return [_excused(line) for line in layouts[-1]]
+    """``target: annotation = value`` as lines. The value is opened up before the annotation is."""
+    start = f"{_TAB * indent}{target}"
+    closed = f"{start}: {one_line(annotation)}" if annotation is not None else start
+    assigned = f" = {one_line(value)}" if value is not None else ""
+    if width(closed + assigned) <= WIDTH:
+        return [closed + assigned]
+    opened = _opened_up(value, indent) if value is not None else [""]
+    first = f" = {opened[0]}" if value is not None else ""
+    if annotation is None or width(closed + first) <= WIDTH:
+        lines = [closed + first, *opened[1:]]
+    elif value is not None and not _keeps_open(annotation) and width(f"{closed} = (") <= WIDTH:
+        lines = [f"{closed} = (", *_lines(value, indent + 1), f"{_TAB * indent})"]
+        if isinstance(value, Leaf) and width(lines[1]) > WIDTH:  # brackets do not help it
+            lines = [closed + assigned]
+    else:
+        lines = _opened_up(annotation, indent)
+        lines[0] = f"{start}: {lines[0]}"
+        if width(lines[-1] + assigned) <= WIDTH:
+            lines[-1] += assigned
+        else:
+            lines[-1] += first
+            lines += opened[1:]
+    return [_excused(line) for line in lines]
 
 
 def argument(indent: int, expression: Expression) -> list[str]:
     """An argument on lines of its own, with the comma after it."""
-    lines = _lines(expression, indent)
-    return [_excused(line) for line in (*lines[:-1], f"{lines[-1]},")]
+    lines = _lines(expression, indent, comma=True)
+    return [_excused(line) for line in lines]
 
 
-def _append(lines: list[str], more: list[str]) -> None:
-    lines[-1] += more[0]
-    lines.extend(more[1:])
+def _opened_up(expression: Expression, indent: int) -> list[str]:
+    """The expression in as many lines as it can be kept in; the first is not indented."""
+    match expression:
+        case Group(items=items) if items:
+            return _opened(expression, indent)
+        case OrNone(inner=inner):
+            opened = _keeps_open(inner)
+            return ["(", *_lines(expression, indent + 1, opened=opened), f"{_TAB * indent})"]
+    return [one_line(expression)]
 
 
-def _shown(expression: Expression, indent: int, opened: bool) -> list[str]:
-    if not opened or isinstance(expression, Leaf):
-        return [one_line(expression)]
-    if isinstance(expression, Group) and not expression.items:
-        return [one_line(expression)]
-    if isinstance(expression, OrNone):
-        if isinstance(expression.inner, Leaf):
-            return [one_line(expression)]
-        pad = _TAB * indent
-        return ["(", *_lines(expression, indent + 1), f"{pad})"]
-    return _opened(expression, indent)
+def _keeps_open(expression: Expression) -> bool:
+    """Whether a comma can be put after its last item; the formatter would close it otherwise."""
+    match expression:
+        case Group(items=items) if len(items) == 1 and not _has_comma(expression):
+            return _keeps_open(items[0])
+        case Group(items=items):
+            return bool(items)
+        case OrNone(inner=inner):
+            return _keeps_open(inner)
+    return False
 
 
-def _lines(expression: Expression, indent: int) -> list[str]:
-    """The expression on lines of its own, opened up when it does not fit."""
-    pad = _TAB * indent
-    flat = pad + one_line(expression)
-    # The comma after it needs room, too.
-    if width(flat) < WIDTH or isinstance(expression, Leaf):
+def _has_comma(group: Group) -> bool:
+    # A comma after the one item of a subscript would make it a tuple.
+    return len(group.items) > 1 or group.brackets != "[]" or group.is_display
+
+
+def _lines(
+    expression: Expression, indent: int, *, opened: bool = False, comma: bool = False
+) -> list[str]:
+    """The expression on lines of its own, opened up when it does not fit, or has to be."""
+    pad, end = _TAB * indent, "," if comma else ""
+    flat = pad + one_line(expression) + end
+    if isinstance(expression, Leaf) or (not opened and width(flat) <= WIDTH):
         return [flat]
     if isinstance(expression, OrNone):
-        return [*_lines_opened(expression.inner, indent), f"{pad}| None"]
-    return _lines_opened(expression, indent)
-
-
-def _lines_opened(expression: Expression, indent: int) -> list[str]:
-    if not isinstance(expression, Group):
-        return [_TAB * indent + one_line(expression)]
+        inner = expression.inner
+        if isinstance(inner, Leaf):
+            return [flat]
+        return [*_lines(inner, indent, opened=_keeps_open(inner)), f"{pad}| None{end}"]
+    if not expression.items:
+        return [flat]
     first, *rest = _opened(expression, indent)
-    return [_TAB * indent + first, *rest]
+    return [pad + first, *rest[:-1], rest[-1] + end]
 
 
 def _opened(group: Group, indent: int) -> list[str]:
-    opening, closing = group.brackets[0], group.brackets[1]
-    lines = [f"{group.head}{opening}"]
+    lines = [f"{group.head}{group.brackets[0]}"]
+    comma = _has_comma(group)
     for item in group.items:
-        lines += _lines(item, indent + 1)
-        # A comma after the one item of a subscript would make it a tuple.
-        if len(group.items) > 1 or opening != "[" or group.is_display:
-            lines[-1] += ","
-    return [*lines, f"{_TAB * indent}{closing}"]
+        lines += _lines(item, indent + 1, opened=not comma and _keeps_open(item), comma=comma)
+    return [*lines, f"{_TAB * indent}{group.brackets[1]}"]
 
 
 def _excused(line: str) -> str:
-    """A line with its excuse when the linter asks for one: it lets lone words pass."""
-    if width(line) <= WIDTH or " " not in line.strip():
-        return line
-    return f"{line}  # noqa: E501"
+    """A line with its excuse where the linter asks for one: it lets lone words and addresses be."""
+    *before, last = line.split()
+    address = "://" in last and width(line) - width(last) <= WIDTH
+    return line if width(line) <= WIDTH or not before or address else f"{line}  # noqa: E501"
 
 
 def words(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from sluice.errors import ContractError
@@ -12,7 +13,8 @@ HIDING = frozenset((*SCALARS, "list", "dict", "Annotated", "Literal", "Meta", "f
 from the attributes below it."""
 
 _AMBIGUOUS = frozenset({"l", "O", "I"})
-_LONGEST = 60
+_LONGEST_ATTRIBUTE, _LONGEST_STEM = 44, 26
+"""A class and ``attribute: Class | None = None`` must fit on a line, whatever they are called."""
 
 
 def snake(name: str) -> str:
@@ -49,7 +51,7 @@ def module_name(topic: str) -> str:
 def class_name(name: str) -> str:
     """A class for a topic, a field or a definition: ``line_items`` is ``LineItemsMessage``."""
     stem = "".join(part.capitalize() for part in snake(name).split("_"))
-    stem = stem.removesuffix("Message")[:_LONGEST] or "Part"
+    stem = stem.removesuffix("Message")[:_LONGEST_STEM] or "Part"
     return f"{'Part' if stem[0].isdigit() else ''}{stem}Message"
 
 
@@ -72,7 +74,8 @@ def attributes(keys: Sequence[str]) -> dict[str, str]:
 
 def _attribute(key: str) -> str:
     """An attribute for one key. An underscore in front would make it private in Python."""
-    name = re.sub(r"[^A-Za-z0-9_]+", "_", key).lstrip("_")[:_LONGEST]
+    plain = "".join(c for c in unicodedata.normalize("NFKD", key) if not unicodedata.combining(c))
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", plain).lstrip("_")[:_LONGEST_ATTRIBUTE]
     if not name:
         name = "field_"
     if name[0].isdigit():

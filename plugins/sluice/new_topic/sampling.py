@@ -1,5 +1,6 @@
 """The newest messages of a topic, for finding out what is in them."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,7 +58,8 @@ def newest(broker: Broker, name: str, count: int) -> Sampled:
         for read, _ in broker.read(topic, taken):
             records += read
         left = remaining(left, taken)
-    found = parse(sorted(records, key=lambda r: (r.partition(), r.offset())))
+    latest = sorted(records, key=lambda r: r.timestamp()[1])[-count:]
+    found = parse(sorted(latest, key=lambda r: (r.partition(), r.offset())))
     if not found.samples:
         shown = _counted(found.passed_over)
         raise ContractError(
@@ -113,17 +115,16 @@ def _object(value: bytes | None) -> dict[str, Any] | str:
 
 
 def version_of(samples: Sequence[Sample]) -> str:
-    """The version that the contract must have, so that headers that name one are understood."""
-    numbers = [
-        (int(major), int(minor))
+    """The version that the contract must have, so that headers that name one are understood.
+
+    A newer minor version is read as the current one, so its first one reads them all.
+    """
+    majors = Counter(
+        match[1]
         for sample in samples
-        for major, dot, minor in [sample.version.partition(".")]
-        if dot and major.isdecimal() and minor.isdecimal()
-    ]
-    if not numbers:
-        return "1.0"
-    [(major, _)] = Counter(number[0] for number in numbers).most_common(1)
-    return f"{major}.{min(minor for other, minor in numbers if other == major)}"
+        if (match := re.fullmatch(r"(\d{1,9})\.\d{1,9}", sample.version))
+    )
+    return f"{majors.most_common(1)[0][0]}.0" if majors else "1.0"
 
 
 def told_of(found: Sampled) -> list[str]:
@@ -139,8 +140,8 @@ def characteristics(samples: Sequence[Sample], day: str) -> str:
     size = sum(len(sample.value) for sample in samples) / len(samples)
     partitions = len({sample.seen.partition for sample in samples})
     return (
-        f"About {size:,.0f} bytes of JSON in {len(samples):,} messages of {partitions} partition"
-        f"{'s' if partitions > 1 else ''}, sampled on {day}. The rest is to be written by the owner."
+        f"About {size:,.0f} bytes of JSON, in {len(samples):,} messages that were sampled on {day}"
+        f" from {partitions} partition{'s' if partitions > 1 else ''}."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import NODEFAULT
+from msgspec import UNSET
 
 from sluice.errors import ContractError
 from sluice.new_topic import layout
@@ -62,14 +62,15 @@ def _arguments(
         if field.key in value:
             inner = value_of(field.type, field.nullable, value[field.key], here, class_of)
             given.append(keyword(named[field.key], inner))
-        elif field.default is NODEFAULT:
+        elif field.default is UNSET:
             raise ContractError(f"field {here!r} must be there, and the default lacks it")
     return given
 
 
 def leaf(value: object) -> Leaf:
     """A string or a number as Python writes it."""
-    return Leaf(layout.string(value) if isinstance(value, str) else repr(value))
+    # The formatter writes 1e22 where Python says 1e+22.
+    return Leaf(layout.string(value) if isinstance(value, str) else repr(value).replace("e+", "e"))
 
 
 _PLAIN: dict[str, tuple[type, ...]] = {
@@ -80,26 +81,31 @@ _PLAIN: dict[str, tuple[type, ...]] = {
 }
 """What JSON has a kind of value for."""
 
-_READ: dict[str, tuple[Any, Callable[[Any], str]]] = {
-    "datetime": (datetime, lambda v: f"datetime.fromisoformat({layout.string(v.isoformat())})"),
-    "date": (date, lambda v: f"date({v.year}, {v.month}, {v.day})"),
-    "time": (time, lambda v: f"time.fromisoformat({layout.string(v.isoformat())})"),
-    "timedelta": (timedelta, lambda v: repr(v).removeprefix("datetime.")),
-    "UUID": (UUID, lambda v: f"UUID({layout.string(str(v))})"),
-    "Decimal": (Decimal, lambda v: f"Decimal({layout.string(str(v))})"),
-    "bytes": (bytes, lambda v: f"bytes.fromhex({layout.string(v.hex())})"),
+_READ: dict[str, tuple[Any, Callable[[Any], Expression]]] = {
+    "datetime": (datetime, lambda v: call("datetime.fromisoformat", leaf(v.isoformat()))),
+    "date": (date, lambda v: call("date.fromisoformat", leaf(v.isoformat()))),
+    "time": (time, lambda v: call("time.fromisoformat", leaf(v.isoformat()))),
+    "timedelta": (timedelta, lambda v: call("timedelta", *_parts(v))),
+    "UUID": (UUID, lambda v: call("UUID", leaf(str(v)))),
+    "Decimal": (Decimal, lambda v: call("Decimal", leaf(str(v)))),
+    "bytes": (bytes, lambda v: call("bytes.fromhex", leaf(v.hex()))),
 }
 """What JSON has as a string: the type that reads it, and how its values are written."""
 
 
-def _scalar(python: str, value: Any, path: str) -> Leaf:
+def _parts(span: timedelta) -> list[Leaf]:
+    parts = (("days", span.days), ("seconds", span.seconds), ("microseconds", span.microseconds))
+    return [Leaf(f"{name}={number}") for name, number in parts if number]
+
+
+def _scalar(python: str, value: Any, path: str) -> Expression:
     if kinds := _PLAIN.get(python):
         if type(value) not in kinds:  # isinstance would take a bool for an int
             raise _unfit(path, value)
-        return Leaf(repr(float(value))) if python == "float" else leaf(value)
+        return leaf(float(value) if python == "float" else value)
     kind, write = _READ[python]
     try:
-        return Leaf(write(msgspec.convert(value, kind)))
+        return write(msgspec.convert(value, kind))
     except msgspec.ValidationError as error:
         raise _unfit(path, value) from error
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec import NODEFAULT
+from msgspec import UNSET
 
 from sluice.new_topic import layout
 from sluice.new_topic.description import (
@@ -132,7 +132,7 @@ class _Writer:
 
     def _default(self, field: Field, name: str, path: str) -> Expression | None:
         named = [keyword("name", leaf(field.key))] if name != field.key else []
-        if field.default is NODEFAULT:
+        if field.default is UNSET:
             return self._call("field", *named) if named else None
         value = value_of(field.type, field.nullable, field.default, path, self._class_of)
         shared = isinstance(field.type, ListOf | DictOf) and field.default is not None
