@@ -6,13 +6,13 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCKS := requirements.txt requirements-local.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down clean test browser check fix generated lock bench ci-browser
+.PHONY: help demo up down clean test browser check fix generated lock bench fuzz
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: .venv/ready ## Start the stack, produce sample orders, load them with Airflow, show the result
-	@$(BIN)/python -m local demo
+demo: .venv/ready ## Start the stack, produce sample orders, load them with Airflow, show the result (REGISTRY=1: with a schema registry)
+	@$(BIN)/python -m local demo $(if $(REGISTRY),--registry)
 
 up: .venv/ready ## Start Kafka, ClickHouse and Airflow on this machine
 	@$(BIN)/python -m local up
@@ -44,12 +44,23 @@ fix: .venv/ready ## Mend what can be mended
 	$(BIN)/sluice ddl --write
 
 bench: .venv/ready ## Measure the claims
+	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/python -m benchmarks.load
+
+FUZZ_SECONDS ?= 60
+fuzz: .venv/ready ## Look for bytes that the decoder does not answer (Linux on x86-64)
+ifdef UV
+	@uv pip install -q --python $(BIN)/python -r requirements-fuzz.txt
+else
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-fuzz.txt
+endif
+	$(BIN)/python -m tests.fuzz.decode --seconds $(FUZZ_SECONDS)
 
 lock: ## Pin the requirements anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements.in -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-local.in -o requirements-local.txt
 	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-fuzz.in -o requirements-fuzz.txt
 
 .venv/ready: $(LOCKS) pyproject.toml
 	@echo "making the environment in .venv (the first time takes a minute or two)"

@@ -9,10 +9,10 @@ from rich.status import Status
 
 from local.demo import run_demo
 from local.process import NotReady
-from local.stack import SERVICES, Stack, default_stack
+from local.stack import ALL, SERVICES, Stack, default_stack
 
 console = Console(highlight=False)
-names = click.argument("services", nargs=-1, type=click.Choice(SERVICES))
+names = click.argument("services", nargs=-1, type=click.Choice(ALL))
 
 
 @click.group()
@@ -23,7 +23,7 @@ def main() -> None:
 @main.command()
 @names
 def up(services: tuple[str, ...]) -> None:
-    """Start services (all by default) and wait until they are ready."""
+    """Start services (all but the registry by default) and wait until they are ready."""
     stack = default_stack()
     chosen = services or SERVICES
     started = stack.start(chosen)
@@ -37,7 +37,7 @@ def up(services: tuple[str, ...]) -> None:
 def down(services: tuple[str, ...]) -> None:
     """Stop services (all by default); their data stays."""
     with console.status("stopping"):
-        stopped = default_stack().stop(services or SERVICES)
+        stopped = default_stack().stop(services or ALL)
     console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
@@ -61,9 +61,10 @@ def clean() -> None:
 
 @main.command()
 @click.option("--messages", default=20_000, show_default=True, help="Sample orders to produce.")
-def demo(messages: int) -> None:
+@click.option("--registry", is_flag=True, help="With a schema registry, and its ids in messages.")
+def demo(messages: int, registry: bool) -> None:
     """Start the stack, produce sample orders, load them with Airflow, and show the result."""
-    run_demo(default_stack(), messages, console)
+    run_demo(default_stack(), messages, console, registry)
 
 
 def wait(stack: Stack, chosen: tuple[str, ...]) -> None:

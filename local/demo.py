@@ -12,6 +12,7 @@ from local.stack import Stack
 from sluice.commands.shown import progress_bar, show_report
 from sluice.contract import find
 from sluice.load import Loader
+from sluice.registry_client import register_versions
 from sluice.report import Report
 from sluice.report import find as find_report
 from sluice.samples import produce, samples
@@ -23,13 +24,18 @@ LOAD_SECONDS = 300
 REPORT_SECONDS = 60
 
 
-def run_demo(stack: Stack, messages: int, console: Console) -> None:
+def run_demo(stack: Stack, messages: int, console: Console, with_registry: bool = False) -> None:
     """Start what is not running, produce, load by the DAG, and print what was loaded."""
     began, began_at = time.monotonic(), datetime.now(UTC)
 
     def say(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {text}", soft_wrap=True)
 
+    if with_registry:
+        # First, so that the services that follow are told where it is.
+        stack.start(("registry",))
+        _wait(stack, "registry", console)
+        say("the schema registry is ready")
     started = stack.start(("airflow", "clickhouse", "kafka"))
     say(f"starting {', '.join(started)}" if started else "the stack is running already")
     for name in ("clickhouse", "kafka"):
@@ -90,9 +96,12 @@ def _produce(stack: Stack, topic: str, count: int, say: Callable[[str], None]) -
     if loader.broker.create_topic(topic, PARTITIONS):
         say(f"created topic {topic} with {PARTITIONS} partitions")
     loader.create_tables()
+    ids = register_versions(loader.registry, loader.contract) if loader.registry else {}
+    if ids:
+        say(f"registered {len(ids)} schemas under {loader.contract.subject}")
     with progress_bar() as bar:
         task = bar.add_task("producing", total=count)
-        made = samples(loader.contract, count, Random())
+        made = samples(loader.contract, count, Random(), schema_ids=ids)
         produce(loader.contract, loader.broker, made, lambda done: bar.advance(task, done))
     versions = ", ".join(version.name for version in loader.contract.versions)
     say(f"produced {count:,} {topic}: versions {versions}, some broken, some tombstones")

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from local import airflow, kafka
+from local import airflow, kafka, registry
 from local.process import Service
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("kafka", "clickhouse", "airflow")
+"""What is started when nothing else is asked for."""
+
+ALL = ("kafka", "clickhouse", "registry", "airflow")
 
 
 class Ports(BaseSettings):
@@ -29,11 +32,12 @@ class Ports(BaseSettings):
     kafka_controller: int = 19093
     clickhouse: int = 18123
     airflow: int = 18080
+    registry: int = 18081
 
     @classmethod
     def free(cls) -> "Ports":
         """Ports that nothing listens on now; for tests beside a running stack."""
-        sockets = [socket.socket() for _ in range(4)]
+        sockets = [socket.socket() for _ in range(5)]
         for probe in sockets:
             probe.bind(("127.0.0.1", 0))
         numbers = [probe.getsockname()[1] for probe in sockets]
@@ -44,6 +48,7 @@ class Ports(BaseSettings):
             kafka_controller=numbers[1],
             clickhouse=numbers[2],
             airflow=numbers[3],
+            registry=numbers[4],
         )
 
 
@@ -60,16 +65,18 @@ class Stack:
         self.services = {
             "kafka": Service("kafka", folder, lambda: kafka.answers(ports.kafka), 60),
             "clickhouse": Service("clickhouse", folder, self._clickhouse_answers, 60),
+            "registry": Service("registry", folder, lambda: registry.answers(ports.registry), 60),
             "airflow": Service("airflow", folder, lambda: airflow.answers(ports.airflow), 240),
         }
 
     def start(self, names: Sequence[str] = SERVICES) -> list[str]:
         """Start what does not run yet, without waiting; gives what was started."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._write_environment()
+        self._write_environment("registry" in names)
         starters: dict[str, Callable[[Service], None]] = {
             "kafka": self._start_kafka,
             "clickhouse": self._start_clickhouse,
+            "registry": self._start_registry,
             "airflow": self._start_airflow,
         }
         started = []
@@ -80,7 +87,7 @@ class Stack:
                 started.append(name)
         return started
 
-    def stop(self, names: Sequence[str] = SERVICES) -> list[str]:
+    def stop(self, names: Sequence[str] = ALL) -> list[str]:
         """Stop what this stack started, and nothing else."""
         return [name for name in reversed(names) if self.services[name].stop()]
 
@@ -127,10 +134,21 @@ class Stack:
         """Airflow's API as the admin."""
         return airflow.Api(self.ports.airflow, "admin", self.secrets["admin"])
 
-    def _write_environment(self) -> None:
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Airflow and the command line read: the connections, and the registry if it runs."""
+        found = self.connections
+        if self.services["registry"].process():
+            found["SCHEMA_REGISTRY_URL"] = registry.url(self.ports.registry)
+        return found
+
+    def _write_environment(self, with_registry: bool) -> None:
+        found = self.environment
+        if with_registry:
+            found["SCHEMA_REGISTRY_URL"] = registry.url(self.ports.registry)
         path = self.folder / "stack.env"
         path.touch(mode=0o600)
-        path.write_text("".join(f"{name}='{value}'\n" for name, value in self.connections.items()))
+        path.write_text("".join(f"{name}='{value}'\n" for name, value in found.items()))
 
     def _start_kafka(self, service: Service) -> None:
         command = kafka.prepare(
@@ -152,7 +170,10 @@ class Stack:
     def _start_airflow(self, service: Service) -> None:
         users = {"admin": self.secrets["admin"], "viewer": self.secrets["viewer"]}
         environment = airflow.environment(ROOT, self.folder / "airflow", self.ports.airflow, users)
-        service.start([sys.executable, "-m", "local.airflow"], ROOT, environment | self.connections)
+        service.start([sys.executable, "-m", "local.airflow"], ROOT, environment | self.environment)
+
+    def _start_registry(self, service: Service) -> None:
+        service.start(registry.prepare(self.folder / "registry", self.ports.registry), ROOT)
 
     def _clickhouse_answers(self) -> bool:
         try:

@@ -11,11 +11,13 @@ import structlog
 
 import sluice.settings
 from include.schemas.orders import contract as orders
+from local import registry
 from local.stack import Ports, Stack
 from sluice.clickhouse import ClickHouse, connect
 from sluice.contract import Contract
 from sluice.kafka import Broker
 from sluice.load import Loader
+from sluice.registry import SchemaRegistryConfig
 from sluice.settings import Connection, Settings, parse_connection
 
 MakeLoader = Callable[..., Loader]
@@ -33,6 +35,7 @@ def _own_environment() -> None:
             del os.environ[name]
     Settings.model_config["env_file"] = ()
     sluice.settings.ENV_FILES = ()
+    SchemaRegistryConfig.model_config["env_file"] = ()
     Ports.model_config["env_file"] = ()
 
 
@@ -68,6 +71,13 @@ def clickhouse_server(stack: Stack) -> Connection:
     """Connection to the real engine, in the database ``default``."""
     _running(stack, "clickhouse")
     return parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
+
+
+@pytest.fixture(scope="session")
+def registry_url(stack: Stack) -> str:
+    """The Confluent API of the real schema registry."""
+    _running(stack, "registry")
+    return registry.url(stack.ports.registry)
 
 
 @pytest.fixture

@@ -10,12 +10,18 @@ from tests.conftest import MakeLoader
 
 
 def filled(
-    make_loader: MakeLoader, contract: Contract, count: int, partitions: int = 4, **shares: float
+    make_loader: MakeLoader,
+    contract: Contract,
+    count: int,
+    partitions: int = 4,
+    broken_share: float = 0.004,
+    tombstone_share: float = 0.004,
 ) -> Loader:
     """A loader whose topic holds samples."""
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, partitions)
-    produce(contract, loader.broker, samples(contract, count, Random(5), **shares))
+    made = samples(contract, count, Random(5), broken_share, tombstone_share)
+    produce(contract, loader.broker, made)
     return loader
 
 

@@ -16,9 +16,11 @@ from sluice.decode import Decoded, Decoder
 from sluice.errors import AttemptFailed, OffsetsExpired, Reason, Refusal
 from sluice.kafka import Broker
 from sluice.ledger import ChunkResult, Ledger
+from sluice.payloads import Payloads
 from sluice.quoting import quoted
 from sluice.range_reader import Record, Skip, Topic
 from sluice.ranges import OffsetRange, merge, total
+from sluice.registry_client import SchemaRegistry
 from sluice.settings import Settings
 from sluice.staging import Batch, Position, Refused, Stager
 from sluice.wire import UNTRACED, read_headers
@@ -40,10 +42,12 @@ class Drain:
         ledger: Ledger,
         settings: Settings,
         progress: Progress = lambda offsets: None,
+        registry: SchemaRegistry | None = None,
     ) -> None:
         self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
         self._ledger, self._settings, self._progress = ledger, settings, progress
-        self._decoder = Decoder(contract)
+        payloads = Payloads(contract, registry) if registry else None
+        self._decoder = Decoder(contract, payloads)
         self._encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
     def run(
@@ -53,6 +57,7 @@ class Drain:
 
         Raises:
             BrokerError, EngineError: the attempt could not go on.
+            RegistryError: the schema registry does not answer, and a schema is not known yet.
             OffsetsExpired: retention was faster, and the contract says to fail.
             AttemptFailed: ClickHouse holds other counts than were sent.
         """

@@ -32,6 +32,7 @@ from sluice.planning import Request
 from sluice.publish import Publisher
 from sluice.quality import Gate
 from sluice.ranges import merge, total
+from sluice.registry_client import registry_from_environment
 from sluice.report import Report, Reporter
 from sluice.settings import Connection, Settings
 from sluice.settling import IsOver, Settler
@@ -63,6 +64,7 @@ class Loader:
         self._clickhouse_connection = clickhouse
         self.broker = Broker(kafka, settings)
         self.clickhouse: ClickHouse = connect(clickhouse)
+        self.registry = registry_from_environment(contract.subject)
         self.ledger = Ledger(self.clickhouse, settings.database)
         self.publisher = Publisher(contract, self.clickhouse, self.ledger, settings.cluster)
         self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
@@ -140,7 +142,13 @@ class Loader:
                 f" {load.plan['topic_id']} and is {topic.id}; nothing of it is read"
             )
         drain = Drain(
-            self.contract, self.broker, self.clickhouse, self.ledger, self.settings, progress
+            self.contract,
+            self.broker,
+            self.clickhouse,
+            self.ledger,
+            self.settings,
+            progress,
+            self.registry,
         )
         try:
             return drain.run(

@@ -13,7 +13,14 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 from pydantic import SecretStr
 
 from sluice.contract import Contract, find
-from sluice.errors import AttemptFailed, BrokerError, EngineError, QualityError, SluiceError
+from sluice.errors import (
+    AttemptFailed,
+    BrokerError,
+    EngineError,
+    QualityError,
+    RegistryError,
+    SluiceError,
+)
 from sluice.settings import Connection, Settings
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 T = TypeVar("T")
 
-WORTH_RETRYING = (EngineError, BrokerError, AttemptFailed, QualityError)
+WORTH_RETRYING = (EngineError, BrokerError, AttemptFailed, QualityError, RegistryError)
 """Errors that another try may mend; any other fails the task at once."""
 
 

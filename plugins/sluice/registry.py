@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice.errors import RegistryError
+from sluice.settings import ENV_FILES
 
 
 class SchemaRegistryConfig(BaseSettings):
@@ -19,16 +20,19 @@ class SchemaRegistryConfig(BaseSettings):
 
     Attributes:
         registry_url: begins with http:// or https://.
+        registry_user, registry_password: for basic authentication, when the registry asks.
         schema_subject: the subject to look up.
         cache_schemas: whether schemas fetched by id are kept.
         cache_ttl_seconds: for how long.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="SCHEMA_", env_file=".env", extra="ignore", populate_by_name=True
+        env_prefix="SCHEMA_", env_file=ENV_FILES, extra="ignore", populate_by_name=True
     )
 
     registry_url: str
+    registry_user: str = ""
+    registry_password: SecretStr = SecretStr("")
     schema_subject: str = Field(
         validation_alias=AliasChoices("schema_subject", "SCHEMA_SCHEMA_SUBJECT", "SCHEMA_SUBJECT")
     )

@@ -26,8 +26,13 @@ def samples(
     random: Random,
     broken_share: float = 0.004,
     tombstone_share: float = 0.004,
+    schema_ids: Mapping[str, int] = {},
 ) -> Iterator[Sample]:
-    """Messages as a topic in use has them: mostly of the current version, a few of the others."""
+    """Messages as a topic in use has them: mostly of the current version, a few of the others.
+
+    Args:
+        schema_ids: ids in a schema registry by version; half of the messages then carry theirs.
+    """
     weights = [
         0.0 if origin(contract, version).lifted else 2.0**n
         for n, version in enumerate(contract.versions)
@@ -52,6 +57,8 @@ def samples(
         data = msgspec.json.encode(value)
         if draw < tombstone_share + broken_share:
             data = random.choice(broken)(data)
+        if version.name in schema_ids and random.random() < 0.5:
+            data = b"\x00" + schema_ids[version.name].to_bytes(4, "big") + data
         yield Sample(key, data, headers)
 
 

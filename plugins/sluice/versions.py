@@ -5,7 +5,9 @@ older messages get), renamed, removed, or a function for all that cannot be said
 follows, for every older version, a class that reads its messages as the current ones.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -14,6 +16,9 @@ from msgspec import Struct
 from msgspec.structs import FieldInfo
 
 from sluice.contract import Contract, Version
+
+CANNOT_LIFT = "cannot be lifted to version "
+"""How the failure of a version's own function begins."""
 
 
 class Origin(Struct, frozen=True):
@@ -102,14 +107,24 @@ def lifter(contract: Contract, version: Version) -> Callable[..., Any]:
                 try:
                     value = step.lift(value)
                 except Exception as error:
-                    raise msgspec.ValidationError(
-                        f"version {step.name} cannot lift it: {type(error).__name__}: {error}"
-                    ) from None
+                    told = f"{type(error).__name__}: {error}"
+                    raise msgspec.ValidationError(f"{CANNOT_LIFT}{step.name}: {told}") from None
             for name, filling in step.added.items():
                 value.setdefault(names.get(name, name), filling)
         return msgspec.convert(value, message, strict=strict)
 
     return lift
+
+
+def exact(number: str) -> Decimal:
+    """A JSON number with a fraction, to its last digit; of the size that a float may have.
+
+    Raises:
+        msgspec.ValidationError: it is larger, as msgspec itself refuses it.
+    """
+    if math.isinf(float(number)):
+        raise msgspec.ValidationError("Number out of range")
+    return Decimal(number)
 
 
 def class_of(contract: Contract, version: Version) -> type[Struct]:

@@ -11,7 +11,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_CONFLUENT_HEADER = 5
+HEADER_BYTES = 5
 """Magic byte 0 and a 4-byte schema id, big-endian (Confluent wire format)."""
 _JSON_START = re.compile(rb"\s*[{\[\"0-9tfn-]")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*")
@@ -41,10 +41,10 @@ def strip(value: bytes) -> Payload | Refusal:
     if not value:
         return Refusal(Reason.EMPTY_VALUE, "the value has no bytes (a tombstone is null)")
     if value[0] == 0:
-        if len(value) <= _CONFLUENT_HEADER:
+        if len(value) <= HEADER_BYTES:
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, "a registry header with no payload")
-        schema_id = int.from_bytes(value[1:_CONFLUENT_HEADER], "big")
-        payload = value[_CONFLUENT_HEADER:].removeprefix(_UTF8_MARK)
+        schema_id = int.from_bytes(value[1:HEADER_BYTES], "big")
+        payload = value[HEADER_BYTES:].removeprefix(_UTF8_MARK)
         if not _JSON_START.match(payload):
             return Refusal(
                 Reason.UNKNOWN_WIRE_FORMAT,

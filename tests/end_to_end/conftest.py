@@ -87,9 +87,9 @@ def until(holds: Callable[[], bool], what: str, seconds: float = RUN_SECONDS) ->
 def send(whole_stack: Stack) -> Callable[..., None]:
     """Produces samples to a topic of the project."""
 
-    def produce_samples(topic: str, count: int, **shares: float) -> None:
+    def produce_samples(topic: str, count: int, broken_share: float = 0.004) -> None:
         loader = loader_of(whole_stack, topic)
-        random = Random(count)
-        produce(loader.contract, loader.broker, samples(loader.contract, count, random, **shares))
+        made = samples(loader.contract, count, Random(count), broken_share)
+        produce(loader.contract, loader.broker, made)
 
     return produce_samples

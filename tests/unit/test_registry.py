@@ -89,11 +89,10 @@ def test_the_config_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         SchemaRegistryConfig()  # type: ignore[call-arg]
 
 
-def test_the_config_comes_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_config_comes_from_a_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "SCHEMA_REGISTRY_URL=https://r\nSCHEMA_SCHEMA_SUBJECT=s\nSCHEMA_CACHE_TTL_SECONDS=60\n"
     )
-    monkeypatch.chdir(tmp_path)
-    config = SchemaRegistryConfig()  # type: ignore[call-arg]
+    config = SchemaRegistryConfig(_env_file=tmp_path / ".env")  # type: ignore[call-arg]
     assert (config.registry_url, config.schema_subject) == ("https://r", "s")
     assert config.cache_ttl_seconds == 60

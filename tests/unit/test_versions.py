@@ -109,7 +109,23 @@ def test_a_number_keeps_its_digits_through_a_lift() -> None:
 def test_a_lift_that_fails_refuses_the_message_with_its_words() -> None:
     found = Decoder(people).decode(b'{"id":"a","full_name":"Ada"}', "2.0")
     assert isinstance(found, Refusal)
-    assert found.message == "version 3.0 cannot lift it: KeyError: 'place'"
+    assert found.message == "cannot be lifted to version 3.0: KeyError: 'place'"
+
+
+@pytest.mark.parametrize("number", ["1e99999999999999999999", "-1e400", "1e309"])
+def test_a_number_beyond_every_float_is_refused_through_a_lift_too(number: str) -> None:
+    """Found by the fuzz run: once it raised, once it was loaded as infinity."""
+    data = f'{{"id":"a","full_name":"Ada","place":"x,","score":{number}}}'.encode()
+    for version in ("2.0", ""):
+        found = Decoder(people).decode(data, version)
+        assert isinstance(found, Refusal)
+        assert found.reason is Reason.OUT_OF_RANGE
+
+
+def test_a_broken_current_message_is_not_explained_by_a_lift_that_it_does_not_fit() -> None:
+    found = Decoder(people).decode(b'{"id":"a","full_name":"Ada","city":"x","score":"y"}')
+    assert isinstance(found, Refusal)
+    assert (found.field, found.version) == ("score", "3.1")
 
 
 def test_bounds_hold_after_a_lift() -> None:

@@ -6,6 +6,7 @@ import click
 
 from sluice.commands.shown import console, loader_of, progress_bar, topic_argument
 from sluice.contract import find
+from sluice.registry_client import register_versions
 from sluice.samples import produce, samples
 
 
@@ -19,12 +20,17 @@ from sluice.samples import produce, samples
 def produce_samples(
     topic: str, count: int, partitions: int, broken: float, tombstones: float, seed: int | None
 ) -> None:
-    """Produce sample messages of TOPIC: every version, some broken, some tombstones."""
+    """Produce sample messages of TOPIC: every version, some broken, some tombstones.
+
+    With a schema registry (SCHEMA_REGISTRY_URL), the contract's versions are registered and
+    half of the messages carry the id of theirs.
+    """
     loader = loader_of(find(topic))
     if loader.broker.create_topic(topic, partitions):
         console.print(f"created topic {topic} with {partitions} partitions")
     with progress_bar() as bar:
         task = bar.add_task("producing", total=count)
-        made = samples(loader.contract, count, Random(seed), broken, tombstones)
+        ids = register_versions(loader.registry, loader.contract) if loader.registry else {}
+        made = samples(loader.contract, count, Random(seed), broken, tombstones, ids)
         produce(loader.contract, loader.broker, made, lambda done: bar.advance(task, done))
     console.print(f"produced {count:,} messages to {topic}")

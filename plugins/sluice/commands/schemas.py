@@ -1,10 +1,13 @@
 """The contracts and their documentation: ``topics`` and ``schema``."""
 
 import click
+import msgspec
 from rich.table import Table
 
-from sluice.commands.shown import console
-from sluice.contract import discover
+from sluice.commands.shown import console, topics_argument
+from sluice.contract import discover, find
+from sluice.errors import RegistryError, SettingsError
+from sluice.registry_client import json_schema, register_versions, registry_from_environment
 from sluice.schema_lint import lint
 from sluice.schema_samples import broken_promises, write_missing
 
@@ -55,3 +58,29 @@ def schema_samples(write: bool) -> None:
     if problems:
         raise click.ClickException(f"{len(problems)} versions are not readable")
     console.print("every released version can be read")
+
+
+@schema.command("register")
+@topics_argument
+@click.option("--check", is_flag=True, help="Only say whether the current version may follow.")
+def schema_register(topics: tuple[str, ...], check: bool) -> None:
+    """Register the versions of TOPICS (all by default) in the schema registry.
+
+    The registry is found by SCHEMA_REGISTRY_URL. A version that breaks the compatibility of its
+    subject is refused.
+    """
+    for contract in [find(topic) for topic in topics] or discover().values():
+        registry = registry_from_environment(contract.subject)
+        if registry is None:
+            raise SettingsError("SCHEMA_REGISTRY_URL is not set: there is no registry to ask")
+        if check:
+            text = msgspec.json.encode(json_schema(contract, contract.version)).decode()
+            if not registry.compatible(contract.subject, text):
+                raise RegistryError(
+                    f"subject {contract.subject!r}: version {contract.version.name} is not"
+                    " compatible with the latest registered schema"
+                )
+            console.print(f"{contract.subject}: version {contract.version.name} may follow")
+            continue
+        for version, schema_id in register_versions(registry, contract).items():
+            console.print(f"{contract.subject}  version {version}  id {schema_id}")
