@@ -1,0 +1,250 @@
+"""A contract made from the messages of a real topic, and the first load with it."""
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import include.schemas
+from local.stack import Stack
+from sluice import cli
+from sluice.commands.new_topic import new_topic
+from sluice.contract import Contract
+from sluice.kafka import Broker
+from sluice.new_topic import sampling
+from sluice.ranges import OffsetRange
+from sluice.schema_lint import lint
+from sluice.settings import Connection
+from tests.conftest import MakeLoader, load
+from tests.new_topics import imported
+
+SENT = 300
+
+
+def message_of(number: int, random: Random) -> dict[str, Any]:
+    """One of the messages of a topic in use: many types, gaps, and unpleasant names."""
+    message: dict[str, Any] = {
+        "thing-id": f"t-{number:05}",
+        "made_at": f"2026-03-04T05:06:{number % 60:02}.{number:06}Z",
+        "day": "2026-03-04",
+        "maker": str(uuid.UUID(int=random.getrandbits(128), version=4)),
+        "size": random.choice([1, 2.5, 10**12]),
+        "count": random.randrange(-5, 100),
+        "serial": 2**63 + number,
+        "ok": random.random() < 0.5,
+        "class": random.choice(["a", "b", "c"]),
+        "größe": "xl",
+        "user.name": None if number % 7 else 'Søren "O\'Brien" 😀',
+        "address": {"street": f"Street {number}", "zip": None if number % 2 else "1012"},
+        "lines": [
+            {"sku": f"s{n}", "price": 1.5 * n, "tags": ["x", None]}
+            | ({"tax": {"rate": 0.25, "notes": []}} if n else {})
+            for n in range(number % 4)
+        ],
+        "labels": {f"label {random.randrange(1000)}": str(number)},
+        "by_day": {f"2026-03-{day:02}": [day] for day in range(1, 1 + number % 3)},
+        "nothing": None,
+        "empty": {},
+    }
+    if number % 5 == 0:
+        message["shipping"] = {"to": "home", "parts": [1, 2], "inner": {"x": None}}
+    if number % 6 == 0:
+        message |= {"list": [[1], []], "date": "2026-03-04", "note": "n"}
+    return message
+
+
+def fill(broker: Broker, topic: str, values: Sequence[bytes | None], partitions: int = 3) -> None:
+    broker.create_topic(topic, partitions)
+    producer = broker.producer()
+    for number, value in enumerate(values):
+        producer.produce(topic, value, key=str(number), partition=number % partitions)
+    producer.flush()
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"things-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def run(
+    stack: Stack, kafka: Connection, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> "Run":
+    for name, value in stack.connections.items():
+        monkeypatch.setenv(name, value.replace('"default"}', f'"{database.schema}"}}'))
+    monkeypatch.setenv("SLUICE_DATABASE", f"{database.schema}_sluice")
+    return Run()
+
+
+class Run:
+    """Runs a command; an error without a traceback is expected at most."""
+
+    def __call__(self, *arguments: str) -> Result:
+        main: Any = cli.main
+        if arguments[0] == "new-topic":
+            main = cli.Told("sluice", commands={"new-topic": new_topic})
+        result = CliRunner().invoke(main, list(arguments))
+        if result.exception is not None:
+            assert isinstance(result.exception, SystemExit), result.exception
+        return result
+
+
+def table_of(contract: Contract, make_loader: MakeLoader) -> list[dict[str, Any]]:
+    """Loads the topic; gives the table's rows, and sees that nothing is in quarantine."""
+    loader = make_loader(contract)
+    load(loader)
+    refused = loader.clickhouse.rows(
+        f"SELECT reason, field, message FROM {loader.ledger.database}.quarantine LIMIT 3"
+    )
+    assert refused == []
+    return loader.clickhouse.rows(f"SELECT * FROM `{contract.table.name}` ORDER BY `thing-id`")
+
+
+def test_the_first_load_of_a_contract_from_its_topic_loads_everything(
+    run: Run, broker: Broker, topic: str, tmp_path: Path, make_loader: MakeLoader
+) -> None:
+    random = Random(1)
+    messages = [message_of(number, random) for number in range(SENT)]
+    # Every tenth has a registry's header, and one is a tombstone.
+    values: list[bytes | None] = [
+        (b"\x00\x00\x00\x00\x07" if n % 10 == 0 else b"") + json.dumps(message).encode()
+        for n, message in enumerate(messages)
+    ]
+    fill(broker, topic, [*values, None])
+
+    result = run("new-topic", topic, "--from-topic", "--output", str(tmp_path), "--owner", "us")
+    assert result.exit_code == 0, result.output
+    assert f"{SENT} messages sampled" in result.output
+    assert "passed over, since they are no JSON objects: 1 tombstone" in result.output
+    assert "every sampled message is read by the contract" in result.output
+
+    contract = imported(next(tmp_path.glob("*.py")))
+    assert lint(contract) == []
+    assert (contract.key, contract.owner) == ("thing_id", "us")
+    assert contract.table.order_by == ("made_at", "`thing-id`")
+    rows = table_of(contract, make_loader)
+    assert len(rows) == SENT
+    row, message = rows[18], messages[18]
+    assert row["thing-id"] == "t-00018"
+    assert row["made_at"].microsecond == 18
+    for name in ("size", "count", "serial", "ok", "class", "größe", "user.name", "labels", "list"):
+        assert row[name] == message[name], name
+    assert (row["address_street"], row["address_zip"]) == ("Street 18", "1012")
+    assert [line["price"] for line in row["lines"]] == [0.0, 1.5]
+    assert [line["tax"] and line["tax"]["rate"] for line in row["lines"]] == [None, 0.25]
+    assert [r["shipping_given"] for r in rows[:6]] == [True, False, False, False, False, True]
+    assert rows[5]["shipping_parts"] == [1, 2]
+
+
+def test_the_contract_is_found_and_loaded_by_its_name(
+    run: Run,
+    broker: Broker,
+    topic: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unimported: None,
+) -> None:
+    """``sluice new-topic things --from-topic && sluice load things``, without an edit."""
+    random = Random(2)
+    messages = [message_of(number, random) for number in range(50)]
+    fill(broker, topic, [json.dumps(message).encode() for message in messages])
+    monkeypatch.setattr(include.schemas, "__path__", [str(tmp_path)])
+    made = run("new-topic", topic, "--from-topic", "--output", str(tmp_path))
+    assert made.exit_code == 0, made.output
+    loaded = run("load", topic)
+    assert loaded.exit_code == 0, loaded.output
+    assert "published" in loaded.output
+    assert "versions  1.0: 50" in loaded.output
+
+
+@pytest.fixture
+def unimported() -> Iterator[None]:
+    """Modules that a test adds to the project's schemas are gone when it is over."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("include.schemas."):
+            del sys.modules[name]
+
+
+def test_headers_that_name_another_major_version_are_understood(
+    run: Run, broker: Broker, topic: str, tmp_path: Path, make_loader: MakeLoader
+) -> None:
+    broker.create_topic(topic, 1)
+    producer = broker.producer()
+    for number in range(20):
+        value = json.dumps({"thing-id": str(number)})
+        producer.produce(topic, value, headers=[("schema_version", f"2.{number % 3}")])
+    producer.flush()
+    assert run("new-topic", topic, "--from-topic", "--output", str(tmp_path)).exit_code == 0
+    contract = imported(next(tmp_path.glob("*.py")))
+    assert contract.version.name == "2.0"
+    assert len(table_of(contract, make_loader)) == 20
+
+
+def test_several_types_are_an_error_with_offsets_until_the_field_is_skipped(
+    run: Run, broker: Broker, topic: str, tmp_path: Path, make_loader: MakeLoader
+) -> None:
+    values = [b'{"thing-id":"1","size":1}', b'{"thing-id":"2","size":"big"}']
+    fill(broker, topic, values, partitions=1)
+    given = ("new-topic", topic, "--from-topic", "--output", str(tmp_path))
+    result = run(*given)
+    assert result.exit_code == 1
+    assert "'size' is of several types: int (partition 0, offset 0), str (partition 0" in (
+        result.output
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert run(*given, "--skip-field", "size").exit_code == 0
+    assert len(table_of(imported(next(tmp_path.glob("*.py"))), make_loader)) == 2
+
+
+def test_a_topic_without_json_says_what_it_has(run: Run, broker: Broker, topic: str) -> None:
+    fill(broker, topic, [None, b"nope", b"[1]"])
+    result = run("new-topic", topic, "--from-topic")
+    assert result.exit_code == 1
+    for words in ("no message that is a JSON object", "1 tombstone", "1 not_json", "--json-schema"):
+        assert words in result.output
+
+
+def test_a_topic_that_is_not_there_is_told(run: Run) -> None:
+    result = run("new-topic", "nowhere", "--from-topic")
+    assert result.exit_code == 1
+    assert "topic 'nowhere'" in result.output
+
+
+def test_the_newest_messages_are_sampled_of_every_partition(broker: Broker, topic: str) -> None:
+    fill(broker, topic, [b'{"n":%d}' % number for number in range(300)])
+    found = sampling.newest(broker, topic, 30)
+    assert [(s.seen.partition, s.seen.offset) for s in found.samples] == [
+        (partition, offset) for partition in range(3) for offset in range(90, 100)
+    ]
+
+
+def test_offsets_without_messages_are_made_up_for(broker: Broker, topic: str) -> None:
+    """Transactions leave markers, which are offsets but no messages."""
+    broker.create_topic(topic, 1)
+    producer = broker.producer(**{"transactional.id": topic})
+    producer.init_transactions()
+    for number in range(20):
+        producer.begin_transaction()
+        producer.produce(topic, b'{"n":%d}' % number)
+        producer.commit_transaction()
+    found = sampling.newest(broker, topic, 15)
+    assert [s.seen.value["n"] for s in found.samples] == list(range(5, 20))
+
+
+def test_tails_are_the_last_offsets_and_what_remains_is_before_them() -> None:
+    ranges = [OffsetRange(0, 10, 20), OffsetRange(1, 0, 3), OffsetRange(2, 5, 5)]
+    taken = sampling.tails(ranges, 10)
+    assert taken == [OffsetRange(0, 13, 20), OffsetRange(1, 0, 3)]
+    assert sampling.remaining(ranges, taken) == [
+        OffsetRange(0, 10, 13),
+        OffsetRange(1, 0, 0),
+        OffsetRange(2, 5, 5),
+    ]

@@ -1,0 +1,93 @@
+"""Writing contract files of new topics for tests, and holding them to the project's rules."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sluice.columns import columns_of
+from sluice.contract import Contract
+from sluice.new_topic.choices import Choices, describe
+from sluice.new_topic.description import Found, Skips
+from sluice.new_topic.inference import Seen, infer
+from sluice.new_topic.json_schema import read_schema
+from sluice.new_topic.naming import module_name
+from sluice.new_topic.writer import source_of
+
+ROOT = Path(__file__).resolve().parents[1]
+TODAY = date(2026, 11, 24)
+
+
+def from_samples(
+    messages: Sequence[Mapping[str, Any]], *skipped: str, topic: str = "things"
+) -> Found:
+    seen = [Seen(message, 0, offset) for offset, message in enumerate(messages)]
+    return infer(seen, topic, Skips(skipped))
+
+
+def from_schema(schema: Any, *skipped: str) -> Found:
+    return read_schema(msgspec.json.encode(schema), "things", Skips(skipped))
+
+
+def object_schema(**properties: Any) -> dict[str, Any]:
+    """A schema with an id and some properties that must be there."""
+    properties = {"id": {"type": "string"}, **properties}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def source(found: Found, **choices: Any) -> str:
+    return source_of(describe("things", found, Choices(**choices), TODAY))
+
+
+def line_of(text: str, name: str) -> str:
+    """The line that declares an attribute."""
+    return next(line.strip() for line in text.splitlines() if line.startswith(f"    {name}: "))
+
+
+class Written:
+    """Files written to a folder, each imported as the project imports its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, found: Found, topic: str = "things", **choices: Any) -> Contract:
+        path = self.folder / f"{module_name(topic)}.py"
+        path.write_text(source_of(describe(topic, found, Choices(**choices), TODAY)))
+        return imported(path)
+
+    def check(self) -> None:
+        """Hold the files to the project's own rules."""
+        for command in (["format", "--check"], ["check", "--output-format", "concise"]):
+            done = subprocess.run(
+                [
+                    Path(sys.executable).with_name("ruff"),
+                    *command,
+                    "--no-cache",
+                    "--config",
+                    "pyproject.toml",
+                    self.folder,
+                ],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def imported(path: Path) -> Contract:
+    spec = importlib.util.spec_from_file_location(f"written_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert isinstance(module.contract, Contract)
+    return module.contract
+
+
+def types_of(contract: Contract) -> dict[str, str]:
+    """Type of each column."""
+    return {column.name: column.form.type for column in columns_of(contract.message)}

@@ -1,0 +1,182 @@
+import enum
+import re
+import uuid
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from msgspec import Meta, Struct
+
+from include.schemas.orders import contract as orders
+from include.schemas.payments import contract as payments
+from sluice.contract import Contract, column
+from sluice.decode import Decoder
+from sluice.errors import ContractError, Refusal
+from sluice.examples import example_of
+from tests.contracts import contract_of
+from tests.integration.test_types import Everything
+
+
+class Size(enum.Enum):
+    SMALL = "s"
+    LARGE = "l"
+
+
+class Part(Struct, frozen=True):
+    name: Annotated[str, Meta(min_length=3, max_length=5)]
+    weight: float | None = None
+
+
+class Bounded(Struct, frozen=True, kw_only=True):
+    """Every bound that a contract can have."""
+
+    at_least: Annotated[int, Meta(ge=10)]
+    below: Annotated[int, Meta(lt=-5)]
+    between: Annotated[int, Meta(gt=3, le=5)]
+    stepped: Annotated[int, Meta(ge=1, multiple_of=7)]
+    small: Annotated[int, column("UInt8")]
+    smallest: Annotated[int, Meta(ge=-3, le=3), column(smallest=True)]
+    share: Annotated[float, Meta(ge=0, le=1)]
+    above: Annotated[float, Meta(gt=0.25, lt=0.5)]
+    halves: Annotated[float, Meta(ge=0, multiple_of=0.5)]
+    code: Annotated[str, Meta(min_length=4, max_length=4)]
+    long: Annotated[str, Meta(min_length=200)]
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+    fixed: Annotated[str, column("FixedString(3)")]
+    kind: Annotated[str, column(low_cardinality=True)]
+    blob: Annotated[bytes, Meta(min_length=2, max_length=4)]
+    amount: Annotated[Decimal, column("Decimal(4, 3)")]
+    price: Annotated[Decimal, column("Decimal32(2)")]
+    size: Size
+    level: Literal["low", "high"]
+    aware: Annotated[datetime, Meta(tz=True)]
+    naive: Annotated[datetime, Meta(tz=False)]
+    day: date
+    clock: time
+    span: timedelta
+    ident: uuid.UUID
+    flag: bool
+    parts: Annotated[list[Part], Meta(min_length=1)]
+    names: Annotated[frozenset[str], Meta(min_length=2)]
+    pair: tuple[int, str]
+    by_name: Annotated[dict[str, Part], Meta(min_length=1, max_length=2)]
+    note: str | None = None
+    part: Part | None = None
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [orders, payments, contract_of(Bounded), contract_of(Everything)],
+    ids=lambda contract: contract.message.__name__,
+)
+def test_every_example_is_read_as_what_it_was(contract: Contract) -> None:
+    decoder, random = Decoder(contract), Random(1)
+    for _ in range(300):
+        message = example_of(contract.message, random)
+        found = decoder.decode(msgspec.json.encode(message))
+        assert not isinstance(found, Refusal), found
+        assert found[0] == message
+
+
+def test_examples_differ_and_nulls_come_up() -> None:
+    random = Random(1)
+    made = [example_of(Bounded, random) for _ in range(200)]
+    assert len({m.ident for m in made}) == 200
+    assert {m.size for m in made} == set(Size)
+    assert {m.level for m in made} == {"low", "high"}
+    assert {m.between for m in made} == {4, 5}
+    for name in ("note", "part"):
+        nulls = sum(getattr(m, name) is None for m in made)
+        assert 10 < nulls < 90, name
+
+
+def test_the_same_seed_makes_the_same_values() -> None:
+    one, other = (example_of(Part, Random(7)) for _ in range(2))
+    assert one == other
+
+
+def test_times_are_of_the_last_hour_in_utc_to_the_millisecond() -> None:
+    made = example_of(Bounded, Random(1))
+    assert timedelta(0) <= datetime.now(UTC) - made.aware <= timedelta(hours=1, seconds=1)
+    assert made.aware.utcoffset() == timedelta(0)
+    assert made.naive.tzinfo is None
+    assert made.aware.microsecond % 1000 == 0
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^[A-Z]{3}$",
+        "^ord-[0-9a-f]{12}$",
+        r"^\d{4}-\d{2}(-\d{2})?$",
+        r"^[^@\s]+@[\w.-]+\.(com|org)$",
+        "^(?:a|bc|d{2,3})+$",
+        "^(?P<sign>[+-])?[0-9]{1,3}$",
+        r"\Ax?y*z+\Z",
+        r"^\x41\u0042\.$",
+        "colou?r",
+        "^[^a-z]{5}$",
+        "^[]x-]{2}$",
+        "^a{2}b{,3}c{1,}$",
+        "^.{3}$",
+        "^a.*?b$",
+        "^$",
+        "",
+    ],
+)
+def test_a_simple_pattern_is_matched(pattern: str) -> None:
+    struct = text_of(pattern=pattern)
+    random = Random(1)
+    for _ in range(50):
+        assert re.search(pattern, example_of(struct, random).text)  # type: ignore[attr-defined]
+
+
+def test_a_pattern_and_a_length_are_kept_together() -> None:
+    random = Random(1)
+    for bounds in ({"min_length": 30}, {"max_length": 3}, {"min_length": 16, "max_length": 16}):
+        text = example_of(text_of(pattern="^[a-z]+$", **bounds), random).text  # type: ignore[attr-defined]
+        assert re.fullmatch("[a-z]+", text)
+        assert bounds.get("min_length", 0) <= len(text) <= bounds.get("max_length", 99)
+
+
+@pytest.mark.parametrize("pattern", [r"^(a)\1$", "^(?=x)x$", "(?i)^x$", r"^\D\S(?<!a)b$"])
+def test_a_pattern_that_is_not_simple_asks_for_a_sample(pattern: str) -> None:
+    with pytest.raises(
+        ContractError, match=r"field 'text': no text .*give the contract a `sample`"
+    ):
+        example_of(text_of(pattern=pattern), Random(1))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"pattern": "^a{3}$", "min_length": 5}, "no text of the right length was found"),
+        ({"pattern": "^a{9}$", "max_length": 5}, "no text of the right length was found"),
+    ],
+)
+def test_what_cannot_be_made_names_the_field(bounds: dict[str, Any], words: str) -> None:
+    with pytest.raises(ContractError, match=f"field 'text': {words}"):
+        example_of(text_of(**bounds), Random(1))
+
+
+def test_a_number_that_no_column_holds_names_the_field() -> None:
+    class Impossible(Struct, frozen=True):
+        number: Annotated[int, Meta(ge=300), column("UInt8")]
+
+    with pytest.raises(ContractError, match="field 'number': no integer fits"):
+        example_of(Impossible, Random(1))
+
+
+def test_a_type_without_values_names_the_field() -> None:
+    class Loose(Struct, frozen=True):
+        inner: list[Any]
+
+    with pytest.raises(ContractError, match=r"field 'inner.\[\]': Any is not in the type table"):
+        example_of(Loose, Random(1))
+
+
+def text_of(**bounds: Any) -> type[Struct]:
+    return msgspec.defstruct("Text", [("text", Annotated[str, Meta(**bounds)])], frozen=True)

@@ -1,0 +1,454 @@
+"""Contract files: what is written, and the command that writes them."""
+
+import json
+from datetime import date
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+from msgspec import UNSET
+
+from include.schemas.orders import contract as orders
+from sluice.cli import Told
+from sluice.columns import columns_of
+from sluice.commands import new_topic as command
+from sluice.contract import Table
+from sluice.decode import Decoder
+from sluice.errors import ContractError, Refusal
+from sluice.new_topic import trial
+from sluice.new_topic.description import (
+    TO_BE_WRITTEN,
+    Choice,
+    DictOf,
+    Field,
+    Found,
+    ListOf,
+    Object,
+    Scalar,
+    Type,
+)
+from sluice.schema_lint import lint
+from tests.new_topics import (
+    TODAY,
+    Written,
+    from_samples,
+    from_schema,
+    imported,
+    object_schema,
+    source,
+    types_of,
+)
+
+
+def varied(count: int = 300) -> list[dict[str, Any]]:
+    """Messages as a topic has them: of many types, with gaps, and with unpleasant names."""
+    random = Random(1)
+    messages = []
+    for number in range(count):
+        message: dict[str, Any] = {
+            "order-id": f"o-{number:04}",
+            "created_at": f"2026-01-02T03:04:{number % 60:02}.123456Z",
+            "day": "2026-01-02",
+            "uid": str(UUID(int=random.getrandbits(128), version=4)),
+            "count": random.randrange(100),
+            "price": random.choice([1, 2.5]),
+            "ok": bool(number % 2),
+            "class": random.choice(["a", "b"]),
+            "größe": 1.5,
+            "serial": 2**63 + number,
+            "address": {"street": "x", "zip": None if number % 9 else "z"},
+            "items": [
+                {"sku": "s", "qty": 1, "tags": ["a", None], "date": None if n else "2026-01-01"}
+                for n in range(number % 3)
+            ],
+            "labels": {f"k{random.randrange(500)}": number for _ in range(2)},
+            "by_day": {"2026-01-01": 1.5},
+            "empty": [],
+            "nothing": None,
+        }
+        if number % 5 == 0:
+            message["shipping"] = {"to": "x", "parts": [1, 2]}
+        if number % 4 == 0:
+            message |= {"list": [1], "date": "2026-01-01", "_topic_of": "t"}
+        if number % 2 == 0 and message["items"]:
+            message["items"][0]["tax"] = {"rate": 1.5}
+        messages.append(message)
+    return messages
+
+
+def test_a_contract_from_samples_reads_them_all_and_is_documented(written: Written) -> None:
+    messages = varied()
+    contract = written(from_samples(messages, topic="shop.things.v1"), "shop.things.v1")
+    assert lint(contract) == []
+    assert (contract.topic, contract.table.name) == ("shop.things.v1", "shop_things_v1")
+    assert contract.message.__name__ == "ShopThingsV1Message"
+    assert [v.name for v in contract.versions] == ["1.0"]
+    assert contract.version.released == TODAY
+    decoder = Decoder(contract)
+    for message in messages:
+        found = decoder.decode(json.dumps(message).encode())
+        assert not isinstance(found, Refusal), found
+    types = {column.name: column.form.type for column in columns_of(contract.message)}
+    assert types == {
+        "order-id": "String",
+        "created_at": "DateTime64(6, 'UTC')",
+        "day": "Date32",
+        "uid": "UUID",
+        "count": "Int64",
+        "price": "Float64",
+        "ok": "Bool",
+        "class": "LowCardinality(String)",
+        "größe": "Float64",
+        "serial": "UInt64",
+        "address_street": "LowCardinality(String)",
+        "address_zip": "LowCardinality(Nullable(String))",
+        "items": "Array(Tuple(`sku` LowCardinality(String), `qty` Int64,"
+        " `tags` Array(Nullable(String)), `date` Nullable(Date32),"
+        " `tax` Nullable(Tuple(`rate` Float64))))",
+        "labels": "Map(String, Int64)",
+        "by_day": "Map(String, Float64)",
+        "empty": "Array(String)",
+        "nothing": "Nullable(String)",
+        "shipping_given": "Bool",
+        "shipping_to": "LowCardinality(Nullable(String))",
+        "shipping_parts": "Array(Int64)",
+        "list": "Array(Int64)",
+        "date": "Nullable(Date32)",
+        "_topic_of": "LowCardinality(Nullable(String))",
+    }
+    assert not isinstance(decoder.decode(msgspec.json.encode(contract.example(Random(1)))), Refusal)
+
+
+def test_the_file_reads_as_one_written_by_hand() -> None:
+    messages = [
+        {"id": f"t{n}", "at": "2026-01-01T00:00:00Z", "size": n, "tags": ["a"], "class": "x"}
+        | ({"note": "n"} if n % 2 else {})
+        for n in range(3)
+    ]
+    assert source(from_samples(messages), owner="things-team") == (
+        '"""The contract of topic ``things``."""\n'
+        "\n"
+        "from datetime import date, datetime\n"
+        "from functools import partial\n"
+        "\n"
+        "from msgspec import Struct, field\n"
+        "\n"
+        "from sluice.contract import Contract, Table, Version\n"
+        "from sluice.examples import example_of\n"
+        "\n"
+        "\n"
+        "# review: made from 3 messages; a field without a default was in each of them\n"
+        "class ThingsMessage(Struct, frozen=True, kw_only=True):\n"
+        '    """One message of topic ``things``.\n'
+        "\n"
+        "    Purpose:\n"
+        "        To be written by the owner.\n"
+        "\n"
+        "    Characteristics:\n"
+        "        To be written by the owner.\n"
+        "\n"
+        "    Version history:\n"
+        "        1.0: 2026-11-24. First version.\n"
+        "\n"
+        "    Compatibility:\n"
+        "        Backward: there is no older version.\n"
+        "        Forward: a reader ignores the fields that it does not know.\n"
+        "\n"
+        "    Known issues:\n"
+        "        To be written by the owner.\n"
+        "\n"
+        "    Future changes:\n"
+        "        To be written by the owner.\n"
+        "\n"
+        "    Related contexts:\n"
+        "        To be written by the owner.\n"
+        "\n"
+        "    Attributes:\n"
+        "        id: To be written by the owner.\n"
+        "        at: To be written by the owner.\n"
+        "        size: To be written by the owner.\n"
+        "        tags: To be written by the owner.\n"
+        "        class_: To be written by the owner.\n"
+        "        note: To be written by the owner.\n"
+        '    """\n'
+        "\n"
+        "    id: str\n"
+        "    at: datetime\n"
+        "    # review: whole numbers from 0 to 2 were seen; its bounds are not known\n"
+        "    size: int\n"
+        "    tags: list[str]\n"
+        '    class_: str = field(name="class")\n'
+        "    # review: missing from 2 of 3\n"
+        "    note: str | None = None\n"
+        "\n"
+        "\n"
+        "contract = Contract(\n"
+        '    topic="things",\n'
+        '    subject="things-value",\n'
+        "    message=ThingsMessage,\n"
+        '    versions=(Version(name="1.0", released=date(2026, 11, 24)),),\n'
+        "    # review: nobody chose id as the key\n"
+        '    key="id",\n'
+        "    # review: nobody chose this order; put first what is searched by most\n"
+        '    table=Table(name="things", order_by=("at", "id")),\n'
+        '    owner="things-team",\n'
+        "    sample=partial(example_of, ThingsMessage),\n"
+        ")\n"
+    )
+
+
+def test_descriptions_cannot_break_the_docstring(written: Written) -> None:
+    nasty = 'Ends """ here.\n\nPurpose:\n    no\\d section \x00\x1b ' + "word " * 60 + '"'
+    schema = object_schema(
+        a={"type": "string", "description": nasty},
+        b={"type": "object", "properties": {"c": {"type": "integer"}}, "description": nasty},
+    )
+    schema["description"] = f"Purpose: {nasty}"
+    contract = written(from_schema(schema))
+    assert lint(contract) == []
+    comments = {column.name: column.comment for column in columns_of(contract.message)}
+    assert comments["a"] == "Ends ''' here."
+
+
+def test_unpleasant_names_and_values_stay_within_the_rules(written: Written) -> None:
+    """Long lines, quotes and wide characters, through the formatter and the linter."""
+    keys = [
+        "l",
+        "date",
+        "str",
+        "class",
+        "订单",
+        "it's",
+        "a.b",
+        "x" * 90,
+        "y y" * 40,
+        "_",
+        "😀",
+        "1st",
+    ]
+    long = "a pattern of many words " * 6
+    fields: list[Field] = [Field(key="id", type=Scalar("str"))]
+    for number, key in enumerate(keys):
+        inner = Object(f"part {key}", (Field(key=key, type=Scalar("date", ())),))
+        types: list[tuple[Type, Any]] = [
+            (Scalar("str", (("max_length", 99), ("pattern", long))), UNSET),
+            (Scalar("str"), long),
+            (Scalar("datetime", column="DateTime64(6, 'UTC')"), "2026-01-01T00:00:00.000001Z"),
+            (Choice((key, long, "b")), key),
+            (ListOf(Scalar("int", (("ge", -1), ("lt", 2**40))), True, (("max_length", 9),)), [1]),
+            (DictOf(inner, bounds=(("min_length", 1),)), {long: {key: "2026-01-01"}}),
+            (inner, {key: "2026-01-01"}),
+            (Scalar("float", (("ge", -1e22), ("le", 1e-07))), 1e-9),
+            (Scalar("timedelta"), "P1DT5S"),
+            (Scalar("bytes"), "AAEC"),
+            (Scalar("Decimal"), "1.50"),
+            (Scalar("UUID"), "12345678-1234-5678-1234-567812345678"),
+            (Scalar("time"), "10:00:00"),
+        ]
+        for at, (type_, default) in enumerate(types):
+            nullable = at % 3 == 0 and not isinstance(type_, ListOf | DictOf)
+            name = f"{key}{at}" if (at or number % 2) else key
+            fields.append(
+                Field(
+                    key=name,
+                    type=type_,
+                    nullable=nullable,
+                    default=default,
+                    doc=f"{long} {key}",
+                    reviews=(long,) * (at % 2),
+                )
+            )
+    contract = written(Found(message=Object("things", tuple(fields))), order_by=("id",))
+    assert lint(contract) == []
+    with trial.imported((written.folder / "things.py").read_text()) as again:
+        assert again.message.__struct_fields__ == contract.message.__struct_fields__
+
+
+def test_a_name_that_a_class_uses_does_not_hide_it(written: Written) -> None:
+    messages = [{"id": "1", "date": None, "day": "2026-01-01", "str": "2026-01-01", "name": "n"}]
+    contract = written(from_samples([*messages, {**messages[0], "date": "2026-01-01"}]))
+    fields = {f.name: f for f in msgspec.structs.fields(contract.message)}
+    assert fields["date_"].encode_name == "date"
+    assert (fields["day"].type, fields["str_"].type, fields["name"].type) == (date, date, str)
+
+
+def test_defaults_are_written_as_values_of_their_types(written: Written) -> None:
+    inner = object_schema(n={"type": "integer"})
+    schema = object_schema() | {"required": ["id"]}
+    schema["properties"] |= {
+        "text": {"type": "string", "default": 'it\'s "so"'},
+        "real": {"type": "number", "default": 1},
+        "flag": {"type": "boolean", "default": True},
+        "at": {"type": "string", "format": "date-time", "default": "2026-01-02T03:04:05Z"},
+        "kind": {"enum": ["a", "b"], "default": "b"},
+        "some": {"type": "array", "items": {"type": "integer"}, "default": [1, 2]},
+        "none": {"type": "array", "items": {"type": "integer"}, "default": []},
+        "many": {"type": "object", "additionalProperties": {"type": "number"}, "default": {"a": 1}},
+        "inner": {**inner, "default": {"id": "x", "n": 3}},
+        "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": "m"},
+    }
+    contract = written(from_schema(schema))
+    one, other = (
+        msgspec.to_builtins(msgspec.json.decode(b'{"id":"1"}', type=contract.message))
+        for _ in range(2)
+    )
+    assert (
+        one
+        == other
+        == {
+            "id": "1",
+            "text": 'it\'s "so"',
+            "real": 1.0,
+            "flag": True,
+            "at": "2026-01-02T03:04:05Z",
+            "kind": "b",
+            "some": [1, 2],
+            "none": [],
+            "many": {"a": 1.0},
+            "inner": {"id": "x", "n": 3},
+            "maybe": "m",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "integer", "default": "x"}, "field 'f' does not hold its default \"x\""),
+        ({"type": "integer", "default": True}, "field 'f' does not hold its default true"),
+        ({"type": "string", "format": "date", "default": "soon"}, "does not hold its default"),
+        ({"enum": ["a"], "default": "b"}, "does not hold its default"),
+        (
+            {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+            | {"default": {}},
+            "field 'f.n' must be there, and the default lacks it",
+        ),
+        ({"type": "integer", "minimum": 3, "default": 1}, "field 'f': its default does not fit"),
+    ],
+)
+def test_a_default_that_does_not_fit_is_refused(schema: dict[str, Any], words: str) -> None:
+    whole = object_schema(f=schema) | {"required": ["id"]}
+    with pytest.raises(ContractError) as caught, trial.imported(source(from_schema(whole))):
+        raise AssertionError("not refused")
+    assert words in str(caught.value)
+
+
+def test_columns_of_one_name_are_refused_before_the_file_is_written() -> None:
+    found = from_samples([{"id": "1", "a_b": 1, "a": {"b": 1}}])
+    with (
+        pytest.raises(ContractError, match=r"both be column 'a_b'.*--skip-field"),
+        trial.imported(source(found)),
+    ):
+        raise AssertionError("not refused")
+
+
+def run(*arguments: str, answers: str = "") -> Result:
+    group = Told("sluice", commands={"new-topic": command.new_topic})
+    result = CliRunner().invoke(group, ["new-topic", *arguments], input=answers)
+    if result.exception is not None:
+        assert isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_questions_are_asked_and_their_defaults_are_enough(written: Written) -> None:
+    result = run("things", "--output", str(written.folder), answers="\n" * 10)
+    assert result.exit_code == 0, result.output
+    contract = imported(written.folder / "things.py")
+    assert contract.message.__struct_fields__ == ("id",)
+    assert (contract.key, contract.owner) == ("id", "unknown")
+    assert lint(contract) == []
+
+
+def test_answers_become_the_contract(written: Written) -> None:
+    answers = [
+        "thing_id", "", "n", "id of the thing",
+        "made_at", "", "n", "when it was made",
+        "thing_id",
+        "colour", "nope", "red | blue", "y", "how it looks",
+        "tags", "list[str]", "y", "",
+        "",
+        "Tells what was made.",
+        "", "", "makers",
+    ]  # fmt: skip
+    result = run("things", "--output", str(written.folder), answers="\n".join(answers) + "\n")
+    assert result.exit_code == 0, result.output
+    assert "there is a field thing_id already" in result.output
+    assert "'nope' is no type" in result.output
+    contract = imported(written.folder / "things.py")
+    assert types_of(contract) == {
+        "thing_id": "String",
+        "made_at": "DateTime64(3, 'UTC')",
+        "colour": "LowCardinality(Nullable(String))",
+        "tags": "Array(String)",
+    }
+    assert contract.table.order_by == ("made_at", "thing_id")
+    assert contract.owner == "makers"
+    text = (written.folder / "things.py").read_text()
+    assert "Tells what was made." in text
+    assert "made_at: when it was made." in text
+    assert "# review:" not in text
+    assert f"tags: {TO_BE_WRITTEN}" in text
+
+
+def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
+    schema, folder = tmp_path / "s.json", tmp_path / "out"
+    schema.write_bytes(msgspec.json.encode(object_schema()))
+    given = ("things", "--json-schema", str(schema), "--output", str(folder), "--owner", "a")
+    first = run(*given)
+    assert first.exit_code == 0, first.output
+    assert "next: sluice ddl --write; sluice load things" in first.output
+    (folder / "things.py").write_text("mine")
+    again = run(*given)
+    assert again.exit_code == 1
+    assert "is there already; --force writes over it" in again.output
+    assert (folder / "things.py").read_text() == "mine"
+    assert run(*given, "--force").exit_code == 0
+    assert imported(folder / "things.py").owner == "a"
+
+
+def test_nothing_is_written_when_something_is_wrong(tmp_path: Path) -> None:
+    schema = tmp_path / "s.json"
+    schema.write_bytes(msgspec.json.encode(object_schema(f={})))
+    result = run("things", "--json-schema", str(schema), "--output", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "Error: field 'f': its type is not known" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_topic_or_a_table_that_has_a_contract_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "orders.py is there already" in run("Orders.").output
+    monkeypatch.setattr(command, "SCHEMAS", tmp_path)
+    for claim in (
+        msgspec.structs.replace(orders, topic="things"),
+        msgspec.structs.replace(orders, table=Table(name="things", order_by=("order_id",))),
+    ):
+        monkeypatch.setattr(command, "discover", lambda claim=claim: {claim.topic: claim})
+        result = run("things")
+        assert result.exit_code == 1
+        assert "include.schemas.orders is a contract of topic" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contracts_that_cannot_be_imported_are_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise NameError("name 'x' is not defined")
+
+    monkeypatch.setattr(command, "SCHEMAS", tmp_path)
+    monkeypatch.setattr(command, "discover", broken)
+    result = run("things")
+    assert result.exit_code == 1
+    assert "cannot be imported: name 'x' is not defined" in result.output
+
+
+def test_one_way_at_a_time(tmp_path: Path) -> None:
+    result = run("things", "--from-topic", "--json-schema", __file__)
+    assert result.exit_code == 2
+    assert "choose one of --json-schema and --from-topic" in result.output

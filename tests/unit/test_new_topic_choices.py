@@ -1,0 +1,184 @@
+"""Keys, orders and names that are chosen, and answers that are understood."""
+
+from typing import Any
+
+import pytest
+
+from sluice.errors import ContractError
+from sluice.new_topic.answers import suggested_type, type_of
+from sluice.new_topic.choices import Choices, describe
+from sluice.new_topic.description import (
+    Choice,
+    DictOf,
+    Field,
+    Found,
+    ListOf,
+    Object,
+    Scalar,
+    Type,
+)
+from sluice.new_topic.naming import attributes, class_name, module_name, singular, snake
+from tests.new_topics import (
+    TODAY,
+    Written,
+    source,
+)
+
+
+def message_of(**fields: str) -> Found:
+    """Fields by type; a question mark makes one optional."""
+    return Found(
+        message=Object(
+            "things",
+            tuple(
+                Field(key=key, type=Scalar(text.rstrip("?")), nullable=text.endswith("?"))
+                for key, text in fields.items()
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("topic", "fields", "key", "order"),
+    [
+        ("orders", {"name": "str", "order_id": "int", "id": "str"}, "id", ("id",)),
+        ("orders", {"user_id": "str", "order_id": "int"}, "order_id", ("order_id",)),
+        ("shop.orders.v2", {"user_id": "str", "orderId": "str"}, "orderId", ("orderId",)),
+        ("companies", {"x_id": "str", "company_id": "str"}, "company_id", ("company_id",)),
+        ("orders", {"n": "int", "at": "datetime", "user_id": "int"}, "user_id", ("at", "user_id")),
+        ("orders", {"n": "int", "name": "str", "at": "datetime?"}, "name", ("name",)),
+        ("orders", {"id": "str?", "name": "str"}, "name", ("name",)),
+        ("orders", {"id": "str", "a": "datetime?", "b": "datetime"}, "id", ("b", "id")),
+        ("orders", {"my-id": "str"}, "my_id", ("`my-id`",)),
+    ],
+)
+def test_the_key_and_the_order_that_are_chosen(
+    topic: str, fields: dict[str, str], key: str, order: tuple[str, ...], written: Written
+) -> None:
+    contract = written(message_of(**fields), topic)
+    assert (contract.key, contract.table.order_by) == (key, order)
+
+
+def test_a_string_of_many_values_is_the_key_rather_than_one_of_few() -> None:
+    few = Scalar("str", low_cardinality=True)
+    fields = (Field(key="kind", type=few), Field(key="name", type=Scalar("str")))
+    assert describe("x", Found(message=Object("x", fields)), Choices(), TODAY).key == "name"
+
+
+@pytest.mark.parametrize(
+    ("fields", "choices", "words"),
+    [
+        ({"id": "str?"}, {}, r"no field is fit to be the key.*'id' may be null or missing.*--key"),
+        ({"n": "float"}, {}, "no field is fit to be the key.*--key"),
+        ({"id": "str?", "n": "int"}, {"key": "id"}, "nothing to order the table by: 'id'.*_offset"),
+        ({"id": "str"}, {"key": "nope"}, r"--key nope: the message has no such field \('id'\)"),
+        ({"id": "str", "_offset": "int"}, {}, "lineage column.*--skip-field _offset"),
+        ({"id": "str", 'a"b': "int"}, {}, "msgspec has no fields with quotes"),
+        ({"id": "str", "": "int"}, {}, "it has no name"),
+        ({"id": "str", "null": "int"}, {}, "ClickHouse keeps the name to itself"),
+        ({"id": "str", "{a:b}": "int"}, {}, "takes its name for a query parameter"),
+    ],
+)
+def test_what_cannot_be_chosen_says_what_to_do(
+    fields: dict[str, str], choices: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ContractError, match=words):
+        source(message_of(**fields), **choices)
+
+
+@pytest.mark.parametrize(
+    ("order_by", "expected"),
+    [
+        (("at", "id"), ("at", "id")),
+        (("at, id",), ("at", "id")),
+        (("class_",), ("class",)),
+        (("toDate(at), cityHash64(id, at)",), ("toDate(at)", "cityHash64(id, at)")),
+        (("_partition", "_offset"), ("_partition", "_offset")),
+    ],
+)
+def test_an_order_may_be_given(
+    order_by: tuple[str, ...], expected: tuple[str, ...], written: Written
+) -> None:
+    found = message_of(id="str", at="datetime", **{"class": "str"})
+    assert written(found, order_by=order_by).table.order_by == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        (["id", "_id"], ["id", "id_2"]),
+        (["_id", "__id"], ["id", "id_2"]),
+        (["class", "class_"], ["class_2", "class_"]),
+        (["order-id", "order id", "order.id"], ["order_id", "order_id_2", "order_id_3"]),
+        (["1st", "größe", "订单", "l"], ["n1st", "gro_e", "field_", "l_"]),
+        (["date", "ThingMessage"], ["date_", "ThingMessage_"]),
+        (["a" * 60], ["a" * 44]),
+    ],
+)
+def test_attributes_of_keys(keys: list[str], names: list[str]) -> None:
+    assert list(attributes(keys).values()) == names
+
+
+@pytest.mark.parametrize(
+    ("topic", "module", "message"),
+    [
+        ("things", "things", "ThingsMessage"),
+        ("Order-Events.v1", "order_events_v1", "OrderEventsV1Message"),
+        ("1st", "topic_1st", "Part1stMessage"),
+        ("class", "class_", "ClassMessage"),
+        ("_x_", "x", "XMessage"),
+    ],
+)
+def test_modules_and_classes_of_topics(topic: str, module: str, message: str) -> None:
+    assert (module_name(topic), class_name(topic)) == (module, message)
+
+
+@pytest.mark.parametrize("topic", ["", "a b", "../x", "...", "ä"])
+def test_a_topic_that_kafka_would_not_have_is_refused(topic: str) -> None:
+    with pytest.raises(ContractError, match="a topic's name is made of letters"):
+        module_name(topic)
+
+
+def test_words_are_parted() -> None:
+    names = [snake(name) for name in ("orderId", "HTTPServer", "a-b c")]
+    assert names == ["order_id", "http_server", "a_b_c"]
+
+
+@pytest.mark.parametrize(
+    ("several", "one"),
+    [
+        ("orders", "order"),
+        ("companies", "company"),
+        ("addresses", "address"),
+        ("boxes", "box"),
+        ("news_items", "news_item"),
+        ("status", "status"),
+    ],
+)
+def test_one_of_several(several: str, one: str) -> None:
+    assert singular(several) == one
+
+
+@pytest.mark.parametrize(
+    ("answer", "type_"),
+    [
+        ("int", Scalar("int")),
+        (" list[ dict[str, UUID] ] ", ListOf(DictOf(Scalar("UUID")))),
+        ("red | blue", Choice(("red", "blue"))),
+    ],
+)
+def test_answers_about_types(answer: str, type_: Type) -> None:
+    assert type_of(answer) == type_
+
+
+@pytest.mark.parametrize("answer", ["integer", "list[]", "dict[int, str]", "a |", ""])
+def test_an_answer_that_is_no_type_says_which_there_are(answer: str) -> None:
+    with pytest.raises(ContractError, match="is no type; there are str, int"):
+        type_of(answer)
+
+
+def test_names_suggest_types() -> None:
+    names = ("order_id", "created_at", "value_date", "is_paid", "quantity", "price", "tags", "note")
+    assert [suggested_type(name) for name in names] == [
+        "str", "datetime", "date", "bool", "int", "float", "list[str]", "str"
+    ]  # fmt: skip
