@@ -9,13 +9,17 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from random import Random
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from typing_extensions import TypeVar
 
 from sluice.contract_check import check
 from sluice.errors import ContractError
+
+M = TypeVar("M", bound=Struct, default=Struct, covariant=True)
+"""The class of a contract's messages."""
 
 Severity = Literal["critical", "warning"]
 
@@ -148,7 +152,7 @@ class Breaker(Struct, frozen=True, kw_only=True):
         return refused >= self.min_refused and refused > self.max_refused_share * read
 
 
-class Contract(Struct, frozen=True, kw_only=True):
+class Contract(Struct, Generic[M], frozen=True, kw_only=True):
     """What a topic carries and what is made of it.
 
     Attributes:
@@ -172,12 +176,12 @@ class Contract(Struct, frozen=True, kw_only=True):
 
     topic: str
     subject: str
-    message: type[Struct]
+    message: type[M]
     versions: tuple[Version, ...]
     key: str
     table: Table
     owner: str
-    sample: Callable[[Random], Struct] | None = None
+    sample: Callable[[Random], M] | None = None
     rules: tuple[Rule, ...] = ()
     breaker: Breaker = Breaker()
     sensitive: frozenset[str] = frozenset()
@@ -190,7 +194,7 @@ class Contract(Struct, frozen=True, kw_only=True):
         """The current version."""
         return self.versions[-1]
 
-    def example(self, random: Random) -> Struct:
+    def example(self, random: Random) -> M:
         """A message of the current version: what ``sample`` makes, or random values.
 
         Raises:

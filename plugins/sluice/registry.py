@@ -37,7 +37,7 @@ class SchemaRegistryConfig(BaseSettings):
         validation_alias=AliasChoices("schema_subject", "SCHEMA_SCHEMA_SUBJECT", "SCHEMA_SUBJECT")
     )
     cache_schemas: bool = True
-    cache_ttl_seconds: int = Field(3600, ge=0)
+    cache_ttl_seconds: int = Field(default=3600, ge=0)
 
     @field_validator("registry_url")
     @classmethod

@@ -6,13 +6,13 @@ All of them use the decoder of the load, so they accept and refuse exactly what 
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic
 
 import msgspec
 import structlog
 from msgspec import Struct
 
-from sluice.contract import Contract
+from sluice.contract import Contract, M
 from sluice.decode import Decoder
 from sluice.errors import MessageRefused, Refusal
 from sluice.metrics import MetricsCollector
@@ -20,15 +20,15 @@ from sluice.metrics import MetricsCollector
 log = structlog.get_logger()
 
 
-class Validator:
+class Validator(Generic[M]):
     """Validates and serializes the messages of one contract. Safe to share between threads."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract[M]) -> None:
         self.contract = contract
         self._decoder = Decoder(contract)
         self._encoder = msgspec.json.Encoder()
 
-    def validate(self, data: bytes, version: str = "") -> Any:
+    def validate(self, data: bytes, version: str = "") -> M:
         """Bytes to a message of the contract's current class.
 
         Raises:
@@ -36,7 +36,7 @@ class Validator:
         """
         return self.validate_versioned(data, version)[0]
 
-    def validate_versioned(self, data: bytes, version: str = "") -> tuple[Any, str]:
+    def validate_versioned(self, data: bytes, version: str = "") -> tuple[M, str]:
         """The message, and the version that it came in.
 
         Raises:
@@ -60,14 +60,14 @@ class Validator:
         return self._encoder.encode(message)
 
 
-def as_current(contract: Contract, message: Struct) -> Struct:
+def as_current(contract: Contract[M], message: Struct) -> M:
     """The message as an instance of the current class itself, not of a class read as older."""
     if type(message) is contract.message:
         return message
     return contract.message(**msgspec.structs.asdict(message))
 
 
-class ValidatorPool:
+class ValidatorPool(Generic[M]):
     """Ready validators, handed out in turn; safe to use from many threads.
 
     Example::
@@ -76,17 +76,17 @@ class ValidatorPool:
         order = pool.validate(message.value())
     """
 
-    def __init__(self, contract: Contract, pool_size: int = 4) -> None:
+    def __init__(self, contract: Contract[M], pool_size: int = 4) -> None:
         if pool_size < 1:
             raise ValueError(f"pool_size must be at least 1, not {pool_size}")
         self._validators = [Validator(contract) for _ in range(pool_size)]
         self._turn = itertools.count()  # one step of the interpreter, so no lock is needed
 
-    def get_validator(self) -> Validator:
+    def get_validator(self) -> Validator[M]:
         """The next validator in turn."""
         return self._validators[next(self._turn) % len(self._validators)]
 
-    def validate(self, data: bytes) -> Any:
+    def validate(self, data: bytes) -> M:
         """Validate with the next validator.
 
         Raises:
@@ -95,20 +95,20 @@ class ValidatorPool:
         return self.get_validator().validate(data)
 
 
-class BatchValidator:
+class BatchValidator(Generic[M]):
     """Validates and serializes lists, one result a message, in order."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract[M]) -> None:
         self._contract = contract
         self._decoder = Decoder(contract)
         self._encoder = msgspec.json.Encoder()
 
     def validate_batch(
         self, batch: Sequence[bytes]
-    ) -> list[tuple[Any, None] | tuple[None, MessageRefused]]:
+    ) -> list[tuple[M, None] | tuple[None, MessageRefused]]:
         """(message, None) or (None, error) for each message, in order."""
         decode, contract = self._decoder.decode, self._contract
-        results: list[tuple[Any, None] | tuple[None, MessageRefused]] = []
+        results: list[tuple[M, None] | tuple[None, MessageRefused]] = []
         for data in batch:
             found = decode(data)
             if isinstance(found, Refusal):
@@ -123,13 +123,13 @@ class BatchValidator:
         return [encode(message) for message in messages]
 
 
-class FlexibleValidator:
+class FlexibleValidator(Generic[M]):
     """Validates messages whose missing fields the caller can fill."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract[M]) -> None:
         self._validator = Validator(contract)
 
-    def validate_with_defaults(self, data: bytes, defaults: Mapping[str, Any]) -> Any:
+    def validate_with_defaults(self, data: bytes, defaults: Mapping[str, Any]) -> M:
         """Validate; top-level fields that are missing are taken from ``defaults``.
 
         A field that is there is never replaced, also when it is wrong. On the bulk path the
@@ -150,18 +150,18 @@ class FlexibleValidator:
             return self._validator.validate(msgspec.json.encode({**defaults, **given}))
 
 
-class MonitoredValidator:
+class MonitoredValidator(Generic[M]):
     """A validator that counts, and tells each message to structlog.
 
     Events: ``message_validated`` with the contract's key, ``validation_failed`` and
     ``serialization_failed`` with the error; all with ``duration_ms``. Errors are re-raised.
     """
 
-    def __init__(self, contract: Contract, metrics: MetricsCollector) -> None:
+    def __init__(self, contract: Contract[M], metrics: MetricsCollector) -> None:
         self.metrics = metrics
         self._validator, self._key = Validator(contract), contract.key
 
-    def validate(self, data: bytes, version: str = "") -> Any:
+    def validate(self, data: bytes, version: str = "") -> M:
         """Validate one message.
 
         Raises:

@@ -122,9 +122,13 @@ def exact(number: str) -> Decimal:
     Raises:
         msgspec.ValidationError: it is larger, as msgspec itself refuses it.
     """
-    if math.isinf(float(number)):
+    try:
+        value = Decimal(number)
+    except ArithmeticError:  # an exponent beyond all measure
+        raise msgspec.ValidationError("Number out of range") from None
+    if math.isinf(float(value)):
         raise msgspec.ValidationError("Number out of range")
-    return Decimal(number)
+    return value
 
 
 def class_of(contract: Contract, version: Version) -> type[Struct]:

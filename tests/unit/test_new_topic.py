@@ -400,7 +400,7 @@ def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
     given = ("things", "--json-schema", str(schema), "--output", str(folder), "--owner", "a")
     first = run(*given)
     assert first.exit_code == 0, first.output
-    assert "next: sluice ddl --write; sluice load things" in first.output
+    assert "next: sluice load things; sluice ddl --write" in first.output
     (folder / "things.py").write_text("mine")
     again = run(*given)
     assert again.exit_code == 1

@@ -8,8 +8,18 @@ from msgspec import Struct
 
 from sluice.ddl import LINEAGE
 from sluice.errors import ContractError
-from sluice.new_topic.description import Choice, Description, Field, Found, Object, Scalar
-from sluice.new_topic.naming import attributes, module_name, singular, snake
+from sluice.new_topic.description import (
+    Choice,
+    Description,
+    DictOf,
+    Field,
+    Found,
+    ListOf,
+    Object,
+    Scalar,
+    Type,
+)
+from sluice.new_topic.naming import attributes, module_name, singular, snake, unusable
 from sluice.quoting import quoted
 
 _NOT_NAMES = frozenset({"false", "true", "null", "not"})
@@ -30,9 +40,10 @@ def describe(topic: str, found: Found, choices: Choices, released: date) -> Desc
 
     Raises:
         ContractError: no field can be the key or be ordered by, a chosen one is not there, or
-            a field has the name of a lineage column.
+            a field has a name that a contract cannot have.
     """
     message = found.message
+    _check_keys(message, "")
     if clash := [field.key for field in message.fields if field.key in LINEAGE]:
         raise ContractError(
             f"field {clash[0]!r} has the name of a lineage column, which every table has;"
@@ -44,12 +55,7 @@ def describe(topic: str, found: Found, choices: Choices, released: date) -> Desc
     else:
         key = default_key(topic, message)
         reviews["key"] = f"nobody chose {key.key} as the key"
-    order_by = tuple(
-        _column(message, name.strip())
-        for text in choices.order_by
-        for name in re.split(r",(?![^()]*\))", text)  # not those between a function's arguments
-        if name.strip()
-    )
+    order_by = tuple(sql for text in choices.order_by for sql in _columns(message, text))
     if not order_by:
         order_by = default_order(message, key)
         reviews["table"] = "nobody chose this order; put first what is searched by most"
@@ -133,13 +139,31 @@ def _named(message: Object, name: str) -> Field:
     )
 
 
-def _column(message: Object, name: str) -> str:
-    """A field by its name as a column; anything else is SQL already."""
+def _columns(message: Object, text: str) -> list[str]:
+    """A field by its name as a column, or several; anything else is SQL already."""
     names = attributes([field.key for field in message.fields])
-    for field in message.fields:
-        if name in (field.key, names[field.key]):
-            return column_sql(field.key)
-    return name
+    columns = {name: column_sql(key) for key, name in names.items()}
+    columns |= {key: column_sql(key) for key in names}
+    if text in columns:
+        return [columns[text]]
+    # A comma between a function's arguments does not part columns.
+    parts = [part.strip() for part in re.split(r",(?![^()]*\))", text)]
+    return [columns.get(part, part) for part in parts if part]
+
+
+def _check_keys(type_: Type, path: str) -> None:
+    """Refuse names that msgspec or ClickHouse do not take."""
+    match type_:
+        case ListOf(item=inner) | DictOf(value=inner):
+            _check_keys(inner, path)
+        case Object(fields=fields):
+            for field in fields:
+                here = f"{path}.{field.key}" if path else field.key
+                if why := unusable(field.key):
+                    raise ContractError(
+                        f"field {here!r}: {why}; leave it out with --skip-field {here!r}"
+                    )
+                _check_keys(field.type, here)
 
 
 def _singulars(topic: str) -> list[str]:

@@ -150,48 +150,26 @@ class Description(Struct, frozen=True, kw_only=True):
     reviews: Mapping[str, str] = {}
 
 
-def optional(field: Field, *, missing: bool, null: bool, inside: bool) -> Field:
+def optional(field: Field, *, missing: bool, null: bool) -> Field:
     """A field that may be missing or null, as far as a table can hold that.
 
-    A list, a dict and a Struct inside of one of them cannot be null there: messages with null
-    will be refused, and the field's reviews say so.
+    A list and a dict cannot be null there: messages with null will be refused, and the field's
+    reviews say so.
 
     Args:
         field: so far without null and without a default.
         missing: messages may leave it out.
         null: messages may have null in its place.
-        inside: the field is of an object within a list or a dict.
     """
-    match field.type:
-        case ListOf():
-            changes: dict[str, Any] = {"default": []}
-        case DictOf():
-            changes = {"default": {}}
-        case Object() if inside:
-            # Without its own values the Struct must be made of nothing but defaults.
-            changes = {"type": _relaxed(field.type) if missing else field.type, "default": {}}
-        case _:
-            return msgspec.structs.replace(
-                field, nullable=True, default=None if missing else field.default
-            )
-    if not missing:
-        del changes["default"]
-    reviews = field.reviews
+    if not isinstance(field.type, ListOf | DictOf):
+        default = None if missing else field.default
+        return msgspec.structs.replace(field, nullable=True, default=default)
+    is_list, reviews = isinstance(field.type, ListOf), field.reviews
     if null:
-        kind = {ListOf: "a list", DictOf: "a dict"}.get(type(field.type), "an object in a list")
-        reviews += (f"messages with null here are refused, since {kind} cannot be null",)
-    return msgspec.structs.replace(field, reviews=reviews, **changes)
-
-
-def _relaxed(struct: Object) -> Object:
-    """The same object, each field of which may be missing."""
-    fields = tuple(
-        field
-        if field.default is not UNSET
-        else optional(field, missing=True, null=False, inside=True)
-        for field in struct.fields
-    )
-    return msgspec.structs.replace(struct, fields=fields)
+        kind = "list" if is_list else "dict"
+        reviews += (f"messages with null here are refused, since a {kind} cannot be null",)
+    default = ([] if is_list else {}) if missing else field.default
+    return msgspec.structs.replace(field, reviews=reviews, default=default)
 
 
 class Skips:

@@ -53,6 +53,9 @@ _PRESENCE = 0.25
 """An object is a dict when it has more than so many keys over all messages, and each of them is
 in less than this share of them on average."""
 
+_MOST_FIELDS = 200
+"""Such an object with values of several types is still one of known fields, up to so many."""
+
 _DATA_KEY = re.compile(r"\d+|\d{4}-\d\d-\d\d.*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """Keys that are data by their looks: numbers, dates, UUIDs."""
 
@@ -79,7 +82,7 @@ def infer(messages: Sequence[Seen], name: str, skips: Skips) -> Found:
         ContractError: fields that are of several types; names each, with offsets.
     """
     inference = _Inference(skips)
-    message = inference.object(messages, "", name, False)
+    message = inference.object(messages, "", name)
     if inference.problems:
         raise ContractError("; ".join(inference.problems))
     skips.check()
@@ -98,7 +101,7 @@ class _Inference:
         self.problems: list[str] = []
         self.told: list[str] = []
 
-    def object(self, seen: Sequence[Seen], path: str, name: str, inside: bool) -> Object:
+    def object(self, seen: Sequence[Seen], path: str, name: str) -> Object:
         """An object with the fields of all that were seen."""
         by_key: dict[str, list[Seen]] = {}
         for one in seen:
@@ -110,17 +113,17 @@ class _Inference:
             if self._skips.has(here):
                 reviews.append(left_out(here))
             else:
-                fields.append(self._field(key, values, len(seen), here, inside))
+                fields.append(self._field(key, values, len(seen), here))
         if not fields:
             left = " that is not left out" if reviews else ""
             self.problems.append(f"{path or 'the message'} has no field{left}")
         return Object(name, tuple(fields), place_of(path), tuple(reviews))
 
-    def _field(self, key: str, seen: list[Seen], objects: int, path: str, inside: bool) -> Field:
+    def _field(self, key: str, seen: list[Seen], objects: int, path: str) -> Field:
         reviews: list[str] = []
         values = [one for one in seen if one.value is not None]
         nulls, missing = len(seen) - len(values), objects - len(seen)
-        type_ = self._type(values, path, key, inside, reviews)
+        type_ = self._type(values, path, key, reviews)
         if nulls:
             reviews.append(f"null in {nulls:,} of {objects:,}")
         if missing:
@@ -128,19 +131,14 @@ class _Inference:
         field = Field(key=key, type=type_, reviews=tuple(reviews))
         if not nulls and not missing:
             return field
-        field = optional(
-            field,
-            missing=bool(missing) or _is_loose(type_, inside),
-            null=bool(nulls),
-            inside=inside,
-        )
+        # What can be null may as well be missing, but for a list and a dict.
+        loose = bool(missing) or not isinstance(type_, ListOf | DictOf)
+        field = optional(field, missing=loose, null=bool(nulls))
         if nulls and not field.nullable:
             self.told.append(f"{path} is null in {nulls:,} of {objects:,}: {field.reviews[-1]}")
         return field
 
-    def _type(
-        self, seen: Sequence[Seen], path: str, name: str, inside: bool, reviews: list[str]
-    ) -> Type:
+    def _type(self, seen: Sequence[Seen], path: str, name: str, reviews: list[str]) -> Type:
         """The one type of values that are not null."""
         if not seen:
             reviews.append("no value was seen, so its type is not known")
@@ -158,13 +156,13 @@ class _Inference:
             case "list":
                 return self._list(seen, path, name, reviews)
             case "object":
-                return self._object_or_dict(seen, path, name, inside, reviews)
+                return self._object_or_dict(seen, path, name, reviews)
         return Scalar(kind)
 
     def _integer(self, values: list[int], path: str, reviews: list[str]) -> Scalar:
         low, high = min(values), max(values)
-        shown = f"from {low} to {high}" if low < high else f"of {low} only"
-        reviews.append(f"whole numbers {shown} were seen; its bounds are not known")
+        shown = f"whole numbers from {low} to {high} were" if low < high else f"only {low} was"
+        reviews.append(f"{shown} seen; its bounds are not known")
         try:
             return Scalar("int", column=column_for(low, high, path))
         except ContractError as error:
@@ -177,12 +175,15 @@ class _Inference:
         return ListOf(type_, nullable)
 
     def _object_or_dict(
-        self, seen: Sequence[Seen], path: str, name: str, inside: bool, reviews: list[str]
+        self, seen: Sequence[Seen], path: str, name: str, reviews: list[str]
     ) -> Type:
         counts = Counter(key for one in seen for key in one.value)
         values = [one.part(value) for one in seen for value in one.value.values()]
-        if not _keys_are_data(counts, len(seen)) or len(_kinds(values)) > 1:
-            return self.object(seen, path, name, inside)
+        kinds = _kinds(values)
+        if not _keys_are_data(counts, len(seen)) or (
+            len(kinds) > 1 and len(counts) <= _MOST_FIELDS
+        ):
+            return self.object(seen, path, name)
         if counts:
             reviews.append(f"{len(counts):,} keys in {len(seen):,} objects: taken for data")
         type_, nullable = self._parts(values, f"{path}{{}}", singular(snake(name)), reviews)
@@ -193,20 +194,16 @@ class _Inference:
     ) -> tuple[Type, bool]:
         """The type of a list's items or a dict's values, and whether they may be null."""
         values = [one for one in seen if one.value is not None]
-        type_ = self._type(values, path, name, True, reviews)
+        type_ = self._type(values, path, name, reviews)
+        nulls = len(seen) - len(values)
         if isinstance(type_, Scalar):
             # Few strings within a list or a dict are not worth a dictionary of their own.
-            return msgspec.structs.replace(type_, low_cardinality=False), len(values) < len(seen)
-        if nulls := len(seen) - len(values):
+            type_ = msgspec.structs.replace(type_, low_cardinality=False)
+        if nulls and isinstance(type_, ListOf | DictOf):
             text = f"{nulls:,} of {len(seen):,} parts are null, and messages with those are refused"
             reviews.append(text)
             self.told.append(f"{path}: {text}")
-        return type_, False
-
-
-def _is_loose(type_: Type, inside: bool) -> bool:
-    """Whether a field that was null gets a default: what can be null may as well be missing."""
-    return not isinstance(type_, ListOf | DictOf) and not (inside and isinstance(type_, Object))
+        return type_, nulls > 0 and not isinstance(type_, ListOf | DictOf)
 
 
 def _kinds(seen: Sequence[Seen]) -> dict[str, Seen]:

@@ -59,7 +59,7 @@ def read_schema(data: bytes, name: str, skips: Skips) -> Found:
     schema, _ = document.resolved(document.root, "", ())
     if not isinstance(schema.get("properties"), dict):
         raise ContractError("the schema is not of an object with properties")
-    message = reader.object(schema, "", name, False, ())
+    message = reader.object(schema, "", name, ())
     skips.check()
     words = _Words.of(schema)
     known = {
@@ -102,10 +102,8 @@ class _Reader:
         self._document, self._skips = document, skips
         self.told: list[str] = []
 
-    def object(
-        self, schema: Mapping[str, Any], path: str, name: str, inside: bool, refs: Refs
-    ) -> Object:
-        """An object with properties; ``inside`` a list or a dict it is not flattened."""
+    def object(self, schema: Mapping[str, Any], path: str, name: str, refs: Refs) -> Object:
+        """An object with properties."""
         words = _Words.of(schema)
         required = listed(schema, "required", path)
         fields, reviews = [], []
@@ -115,18 +113,18 @@ class _Reader:
                 reviews.append(left_out(here))
                 continue
             doc = words.attributes.get(key, "")
-            fields.append(self._field(key, part, key in required, doc, here, inside, refs))
+            fields.append(self._field(key, part, key in required, doc, here, refs))
         if not fields:
             raise refused(path, "it has no properties")
         return Object(name, tuple(fields), words.summary or place_of(path), tuple(reviews))
 
     def _field(
-        self, key: str, schema: Any, required: bool, doc: str, path: str, inside: bool, refs: Refs
+        self, key: str, schema: Any, required: bool, doc: str, path: str, refs: Refs
     ) -> Field:
         resolved, refs = self._document.resolved(schema, path, refs)
         plain, nullable, refs = self._document.without_null(resolved, path, refs)
         reviews: list[str] = []
-        type_ = self._type(plain, path, key, inside, refs, reviews)
+        type_ = self._type(plain, path, key, refs, reviews)
         described = next(
             (w.summary for s in (schema, resolved, plain) if (w := _Words.of(s)).summary), ""
         )
@@ -136,7 +134,7 @@ class _Reader:
         default = resolved.get("default", UNSET) if not required else UNSET
         missing = not required and default in (None, UNSET)
         if nullable or missing:
-            field = optional(field, missing=missing, null=nullable, inside=inside)
+            field = optional(field, missing=missing, null=nullable)
             if nullable and not field.nullable:
                 self.told.append(f"{path}: {field.reviews[-1]}")
         if not missing and default is not UNSET:
@@ -148,7 +146,6 @@ class _Reader:
         schema: dict[str, Any],
         path: str,
         name: str,
-        inside: bool,
         refs: Refs,
         reviews: list[str],
     ) -> Type:
@@ -174,11 +171,9 @@ class _Reader:
                 one = singular(snake(name))
                 inner, nullable = self._part(schema, "items", f"{path}[]", one, refs, reviews)
                 return ListOf(inner, nullable, bounds_of(schema, "array", path))
-            case "object" if schema.get("properties"):
+            case "object" if isinstance(schema.get("properties"), dict) and schema["properties"]:
                 title = schema.get("title")
-                return self.object(
-                    schema, path, title if isinstance(title, str) else name, inside, refs
-                )
+                return self.object(schema, path, title if isinstance(title, str) else name, refs)
             case "object":
                 inner, nullable = self._part(
                     schema, "additionalProperties", f"{path}{{}}", name, refs, reviews
@@ -199,8 +194,8 @@ class _Reader:
         """The type of a list's items or a dict's values, and whether they may be null."""
         part, refs = self._document.resolved(schema.get(keyword), path, refs)
         plain, nullable, refs = self._document.without_null(part, path, refs)
-        type_ = self._type(plain, path, name, True, refs, reviews)
-        if nullable and not isinstance(type_, Scalar | Choice):
+        type_ = self._type(plain, path, name, refs, reviews)
+        if nullable and isinstance(type_, ListOf | DictOf):
             reviews.append("messages with null among these are refused, since it cannot be null")
             self.told.append(f"{path}: {reviews[-1]}")
             nullable = False

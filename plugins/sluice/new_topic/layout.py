@@ -90,12 +90,14 @@ def string(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that a text takes; rather too many than too few."""
-    return sum(1 if char.isascii() or not _wide(char) else 2 for char in text)
+    """Columns that a text takes, as the formatter counts them."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
 
-def _wide(char: str) -> bool:
-    return unicodedata.east_asian_width(char) not in ("N", "Na", "H")
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 
 
 def one_line(expression: Expression) -> str:
@@ -112,17 +114,17 @@ def one_line(expression: Expression) -> str:
 
 
 def statement(
-    indent: int, target: str, annotation: Expression | None, value: Expression | None
+    indent: int, target: str, annotation: Expression, value: Expression | None
 ) -> list[str]:
     """``target: annotation = value`` as lines. The value is opened up before the annotation is."""
     start = f"{_TAB * indent}{target}"
-    closed = f"{start}: {one_line(annotation)}" if annotation is not None else start
+    closed = f"{start}: {one_line(annotation)}"
     assigned = f" = {one_line(value)}" if value is not None else ""
     if width(closed + assigned) <= WIDTH:
         return [closed + assigned]
     opened = _opened_up(value, indent) if value is not None else [""]
     first = f" = {opened[0]}" if value is not None else ""
-    if annotation is None or width(closed + first) <= WIDTH:
+    if width(closed + first) <= WIDTH:
         lines = [closed + first, *opened[1:]]
     elif value is not None and not _keeps_open(annotation) and width(f"{closed} = (") <= WIDTH:
         lines = [f"{closed} = (", *_lines(value, indent + 1), f"{_TAB * indent})"]

@@ -82,3 +82,14 @@ def _attribute(key: str) -> str:
         name = f"n{name}"
     reserved = keyword.iskeyword(name) or name in HIDING or name in _AMBIGUOUS
     return f"{name}_" if reserved or re.fullmatch(r"[A-Z]\w*Message", name) else name
+
+
+def unusable(key: str) -> str:
+    """Why a JSON key cannot be a field at all; empty when it can."""
+    if not key:
+        return "it has no name"
+    if re.search(r'[\\"\x00-\x1f]', key):
+        return "msgspec has no fields with quotes, backslashes or control characters in their names"
+    if re.search(r"\{\w+:", key):
+        return "ClickHouse takes its name for a query parameter"
+    return "ClickHouse keeps the name to itself" if key == "null" else ""

@@ -13,14 +13,13 @@ from types import ModuleType
 import msgspec
 from msgspec import Struct
 
+from sluice.columns import columns_of
 from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
 from sluice.decode import Decoder
 from sluice.errors import ContractError, Refusal
 from sluice.new_topic.sampling import Sample
 from sluice.schema_lint import lint
-
-_HINT = "; a field is left out with --skip-field"
 
 
 @contextmanager
@@ -36,12 +35,10 @@ def imported(source: str) -> Iterator[Contract]:
         try:
             module = _import(path)
             contract: Contract = module.contract
-            ClickHouseSchemaMapper.of(contract).create_table()
+            _check_columns(contract)
             _check_defaults(module)
-        except ContractError as error:
-            raise ContractError(f"{error}{_HINT}") from error
         except (ValueError, TypeError, SyntaxError) as error:
-            raise ContractError(f"the contract cannot be used: {error}{_HINT}") from error
+            raise ContractError(f"the contract cannot be used: {error}") from error
         finally:
             sys.modules.pop(path.stem, None)
         if gaps := lint(contract):
@@ -56,6 +53,15 @@ def _import(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _check_columns(contract: Contract) -> None:
+    """Refuse what no table can be made of."""
+    try:
+        columns_of(contract.message)
+    except ContractError as error:
+        raise ContractError(f"{error}, or leave one out with --skip-field") from error
+    ClickHouseSchemaMapper.of(contract).create_table()
 
 
 def _check_defaults(module: ModuleType) -> None:

@@ -137,13 +137,19 @@ class _Writer:
         value = value_of(field.type, field.nullable, field.default, path, self._class_of)
         shared = isinstance(field.type, ListOf | DictOf) and field.default is not None
         if not shared or not field.default:
-            if not named:
+            if not named and not self._is_wide(field, name):
                 return value
             kind = "list" if isinstance(field.type, ListOf) else "dict"
             filled = Leaf(f"default_factory={kind}") if shared else keyword("default", value)
             return self._call("field", *named, filled)
         # A list or a dict with something in it must be made anew for each message.
         return self._call("field", *named, keyword("default_factory=lambda", value, ": "))
+
+    def _is_wide(self, field: Field, name: str) -> bool:
+        """Whether ``name: Class = Class(`` takes more than a line, which nothing could break."""
+        if not isinstance(field.type, Object):
+            return False
+        return len(name) + 2 * len(self._class_of(field.type)) > layout.WIDTH - 12
 
     def _call(self, name: str, *items: Expression) -> Group:
         self._used.add(name)
@@ -216,7 +222,10 @@ class _Writer:
 
 
 def _summary(text: str) -> list[str]:
-    return [*layout.wrapped(layout.words(_sentence(text)), '    """', "    "), ""]
+    shown = layout.words(_sentence(text))
+    # Four quotes in a row would end the docstring before it began.
+    first = '    """ ' if shown.startswith('"') else '    """'
+    return [*layout.wrapped(shown, first, "    "), ""]
 
 
 def _sentence(text: str) -> str:

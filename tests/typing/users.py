@@ -1,0 +1,138 @@
+"""What users write, as mypy --strict sees it: ``make check`` fails when a type is lost on the way.
+
+Nothing here runs.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+from random import Random
+from typing import Annotated, Any, assert_type
+
+import pydantic
+from msgspec import Meta, Struct
+
+from sluice.contract import Breaker, Contract, Rule, Table, Version, column, find
+from sluice.ddl import ClickHouseSchemaMapper
+from sluice.decode import Decoder
+from sluice.errors import MessageRefused, Reason, Refusal
+from sluice.kafka_engine import KafkaTableSchema
+from sluice.metrics import MetricsCollector, SchemaMetrics
+from sluice.pydantic_bridge import PydanticToMsgspec
+from sluice.ranges import OffsetRange
+from sluice.registry import LocalSchemaRegistry, SchemaRegistryConfig
+from sluice.registry_client import Registered, SchemaRegistry
+from sluice.validators import (
+    BatchValidator,
+    FlexibleValidator,
+    MonitoredValidator,
+    Validator,
+    ValidatorPool,
+)
+
+
+class Ping(Struct, frozen=True, kw_only=True):
+    id: Annotated[str, Meta(min_length=1)]
+    at: datetime
+    cost: Annotated[Decimal, column("Decimal(18, 4)", codec="ZSTD(3)")]
+    hops: Annotated[int, Meta(ge=0, le=255), column(smallest=True, comment="routers passed")]
+    host: Annotated[str, column(low_cardinality=True)] = ""
+
+
+def lift(message: dict[str, Any]) -> dict[str, Any]:
+    return message | {"hops": len(message.pop("route"))}
+
+
+def sample(random: Random) -> Ping:
+    return Ping(id=str(random.random()), at=datetime.now(), cost=Decimal(1), hops=3)
+
+
+contract = Contract(
+    topic="pings",
+    subject="pings-value",
+    message=Ping,
+    versions=(
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="1.1", released=date(2026, 2, 1), added={"cost": Decimal(0)}),
+        Version(name="2.0", released=date(2026, 3, 1), removed=("route",), lift=lift),
+    ),
+    key="id",
+    table=Table(
+        name="pings",
+        order_by=("at", "id"),
+        partition_by="toYYYYMM(at)",
+        engine="ReplacingMergeTree(_offset)",
+        indexes={"by_host": "host TYPE bloom_filter GRANULARITY 4"},
+        settings={"index_granularity": 1024},
+    ),
+    owner="network",
+    sample=sample,
+    rules=(Rule(name="few hops", fails_when="hops > 64", severity="warning"),),
+    breaker=Breaker(max_refused_share=0.05),
+    sensitive=frozenset({"host"}),
+    schedule=None,
+    on_expired="record",
+)
+
+assert_type(contract, Contract[Ping])
+assert_type(contract.example(Random(1)), Ping)
+assert_type(find("pings"), Contract)
+
+
+def without_names(any_contract: Contract) -> str:
+    """A contract of any message goes where the message does not matter."""
+    return any_contract.topic
+
+
+without_names(contract)
+
+
+def validate(data: bytes, batch: list[bytes]) -> None:
+    assert_type(Validator(contract).validate(data), Ping)
+    pool = ValidatorPool(contract, pool_size=8)
+    assert_type(pool.validate(data), Ping)
+    assert_type(pool.get_validator(), Validator[Ping])
+    for message, error in BatchValidator(contract).validate_batch(batch):
+        if error is not None:
+            assert_type(error, MessageRefused)
+            assert_type(error.refusal.reason, Reason)
+        elif message is not None:
+            assert_type(message, Ping)
+    assert_type(
+        BatchValidator(contract).serialize_batch([contract.example(Random(1))]), list[bytes]
+    )
+    assert_type(FlexibleValidator(contract).validate_with_defaults(data, {"host": "x"}), Ping)
+    metrics = MetricsCollector()
+    assert_type(MonitoredValidator(contract, metrics).validate(data), Ping)
+    assert_type(metrics.get_metrics(), SchemaMetrics)
+    assert_type(metrics.get_metrics().schema_versions_seen, dict[str, int])
+    found = Decoder(contract).decode(data)
+    if isinstance(found, Refusal):
+        assert_type(found.field, str)
+
+
+class PingModel(pydantic.BaseModel):
+    id: str
+
+
+def convert(model: PingModel, ping: Ping) -> None:
+    assert_type(PydanticToMsgspec.pydantic_to_msgspec(model, Ping), Ping)
+    assert_type(PydanticToMsgspec.msgspec_to_pydantic(ping, PingModel), PingModel)
+
+
+def tables() -> None:
+    assert_type(ClickHouseSchemaMapper(Ping, contract.table).create_table(), str)
+    assert_type(ClickHouseSchemaMapper.of(contract, cluster="events").create_tables(), list[str])
+    assert_type(KafkaTableSchema(contract, "broker:9092").statements(), list[str])
+
+
+def registries() -> None:
+    local = LocalSchemaRegistry(".schemas")
+    assert_type(local.register_schema("pings-value", "1.0", {"type": "object"}), int)
+    assert_type(local.get_latest_schema("pings-value"), tuple[str, dict[str, Any]])
+    config = SchemaRegistryConfig(
+        registry_url="https://registry", schema_subject="pings-value", cache_ttl_seconds=60
+    )
+    assert_type(SchemaRegistry(config).by_id(1), Registered)
+
+
+assert_type(OffsetRange(0, 10, 20).count, int)
