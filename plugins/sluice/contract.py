@@ -18,7 +18,7 @@ from typing_extensions import TypeVar
 from sluice.contract_check import check
 from sluice.errors import ContractError
 
-M = TypeVar("M", bound=Struct, default=Struct, covariant=True)
+M = TypeVar("M", bound=Struct, default=Struct, covariant=True)  # noqa: PLC0105
 """The class of a contract's messages."""
 
 Severity = Literal["critical", "warning"]

@@ -97,9 +97,8 @@ def validate(data: bytes, batch: list[bytes]) -> None:
             assert_type(error.refusal.reason, Reason)
         elif message is not None:
             assert_type(message, Ping)
-    assert_type(
-        BatchValidator(contract).serialize_batch([contract.example(Random(1))]), list[bytes]
-    )
+    pings = [contract.example(Random(1))]
+    assert_type(BatchValidator(contract).serialize_batch(pings), list[bytes])
     assert_type(FlexibleValidator(contract).validate_with_defaults(data, {"host": "x"}), Ping)
     metrics = MetricsCollector()
     assert_type(MonitoredValidator(contract, metrics).validate(data), Ping)
@@ -129,9 +128,7 @@ def registries() -> None:
     local = LocalSchemaRegistry(".schemas")
     assert_type(local.register_schema("pings-value", "1.0", {"type": "object"}), int)
     assert_type(local.get_latest_schema("pings-value"), tuple[str, dict[str, Any]])
-    config = SchemaRegistryConfig(
-        registry_url="https://registry", schema_subject="pings-value", cache_ttl_seconds=60
-    )
+    config = SchemaRegistryConfig(registry_url="https://registry", schema_subject="pings-value")
     assert_type(SchemaRegistry(config).by_id(1), Registered)
 
 
