@@ -37,11 +37,14 @@ check: .venv/ready ## Lint, format, types, generated files; changes nothing
 	$(BIN)/sluice ddl --check
 	$(BIN)/sluice schema lint
 	$(BIN)/sluice schema samples
+	$(BIN)/sluice schema docs
 
 fix: .venv/ready ## Mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sluice ddl --write
+	$(BIN)/sluice schema samples --write
+	$(BIN)/sluice schema docs --write
 
 bench: .venv/ready ## Measure the claims
 	$(BIN)/python -m benchmarks.decoding

@@ -1,13 +1,8 @@
 """Holding the documentation of schema classes to its standard; run by ``make check``."""
 
-from collections.abc import Iterator
-
-from msgspec import Struct
-from msgspec import inspect as mi
-
 from sluice.contract import Contract
-from sluice.forms import unwrap
 from sluice.schema_docs import SECTIONS, attribute_docs, entries, sections
+from sluice.struct_walk import structs_of
 
 
 def lint(contract: Contract) -> list[str]:
@@ -45,7 +40,7 @@ def lint(contract: Contract) -> list[str]:
             for field in version.added
             if text and field not in text
         ]
-    for struct in _structs(message):
+    for struct in structs_of(message):
         told, fields = attribute_docs(struct), set(struct.__struct_fields__)
         problems += [
             f"{struct.__name__}: attribute {name!r} is not documented"
@@ -57,22 +52,3 @@ def lint(contract: Contract) -> list[str]:
             for name in sorted(told.keys() - fields)
         ]
     return problems
-
-
-def _structs(struct: type[Struct]) -> Iterator[type[Struct]]:
-    """A class and all Structs within it, each once."""
-    seen: list[type[Struct]] = []
-    waiting: list[mi.Type] = [mi.type_info(struct)]
-    while waiting:
-        inner, _, _ = unwrap(waiting.pop())
-        match inner:
-            case mi.StructType(cls=cls, fields=fields) if cls not in seen:
-                seen.append(cls)
-                waiting += [field.type for field in fields]
-            case mi.ListType(item_type=item) | mi.VarTupleType(item_type=item):
-                waiting.append(item)
-            case mi.DictType(value_type=value):
-                waiting.append(value)
-            case mi.UnionType(types=types) | mi.TupleType(item_types=types):
-                waiting += types
-    yield from seen

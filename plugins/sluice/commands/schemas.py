@@ -1,9 +1,12 @@
 """The contracts and their documentation: ``topics`` and ``schema``."""
 
+import difflib
+
 import click
 import msgspec
 from rich.table import Table
 
+from sluice.catalogue import DOCS, pages
 from sluice.commands.shown import console, topics_argument
 from sluice.contract import discover, find
 from sluice.errors import RegistryError, SettingsError
@@ -42,6 +45,44 @@ def schema_lint() -> None:
     if problems:
         raise click.ClickException(f"{len(problems)} gaps in the documentation of the schemas")
     console.print("every schema is documented")
+
+
+@schema.command("docs")
+@click.option("--write", is_flag=True, help="Write the pages under docs/schemas.")
+def schema_docs(write: bool) -> None:
+    """Check that the catalogue of the schemas is up to date, or write it."""
+    stale = False
+    made = pages(discover())
+    for path in sorted(DOCS.glob("*.md")) if DOCS.exists() else ():
+        if path.name not in made:
+            stale = True
+            click.echo(f"docs/schemas/{path.name} is of no contract")
+            if write:
+                path.unlink()
+    for name, text in made.items():
+        path = DOCS / name
+        now = path.read_text() if path.exists() else ""
+        if text == now:
+            continue
+        stale = True
+        if write:
+            DOCS.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            console.print(f"wrote docs/schemas/{name}")
+        else:
+            lines = difflib.unified_diff(
+                now.splitlines(keepends=True),
+                text.splitlines(keepends=True),
+                f"docs/schemas/{name}",
+                "the contract",
+            )
+            click.echo("".join(lines), nl=False)
+    if stale and not write:
+        raise click.ClickException(
+            "docs/schemas differs from the contracts; 'sluice schema docs --write' mends it"
+        )
+    if not stale:
+        console.print("docs/schemas is up to date with the contracts")
 
 
 @schema.command("samples")

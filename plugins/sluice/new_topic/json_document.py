@@ -107,7 +107,7 @@ class Document:
         if isinstance(schema.get("type"), list):
             kinds = [kind for kind in schema["type"] if kind != "null"]
             nullable = len(kinds) < len(schema["type"])
-            if set(kinds) == {"integer", "number"}:
+            if kinds in (["integer", "number"], ["number", "integer"]):
                 kinds = ["number"]
             if len(kinds) != 1:
                 raise refused(path, "a union of several types; give each its own field")
