@@ -16,7 +16,7 @@ from sluice.forms import unwrap
 from sluice.schema_docs import SECTIONS, attribute_docs, entries, sections
 from sluice.schema_samples import FOLDER, path_of
 from sluice.struct_walk import structs_of
-from sluice.versions import class_of, later
+from sluice.versions import class_of, later, origin
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 
@@ -220,12 +220,18 @@ def _reads(contract: Contract, reader: Version, other: Version) -> str:
     if reader is contract.version:
         found = Decoder(contract).decode(data, other.name)
         return "no" if isinstance(found, Refusal) else "yes"
-    if other.number < reader.number:
+    if other.number <= reader.number:
         # What it filled then is no part of today's contract; its consumers did as loads do now.
         return "yes"
-    removed = [n for v in later(contract, reader) if v.number <= other.number for n in v.removed]
-    if removed:
-        return f"no: `{removed[0]}` is gone"
+    for step in later(contract, reader):
+        if step.number > other.number:
+            break
+        if step.removed:
+            return f"no: `{step.removed[0]}` is gone"
+        if step.renamed or step.lift:
+            return f"no: {step.name} changed the form"
+    if origin(contract, reader).lifted:
+        return "yes"  # since then fields were only added
     try:
         msgspec.json.decode(data, type=class_of(contract, reader))
     except msgspec.ValidationError as error:

@@ -206,9 +206,9 @@ def _choice(values: Any, path: str) -> Choice:
     if isinstance(values, list) and values:
         if all(isinstance(value, str) for value in values):
             return Choice(tuple(values))
-        if all(type(value) is int for value in values):
+        if all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
             return Choice(tuple(values))
-    raise refused(path, "its values are neither all strings nor all integers")
+    raise refused(path, "its values are neither all strings nor all integers of 64 bits")
 
 
 def _string(schema: dict[str, Any], path: str, reviews: list[str]) -> Scalar:
