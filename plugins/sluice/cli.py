@@ -8,7 +8,7 @@ import click
 import structlog
 
 from sluice import __version__
-from sluice.commands import loads, samples, schemas, tables
+from sluice.commands import loads, new_topic, samples, schemas, tables
 from sluice.errors import SluiceError
 
 
@@ -49,6 +49,7 @@ def main(verbose: bool) -> None:
 for command in (
     schemas.topics,
     schemas.schema,
+    new_topic.new_topic,
     tables.ddl,
     tables.migrate,
     loads.load,

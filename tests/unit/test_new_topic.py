@@ -133,12 +133,10 @@ def test_the_file_reads_as_one_written_by_hand() -> None:
         '"""The contract of topic ``things``."""\n'
         "\n"
         "from datetime import date, datetime\n"
-        "from functools import partial\n"
         "\n"
         "from msgspec import Struct, field\n"
         "\n"
         "from sluice.contract import Contract, Table, Version\n"
-        "from sluice.examples import example_of\n"
         "\n"
         "\n"
         "# review: made from 3 messages; a field without a default was in each of them\n"
@@ -196,7 +194,6 @@ def test_the_file_reads_as_one_written_by_hand() -> None:
         "    # review: nobody chose this order; put first what is searched by most\n"
         '    table=Table(name="things", order_by=("at", "id")),\n'
         '    owner="things-team",\n'
-        "    sample=partial(example_of, ThingsMessage),\n"
         ")\n"
     )
 

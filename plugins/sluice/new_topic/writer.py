@@ -27,12 +27,10 @@ from sluice.schema_docs import SECTIONS
 _IMPORTS = {
     "datetime": ("date", "datetime", "time", "timedelta"),
     "decimal": ("Decimal",),
-    "functools": ("partial",),
     "typing": ("Annotated", "Literal"),
     "uuid": ("UUID",),
     "msgspec": ("Meta", "Struct", "field"),
     "sluice.contract": ("Contract", "Table", "Version", "column"),
-    "sluice.examples": ("example_of",),
 }
 """What a file may import, in the order of its imports."""
 
@@ -52,7 +50,7 @@ class _Writer:
     def __init__(self, description: Description) -> None:
         self._description = description
         self._message = description.found.message
-        self._used = {"date", "partial", "Struct", "Contract", "Table", "Version", "example_of"}
+        self._used = {"date", "Struct", "Contract", "Table", "Version"}
         self._classes: list[tuple[Object, str]] = []
         # The message is named first: its name is the topic's, whatever its parts are called.
         for struct in reversed(list(objects(self._message))):
@@ -211,7 +209,6 @@ class _Writer:
             "key": leaf(named[description.key]),
             "table": table,
             "owner": leaf(description.owner),
-            "sample": Leaf(f"partial(example_of, {message})"),
         }
         lines = ["contract = Contract("]
         for word, value in arguments.items():
