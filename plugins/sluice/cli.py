@@ -8,7 +8,7 @@ import click
 import structlog
 
 from sluice import __version__
-from sluice.commands import loads, new_topic, samples, schemas, tables
+from sluice.commands import loads, new_topic, samples, schemas, tables, verify
 from sluice.errors import SluiceError
 
 
@@ -55,6 +55,7 @@ for command in (
     loads.load,
     loads.status,
     loads.report,
+    verify.verify,
     samples.produce_samples,
 ):
     main.add_command(command)

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -84,6 +85,18 @@ class Broker:
         lows = self._offsets(topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         highs = self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {p: Watermarks(lows[p], highs[p]) for p in topic.partitions}
+
+    def offsets_at(self, topic: Topic, at: datetime) -> dict[int, int]:
+        """By partition the offset of the first message at or after a time, else the end.
+
+        Raises:
+            BrokerError: naming the partition whose leader does not answer.
+        """
+        milliseconds = int(at.timestamp() * 1000)
+        spec = OffsetSpec.for_timestamp(milliseconds)
+        found = self._offsets(topic, spec)
+        ends = self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
 
     def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
         level = (

@@ -44,23 +44,28 @@ def merge(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
 
 def subtract(wanted: Iterable[OffsetRange], taken: Iterable[OffsetRange]) -> list[OffsetRange]:
     """The offsets of ``wanted`` that are not in ``taken``, as the fewest ranges."""
-    holes: dict[int, list[OffsetRange]] = {}
-    for r in merge(taken):
-        holes.setdefault(r.partition, []).append(r)
+    holes = merge(taken)
     left: list[OffsetRange] = []
+    at = 0
     for r in merge(wanted):
-        low = r.low
-        for hole in holes.get(r.partition, ()):
-            if hole.high <= low:
-                continue
-            if hole.low >= r.high:
-                break
+        while at < len(holes) and (holes[at].partition, holes[at].high) <= (r.partition, r.low):
+            at += 1
+        low, ahead = r.low, at
+        while ahead < len(holes) and holes[ahead].overlaps(r):
+            hole = holes[ahead]
             if hole.low > low:
                 left.append(OffsetRange(r.partition, low, hole.low))
             low = max(low, hole.high)
+            ahead += 1
         if low < r.high:
             left.append(OffsetRange(r.partition, low, r.high))
     return left
+
+
+def intersect(some: Iterable[OffsetRange], others: Iterable[OffsetRange]) -> list[OffsetRange]:
+    """The offsets that are in both, as the fewest ranges."""
+    some = list(some)
+    return subtract(some, subtract(some, others))
 
 
 def limit(ranges: Sequence[OffsetRange], most: int) -> list[OffsetRange]:

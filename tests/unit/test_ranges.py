@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.ranges import OffsetRange, chunk, limit, merge, subtract, total
+from sluice.ranges import OffsetRange, chunk, intersect, limit, merge, subtract, total
 
 ranges = st.lists(
     st.builds(
@@ -33,6 +33,13 @@ def test_subtract_leaves_exactly_what_is_not_taken(
     wanted: list[OffsetRange], taken: list[OffsetRange]
 ) -> None:
     assert offsets(subtract(wanted, taken)) == sorted(set(offsets(wanted)) - set(offsets(taken)))
+
+
+@given(ranges, ranges)
+def test_intersect_keeps_exactly_what_is_in_both(
+    some: list[OffsetRange], others: list[OffsetRange]
+) -> None:
+    assert offsets(intersect(some, others)) == sorted(set(offsets(some)) & set(offsets(others)))
 
 
 @given(ranges, st.integers(1, 200))

@@ -1,0 +1,62 @@
+"""Offsets or times, as a person writes them, to ranges."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from sluice.errors import PlanError
+from sluice.kafka import Broker
+from sluice.range_reader import Topic
+from sluice.ranges import OffsetRange
+
+EVER = 1 << 62
+"""Beyond every offset."""
+
+
+def bounds(
+    broker: Broker,
+    topic_name: str,
+    low: str | None,
+    high: str | None,
+    partitions: Collection[int] = (),
+) -> list[OffsetRange] | None:
+    """A range a partition; None when nothing narrows it.
+
+    A whole number is an offset, anything else an ISO 8601 time (UTC when it has no zone), which
+    stands for the first message at or after it.
+
+    Raises:
+        PlanError: it is neither, or there is no such partition.
+        BrokerError: the broker does not answer.
+    """
+    if low is None and high is None and not partitions:
+        return None
+    topic = broker.topic(topic_name)
+    if unknown := set(partitions) - set(topic.partitions):
+        names = ", ".join(map(str, sorted(unknown)))
+        raise PlanError(f"topic {topic_name!r} has no partition {names}")
+    lows, highs = _resolve(broker, topic, low, 0), _resolve(broker, topic, high, EVER)
+    asked = sorted(partitions or topic.partitions)
+    return [OffsetRange(p, lows[p], highs[p]) for p in asked]
+
+
+def _resolve(broker: Broker, topic: Topic, text: str | None, default: int) -> dict[int, int]:
+    if text is None:
+        return dict.fromkeys(topic.partitions, default)
+    if text.isascii() and text.isdigit():
+        return dict.fromkeys(topic.partitions, int(text))
+    return broker.offsets_at(topic, parse_time(text))
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time; UTC when it names no zone.
+
+    Raises:
+        PlanError: it is none.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise PlanError(
+            f"{text!r} is neither an offset nor a time such as 2026-01-31 or 2026-01-31T14:00Z"
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,262 @@
+"""An audit of everything that was ever loaded of a topic, offset by offset. Reads only.
+
+Three things are held against each other: the ledger (what loads say they have published), the
+tables (target, quarantine, skips), and the broker. Each is taken as sets of offset ranges, so
+what is wrong can be named to the offset.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import msgspec
+import structlog
+
+from sluice.clickhouse import ClickHouse
+from sluice.contract import Contract
+from sluice.errors import BrokerError
+from sluice.holdings import Held, Holdings, Progress
+from sluice.kafka import Broker
+from sluice.ledger import PUBLISHED, PUBLISHING, Ledger
+from sluice.quoting import quoted
+from sluice.range_reader import Topic
+from sluice.ranges import OffsetRange, intersect, merge, subtract, total
+from sluice.target import Target
+
+log = structlog.get_logger()
+
+Kind = Literal["missing", "doubled", "unexplained", "ledger", "leftover", "broker", "content"]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not as it must be.
+
+    Attributes:
+        kind: *missing*: published by the ledger, and nowhere; *doubled*: in two places, or twice
+            in one; *unexplained*: a row that no load accounts for; *ledger*: records that
+            contradict each other or the tables; *leftover*: a staging table of no live load;
+            *broker*: a message that the topic has and the tables deny; *content*: a row that is
+            not what its message says.
+        ranges: the offsets, when it is about offsets.
+        text: what it is, as a sentence.
+    """
+
+    kind: Kind
+    text: str
+    ranges: tuple[OffsetRange, ...] = ()
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition's sums; ``open`` offsets are in the topic and not published yet."""
+
+    partition: int
+    published: int
+    loaded: int
+    quarantined: int
+    skipped: int
+    open: int
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit found; good when there are no findings."""
+
+    topic: str
+    standings: list[Standing]
+    findings: list[Finding]
+    offsets: int
+    seconds: float
+
+
+class Verifier:
+    """Audits one topic.
+
+    Args:
+        within: only these ranges; everything when None.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        broker: Broker,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        cluster: str = "",
+        within: list[OffsetRange] | None = None,
+    ) -> None:
+        self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
+        self._broker, self._within = broker, within
+        self._target = Target(contract, clickhouse, cluster)
+        self._holdings = Holdings(contract.topic, clickhouse, ledger, self._target.name, within)
+        self._db = quoted(ledger.database)
+
+    def run(self, progress: Progress = lambda offsets: None) -> Verdict:
+        """Hold ledger, tables and watermarks against each other."""
+        began = time.monotonic()
+        taken = self._ledger.taken(self._contract.topic)
+        published = self._holdings.inside(r for _, state, r in taken if state == PUBLISHED)
+        live = self._holdings.inside(r for _, state, r in taken if state == PUBLISHING)
+        rows = self._holdings.target(merge([*published, *live]), progress)
+        refused, skips = self._holdings.quarantine(), self._holdings.skipped()
+        findings = [
+            *self._overlaps(published),
+            *self._placed(merge(published), merge(live), rows, refused, skips),
+            *(self._accounts() if self._within is None else ()),
+            *self._leftovers(),
+        ]
+        return Verdict(
+            topic=self._contract.topic,
+            standings=self._standings(merge(published), rows, refused, skips),
+            findings=findings,
+            offsets=total(merge(published)),
+            seconds=time.monotonic() - began,
+        )
+
+    def against_broker(self, progress: Progress = lambda offsets: None) -> list[Finding]:
+        """Read the topic, and hold every message that it still has against the tables.
+
+        A message that is gone from the topic by now (retention, compaction) proves nothing.
+        """
+        topic = self._broker.topic(self._contract.topic)
+        published = [r for _, s, r in self._ledger.taken(topic.name) if s == PUBLISHED]
+        marks = self._broker.watermarks(topic)
+        kept = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
+        asked = intersect(self._holdings.inside(published), kept)
+        messages, nulls = self._read(topic, asked, progress)
+        rows = self._holdings.target(asked, lambda _: None)
+        loaded = merge([*rows.ranges, *self._holdings.quarantine().ranges])
+        findings = []
+        # A replacing table may have merged away the row of a message that is still there.
+        if denied := [] if self._target.replaces else subtract(messages, loaded):
+            text = "the topic has messages that are neither loaded nor in quarantine"
+            findings.append(_finding("broker", text, denied))
+        if imagined := intersect(nulls, loaded):
+            text = "the topic has null values where there are rows"
+            findings.append(_finding("broker", text, imagined))
+        return findings
+
+    def _read(
+        self, topic: Topic, asked: list[OffsetRange], progress: Progress
+    ) -> tuple[list[OffsetRange], list[OffsetRange]]:
+        """Offsets of the topic that carry a value, and those whose value is null."""
+        nulls: list[OffsetRange] = []
+        absent: list[OffsetRange] = []
+        for records, skips in self._broker.read(topic, asked):
+            absent += [skip.range for skip in skips]
+            nulls += [
+                OffsetRange(record.partition(), record.offset(), record.offset() + 1)
+                for record in records
+                if record.value() is None
+            ]
+            progress(len(records) + sum(skip.range.count for skip in skips))
+        return subtract(asked, [*nulls, *absent]), merge(nulls)
+
+    def _overlaps(self, published: list[OffsetRange]) -> Iterator[Finding]:
+        if total(merge(published)) != total(published):
+            seen: list[OffsetRange] = []
+            twice: list[OffsetRange] = []
+            for r in published:
+                twice += intersect([r], seen)
+                seen.append(r)
+            yield _finding("ledger", "two loads have published the same offsets", twice)
+
+    def _placed(
+        self,
+        published: list[OffsetRange],
+        live: list[OffsetRange],
+        rows: Held,
+        refused: Held,
+        skips: Mapping[str, Held],
+    ) -> Iterator[Finding]:
+        """Every published offset in exactly one place, and no row without a load."""
+        places = {"the target": rows, "quarantine": refused} | {
+            f"the {kind} offsets": held for kind, held in skips.items()
+        }
+        for name, held in places.items():
+            if held.twice:
+                yield _finding("doubled", f"twice in {name}", held.twice)
+        names = list(places)
+        for at, first in enumerate(names):
+            for second in names[at + 1 :]:
+                if both := intersect(places[first].ranges, places[second].ranges):
+                    yield _finding("doubled", f"both in {first} and in {second}", both)
+        somewhere = merge(r for held in places.values() for r in held.ranges)
+        missing = subtract(published, somewhere)
+        if missing and not self._target.replaces:
+            text = "published by the ledger, and neither loaded, refused nor skipped"
+            yield _finding("missing", text, missing)
+        if unexplained := subtract(somewhere, [*published, *live]):
+            text = "rows of offsets that no load has published"
+            yield _finding("unexplained", text, unexplained)
+
+    def _accounts(self) -> Iterator[Finding]:
+        """The loads' accounts against the rows that carry their ids."""
+        if self._target.replaces:
+            return
+        topic = {"topic": self._contract.topic}
+        rows = self._clickhouse.rows(
+            f"SELECT a.load_id AS load_id, a.partition AS partition, a.loaded AS said,"
+            " t.rows AS rows FROM"
+            " (SELECT load_id, partition, argMax(loaded, at) AS loaded"
+            f"  FROM {self._db}.load_accounts WHERE topic = {{topic:String}}"
+            "  GROUP BY load_id, partition) AS a"
+            f" INNER JOIN {self._db}.loads AS l ON l.load_id = a.load_id"
+            " LEFT JOIN (SELECT toString(_load_id) AS load_id, _partition AS partition,"
+            f"  count() AS rows FROM {self._target.name} WHERE _topic = {{topic:String}}"
+            "  GROUP BY load_id, partition) AS t"
+            " ON t.load_id = a.load_id AND t.partition = a.partition"
+            " WHERE l.state = 'published' AND a.loaded != t.rows ORDER BY load_id, partition",
+            topic,
+        )
+        for row in rows:
+            yield Finding(
+                kind="ledger",
+                text=f"load {row['load_id']}, partition {row['partition']}: its account says"
+                f" {row['said']} loaded, and the target has {row['rows']} rows of it",
+            )
+
+    def _leftovers(self) -> Iterator[Finding]:
+        live = {load.load_id for load in self._ledger.loads_of(self._contract.topic, live=True)}
+        mine = {load.load_id for load in self._ledger.loads_of(self._contract.topic)}
+        tables = self._clickhouse.rows(
+            "SELECT name FROM system.tables WHERE database = {db:String}"
+            " AND match(name, '^(staging|publishing|audit)_')",
+            {"db": self._ledger.database},
+        )
+        for row in tables:
+            load_id = row["name"].partition("_")[2]
+            if load_id in mine and load_id not in live:
+                yield Finding(kind="leftover", text=f"table {row['name']} of a load that is over")
+
+    def _standings(
+        self, published: list[OffsetRange], rows: Held, refused: Held, skips: Mapping[str, Held]
+    ) -> list[Standing]:
+        try:
+            topic = self._broker.topic(self._contract.topic)
+            marks = self._broker.watermarks(topic)
+        except BrokerError as error:
+            log.warning("broker_not_asked", error=str(error))
+            marks = {}
+        kept = self._holdings.inside(OffsetRange(p, m.low, m.high) for p, m in marks.items())
+        waiting = subtract(kept, published)
+        skipped = merge(r for held in skips.values() for r in held.ranges)
+        partitions = sorted({r.partition for r in [*published, *kept, *rows.ranges]})
+
+        def of(ranges: Iterable[OffsetRange], partition: int) -> int:
+            return total(r for r in ranges if r.partition == partition)
+
+        return [
+            Standing(
+                partition=p,
+                published=of(published, p),
+                loaded=of(rows.ranges, p),
+                quarantined=of(refused.ranges, p),
+                skipped=of(skipped, p),
+                open=of(waiting, p),
+            )
+            for p in partitions
+        ]
+
+
+def _finding(kind: Kind, text: str, ranges: Iterable[OffsetRange]) -> Finding:
+    found = tuple(merge(ranges))
+    return Finding(kind=kind, text=f"{total(found):,} offsets {text}", ranges=found)

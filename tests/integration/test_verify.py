@@ -1,0 +1,237 @@
+"""The audit finds whatever is not as it must be, and nothing else."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from sluice.bounds import bounds
+from sluice.contract import Contract
+from sluice.decode import Decoder
+from sluice.errors import PlanError
+from sluice.load import Loader
+from sluice.ranges import OffsetRange
+from sluice.settings import Connection
+from sluice.verify import Finding, Verdict, Verifier
+from sluice.verify_content import ContentCheck
+from tests.conftest import MakeLoader, load
+from tests.loads import filled
+
+
+def verifier(loader: Loader, within: list[OffsetRange] | None = None) -> Verifier:
+    return Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger, within=within)
+
+
+def audit(loader: Loader, within: list[OffsetRange] | None = None) -> Verdict:
+    return verifier(loader, within).run()
+
+
+def content(loader: Loader) -> list[Finding]:
+    check = ContentCheck(
+        loader.contract,
+        loader.broker,
+        loader.clickhouse,
+        loader.ledger,
+        Decoder(loader.contract),
+    )
+    topic = loader.broker.topic(loader.contract.topic)
+    marks = loader.broker.watermarks(topic)
+    kept = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
+    return check.run(topic, kept, lambda _: None)
+
+
+@pytest.fixture
+def loaded(make_loader: MakeLoader, contract: Contract) -> Loader:
+    """A load of mixed messages."""
+    loader = filled(make_loader, contract, 3000, broken_share=0.02, tombstone_share=0.02)
+    load(loader)
+    return loader
+
+
+def test_what_was_loaded_well_has_no_findings(loaded: Loader, make_loader: MakeLoader) -> None:
+    filled(make_loader, loaded.contract, 2000)
+    load(make_loader(loaded.contract))
+    verdict = audit(loaded)
+    assert verdict.findings == []
+    assert verdict.offsets == 5000
+    for s in verdict.standings:
+        assert s.published == s.loaded + s.quarantined + s.skipped
+        assert s.open == 0
+        assert min(s.loaded, s.quarantined, s.skipped) > 0
+    assert verifier(loaded).against_broker() == []
+    assert content(loaded) == []
+
+
+def test_what_is_not_loaded_yet_is_counted_and_no_finding(
+    loaded: Loader, make_loader: MakeLoader
+) -> None:
+    filled(make_loader, loaded.contract, 100)
+    verdict = audit(loaded)
+    assert verdict.findings == []
+    assert sum(s.open for s in verdict.standings) == 100
+
+
+Damage = Callable[[Loader], None]
+
+
+def _drop_row(loader: Loader) -> None:
+    run(loader, "ALTER TABLE orders DELETE WHERE _partition = 1 AND _offset = (SELECT min(_offset)"
+        " FROM orders WHERE _partition = 1 AND _offset > 10)")  # fmt: skip
+
+
+def _double_row(loader: Loader) -> None:
+    run(loader, "INSERT INTO orders SELECT * FROM orders WHERE _partition = 2 LIMIT 1")
+
+
+def _stray_row(loader: Loader) -> None:
+    run(
+        loader,
+        "INSERT INTO orders SELECT * REPLACE (toInt64(999999) AS _offset) FROM orders LIMIT 1",
+    )
+
+
+def _lose_quarantine(loader: Loader) -> None:
+    table = f"{loader.ledger.database}.quarantine_rows"
+    run(loader, f"ALTER TABLE {table} DELETE WHERE offset = (SELECT min(offset) FROM {table})")
+
+
+def _row_for_refused(loader: Loader) -> None:
+    _row_at(loader, "SELECT partition, offset FROM {db}.quarantine LIMIT 1")
+
+
+def _row_for_tombstone(loader: Loader) -> None:
+    _row_at(loader, "SELECT partition, low AS offset FROM {db}.load_skips LIMIT 1")
+
+
+def _row_at(loader: Loader, where: str) -> None:
+    (at,) = loader.clickhouse.rows(where.format(db=loader.ledger.database))
+    run(
+        loader,
+        f"INSERT INTO orders SELECT * REPLACE (toInt32({at['partition']}) AS _partition,"
+        f" toInt64({at['offset']}) AS _offset) FROM orders LIMIT 1",
+    )
+
+
+def _leave_staging(loader: Loader) -> None:
+    load_id = loader.ledger.loads_of(loader.contract.topic)[0].load_id
+    table = loader.ledger.staging_table(load_id)
+    run(loader, f"CREATE TABLE {table} (a Int8) ENGINE = MergeTree ORDER BY a")
+
+
+def run(loader: Loader, sql: str) -> None:
+    loader.clickhouse.execute(sql, settings={"mutations_sync": 2})
+
+
+@pytest.mark.parametrize(
+    ("damage", "kinds"),
+    [
+        (_drop_row, {"missing": 1, "ledger": 0}),
+        (_double_row, {"doubled": 1, "ledger": 0}),
+        (_stray_row, {"unexplained": 1, "ledger": 0}),
+        (_lose_quarantine, {"missing": 1}),
+        (_row_for_refused, {"doubled": 1, "ledger": 0}),
+        (_row_for_tombstone, {"doubled": 1, "ledger": 0}),
+        (_leave_staging, {"leftover": 0}),
+    ],
+)
+def test_every_damage_is_found_and_named_to_the_offset(
+    loaded: Loader, damage: Damage, kinds: dict[str, int]
+) -> None:
+    damage(loaded)
+    found = audit(loaded).findings
+    assert {f.kind: sum(r.count for r in f.ranges) for f in found} == kinds, found
+
+
+def test_a_gap_and_a_double_that_cancel_out_in_the_sum_are_both_found(loaded: Loader) -> None:
+    _drop_row(loaded)
+    run(loaded, "INSERT INTO orders SELECT * FROM orders WHERE _partition = 1 LIMIT 1")
+    assert {f.kind for f in audit(loaded).findings} == {"missing", "doubled"}
+
+
+def test_overlapping_loads_are_found(loaded: Loader) -> None:
+    ledger, topic = loaded.ledger, loaded.contract.topic
+    ledger.reserve("other", topic, "x", [[OffsetRange(0, 5, 8)]], {"topic_id": ""})
+    ledger.record("other", topic, "published", "x")
+    (found,) = audit(loaded).findings
+    assert (found.kind, found.ranges) == ("ledger", (OffsetRange(0, 5, 8),))
+
+
+def test_a_message_that_the_tables_deny_is_found_by_reading_the_topic(loaded: Loader) -> None:
+    """A skip that covers a message that is there: only the topic itself can tell."""
+    _drop_row(loaded)
+    (missing,) = (f for f in audit(loaded).findings if f.kind == "missing")
+    (gone,) = missing.ranges
+    database = loaded.ledger.database
+    run(
+        loaded,
+        f"INSERT INTO {database}.load_skips SELECT load_id, topic, attempt, {gone.partition},"
+        f" {gone.low}, {gone.high}, 'absent' FROM {database}.load_skips LIMIT 1",
+    )
+    assert {f.kind for f in audit(loaded).findings} == {"ledger"}
+    (denied,) = verifier(loaded).against_broker()
+    assert (denied.kind, denied.ranges) == ("broker", (gone,))
+
+
+@pytest.mark.parametrize(
+    "column", ["total_price = total_price + 1", "customer_name = ''", "_correlation_id = 'x'"]
+)
+def test_a_changed_row_is_found_by_its_content(loaded: Loader, column: str) -> None:
+    run(loaded, f"ALTER TABLE orders UPDATE {column} WHERE _partition = 3 AND _offset % 50 = 7")
+    assert audit(loaded).findings == []
+    (found,) = content(loaded)
+    assert found.kind == "content"
+    assert {r.partition for r in found.ranges} == {3}
+    assert all(r.low % 50 == 7 for r in found.ranges)
+
+
+def test_an_audit_of_some_offsets_sees_only_them(loaded: Loader) -> None:
+    _drop_row(loaded)
+    assert audit(loaded, [OffsetRange(0, 0, 9999)]).findings == []
+    assert audit(loaded, [OffsetRange(1, 0, 9999)]).findings != []
+
+
+def test_absent_offsets_of_transactions_are_no_finding(
+    make_loader: MakeLoader, kafka: Connection, contract: Contract
+) -> None:
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    servers = {"bootstrap.servers": kafka.extra["bootstrap.servers"]}
+    producer = Producer(servers | {"transactional.id": contract.topic})
+    producer.init_transactions()
+    value = msgspec.json.encode(contract.example(Random(1)))
+    for commit in (True, False, True):
+        producer.begin_transaction()
+        for _ in range(5):
+            producer.produce(contract.topic, value, b"k")
+        producer.flush()
+        if commit:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
+    topic = loader.broker.topic(contract.topic)
+    while loader.broker.watermarks(topic)[0].high < 18:
+        pass
+    load(loader)
+    (standing,) = audit(loader).standings
+    assert (standing.loaded, standing.skipped, standing.published) == (10, 8, 18)
+    assert audit(loader).findings == []
+    assert verifier(loader).against_broker() == []
+
+
+def test_bounds_are_offsets_or_times(loaded: Loader) -> None:
+    topic = loaded.contract.topic
+
+    def of(low: str | None, high: str | None) -> Any:
+        return bounds(loaded.broker, topic, low, high, (1,))
+
+    assert bounds(loaded.broker, topic, None, None) is None
+    assert of("5", "9") == [OffsetRange(1, 5, 9)]
+    end = loaded.broker.watermarks(loaded.broker.topic(topic))[1].high
+    assert of("2020-01-01", "2100-01-01T00:00Z") == [OffsetRange(1, 0, end)]
+    with pytest.raises(PlanError, match="neither an offset nor a time"):
+        of("yesterday", None)
+    with pytest.raises(PlanError, match="has no partition 9"):
+        bounds(loaded.broker, topic, None, None, (9,))
