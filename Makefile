@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCKS := requirements.txt requirements-local.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down clean test browser check fix generated lock bench fuzz
+.PHONY: help demo up down clean test browser check fix generated lock bench chaos fuzz
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,11 @@ fix: .venv/ready ## Mend what can be mended
 bench: .venv/ready ## Measure the claims
 	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/python -m benchmarks.load
+
+SEED ?= 1
+ROUNDS ?= 20
+chaos: .venv/ready ## Kill, cut, pause and race loads, and audit what is left (SEED=1 ROUNDS=20)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS)
 
 FUZZ_SECONDS ?= 60
 fuzz: .venv/ready ## Look for bytes that the decoder does not answer (Linux on x86-64)

@@ -167,6 +167,14 @@ class Ledger:
             for row in rows
         ]
 
+    def states(self, load_ids: Sequence[str]) -> dict[str, str]:
+        """The state of each load that the ledger knows, of some."""
+        rows = self.clickhouse.rows(
+            f"SELECT load_id, state FROM {self._db}.loads WHERE load_id IN {{ids:Array(String)}}",
+            {"ids": list(load_ids)},
+        )
+        return {row["load_id"]: row["state"] for row in rows}
+
     def events(self, load_id: str) -> list[dict[str, Any]]:
         """States of a load in order, each with its detail decoded."""
         rows = self.clickhouse.rows(

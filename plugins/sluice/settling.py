@@ -10,6 +10,7 @@ from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse
 from sluice.errors import EngineError, SluiceError
 from sluice.ledger import Ledger, Load
 from sluice.publish import Publisher
+from sluice.quoting import quoted
 
 log = structlog.get_logger()
 
@@ -54,6 +55,30 @@ class Settler:
             except SluiceError as error:
                 # Its offsets stay reserved, so loading what is new is safe meanwhile.
                 log.error("rolling_forward_failed", load_id=load.load_id, error=str(error))
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Drop tables that nothing needs: of ended loads, and those that no load came to own.
+
+        A process that ends between two statements leaves one. A table that the ledger does not
+        know may be of a planner that is about to reserve, so it is given the time of a lease;
+        should it go all the same, that load's tasks fail as those of an abandoned one do.
+        """
+        tables = self.clickhouse.rows(
+            "SELECT name, substring(name, position(name, '_') + 1) AS load_id,"
+            " now() - metadata_modification_time AS age FROM system.tables"
+            " WHERE database = {db:String}"
+            " AND match(name, '^(staging|publishing|audit|wanted|content)_')",
+            {"db": self.ledger.database},
+        )
+        known = self.ledger.states([row["load_id"] for row in tables])
+        for row in tables:
+            state = known.get(row["load_id"])
+            ended = state in (states.PUBLISHED, states.ABANDONED, states.WITHDRAWN)
+            if ended or (state is None and row["age"] > self._lease.total_seconds()):
+                log.warning("table_swept", table=row["name"], state=state or "unknown")
+                name = f"{quoted(self.ledger.database)}.{quoted(row['name'])}"
+                self.clickhouse.execute(f"DROP TABLE IF EXISTS {name}")
 
     def _over(self, load: Load) -> bool:
         over = self.is_over(load.owner)

@@ -1,0 +1,135 @@
+"""The steps of the protocol by name, and stopping a process exactly at one of them.
+
+Nothing of this is in the library: the calls that a loader makes to the outside are wrapped, and a
+step is known by the statement that it sends.
+"""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from sluice.load import Loader
+
+When = Literal["before", "during", "after", "pause"]
+
+_STATEMENTS = (
+    (r"CREATE TABLE .*`staging_", "create staging"),
+    (r"RENAME TABLE ", "fence"),
+    (r"INSERT INTO ", "copy"),
+    (r"DROP TABLE .*`publishing_", "drop publishing"),
+    (r"DROP TABLE .*`staging_", "drop staging"),
+    (r"CREATE (OR REPLACE )?VIEW .*audit_", "gate"),
+)
+_TABLES = {
+    "load_ranges": "ranges",
+    "quarantine_rows": "quarantine",
+    "load_skips": "skips",
+    "load_chunks": "chunk finished",
+    "load_accounts": "account",
+    "quality_results": "quality",
+    "reports": "report",
+}
+
+STEPS = (
+    "create staging",
+    "ranges",
+    "event planned",
+    "event reserved",
+    "stage",
+    "quarantine",
+    "skips",
+    "chunk finished",
+    "account",
+    "gate",
+    "quality",
+    "event audited",
+    "fence",
+    "event publishing",
+    "copy",
+    "event published",
+    "drop publishing",
+    "mirror",
+    "report",
+    "drop staging",
+    "event abandoned",
+    "event withdrawn",
+)
+"""In the order in which a load comes to them; the last three belong to settling."""
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Where a process is to be stopped.
+
+    Attributes:
+        step: its name in :data:`STEPS`.
+        nth: at which of its occurrences, from 1.
+        when: killed *before* or *after* the call, or while it is under way (*during*); or
+            *pause*d before it, to go on when told to.
+    """
+
+    step: str
+    nth: int
+    when: When
+
+
+def step_of_statement(sql: str) -> str:
+    """The step that a statement belongs to; empty when it is none."""
+    return next((step for pattern, step in _STATEMENTS if re.match(pattern, sql, re.S)), "")
+
+
+def step_of_insert(table: str, body: bytes) -> str:
+    """The step that rows for a table belong to."""
+    name = table.rpartition(".")[2].strip("`")
+    if name.startswith("staging_"):
+        return "stage"
+    if name == "load_events":
+        return f"event {msgspec.json.decode(body.splitlines()[0])['state']}"
+    return _TABLES.get(name, "")
+
+
+def stop_at(loader: Loader, stop: Stop) -> None:
+    """Have this process stop itself when the loader comes to a step."""
+    seen: Counter[str] = Counter()
+
+    def watched(step: str, call: Callable[[], Any]) -> Any:
+        seen[step] += 1
+        if step != stop.step or seen[step] != stop.nth:
+            return call()
+        if stop.when == "pause":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif stop.when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif stop.when == "during":
+            threading.Thread(target=call, daemon=True).start()
+            time.sleep(0.004)
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = call()
+        if stop.when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    clickhouse, broker = loader.clickhouse, loader.broker
+    execute, insert, mirror = clickhouse.execute, clickhouse.insert_lines, broker.mirror
+
+    def watched_execute(sql: str, *rest: Any, **more: Any) -> Any:
+        return watched(step_of_statement(sql), lambda: execute(sql, *rest, **more))
+
+    def watched_insert(table: str, columns: Any, body: bytes, *rest: Any) -> Any:
+        return watched(step_of_insert(table, body), lambda: insert(table, columns, body, *rest))
+
+    def watched_mirror(*arguments: Any) -> Any:
+        return watched("mirror", lambda: mirror(*arguments))
+
+    for owner, name, watching in (
+        (clickhouse, "execute", watched_execute),
+        (clickhouse, "insert_lines", watched_insert),
+        (broker, "mirror", watched_mirror),
+    ):
+        setattr(owner, name, watching)
