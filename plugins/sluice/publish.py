@@ -9,11 +9,11 @@ part of the target, or one in each of its partitions. A statement that repeats i
 still running is recognised by its token, one that comes after it by the rows that are there.
 """
 
-import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
+from msgspec import Struct
 
 from sluice.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
 from sluice.contract import Contract
@@ -32,6 +32,13 @@ SLICE_BYTES = 256 << 20
 COPY_TRIES = 3
 AT_ONCE = 2
 """Inserts of a load that run at once; they copy different offsets."""
+
+
+class Lacking(Struct, frozen=True):
+    """How many staged rows the target does not have, and a digest of which."""
+
+    rows: int
+    digest: int
 
 
 class Publisher:
@@ -120,11 +127,13 @@ class Publisher:
         name = f"sluice/{load_id}/{ranges[0]}"
         for again in range(COPY_TRIES):
             self._wait_for_others(name)
-            if not self._count(lacking, parameters):
+            left = self._lacking(lacking, parameters)
+            if not left.rows:
                 return
             # Everybody's first insert of these rows has one token, so of two at once one counts.
-            # Only when it left rows out, and none is running, is there another.
-            token = f"{name}/{uuid.uuid4().hex}" if again else name
+            # Only when it left rows out is there another, named by what they are, so that two
+            # publishers that find the same rows lacking share that one too.
+            token = f"{name}/{left.digest}" if again else name
             self._clickhouse.execute(
                 self._target.insert(columns, lacking),
                 parameters,
@@ -143,10 +152,15 @@ class Publisher:
                 },
             )
 
-    def _count(self, lacking: str, parameters: Mapping[str, str]) -> int:
+    def _lacking(self, lacking: str, parameters: Mapping[str, str]) -> "Lacking":
         settings = self._target.settings | {"join_use_nulls": 1}
-        rows = self._clickhouse.rows(f"SELECT count() AS lacking {lacking}", parameters, settings)
-        return int(rows[0]["lacking"])
+        (row,) = self._clickhouse.rows(
+            "SELECT count() AS rows, groupBitXor(cityHash64(_partition, _offset)) AS digest"
+            f" {lacking}",
+            parameters,
+            settings,
+        )
+        return Lacking(**row)
 
     def _wait_for_others(self, name: str) -> None:
         """End an insert of the same rows that an interrupted publisher has left running."""
@@ -169,9 +183,9 @@ class Publisher:
             source = self._ledger.publishing_table(load_id)
             for attempt, ranges in parts:
                 about = {"topic": self._contract.topic, "attempt": attempt}
-                if lacking := self._count(self._target.lacking(source, ranges), about):
+                if left := self._lacking(self._target.lacking(source, ranges), about).rows:
                     raise AccountingError(
-                        f"load {load_id}, {ranges[0]}: {self._target.name} lacks {lacking} rows"
+                        f"load {load_id}, {ranges[0]}: {self._target.name} lacks {left} rows"
                     )
             return sum(accounts.values())
         ranges = merge(r for part in self._ledger.chunks(load_id).values() for r in part)

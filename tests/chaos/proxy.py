@@ -85,9 +85,15 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR if not lost.is_set() else socket.SHUT_RD)
 
     def _answers(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
-        while data := server.recv(1 << 16):
-            if lost.is_set():
-                break
-            if self._take("delay") == "delay":
-                time.sleep(1)
-            client.sendall(data)
+        try:
+            while data := server.recv(1 << 16):
+                if lost.is_set():
+                    return
+                if self._take("delay") == "delay":
+                    time.sleep(1)
+                client.sendall(data)
+        finally:
+            # A close alone is not seen by the other side while a thread still reads.
+            for end in (client, server):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
