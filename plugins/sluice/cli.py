@@ -8,7 +8,7 @@ import click
 import structlog
 
 from sluice import __version__
-from sluice.commands import loads, new_topic, samples, schemas, tables, verify
+from sluice.commands import loads, new_topic, quarantine, samples, schemas, tables, verify
 from sluice.errors import SluiceError
 
 
@@ -56,6 +56,7 @@ for command in (
     loads.status,
     loads.report,
     verify.verify,
+    quarantine.quarantine,
     samples.produce_samples,
 ):
     main.add_command(command)

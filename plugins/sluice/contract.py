@@ -142,10 +142,18 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Breaker(Struct, frozen=True, kw_only=True):
-    """When to stop before publishing: over ``max_refused_share`` and at least ``min_refused``."""
+    """When too much was refused.
+
+    Attributes:
+        max_refused_share: share of the messages above which nothing is published.
+        min_refused: fewer refused messages never stop a load.
+        max_consecutive: so many refused in a row, with no good one between, stop a drain at
+            once: the topic has become something else.
+    """
 
     max_refused_share: float = 0.01
     min_refused: int = 100
+    max_consecutive: int = 10_000
 
     def trips(self, refused: int, read: int) -> bool:
         """Whether so many refused of so many read are too many."""

@@ -13,7 +13,7 @@ import structlog
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.decode import Decoded, Decoder
-from sluice.errors import AttemptFailed, OffsetsExpired, Reason, Refusal
+from sluice.errors import AttemptFailed, BreakerTripped, OffsetsExpired, Reason, Refusal
 from sluice.kafka import Broker
 from sluice.ledger import ChunkResult, Ledger
 from sluice.payloads import Payloads
@@ -58,12 +58,14 @@ class Drain:
         Raises:
             BrokerError, EngineError: the attempt could not go on.
             RegistryError: the schema registry does not answer, and a schema is not known yet.
+            BreakerTripped: too many messages in a row were refused.
             OffsetsExpired: retention was faster, and the contract says to fail.
             AttemptFailed: ClickHouse holds other counts than were sent.
         """
         started, cpu = time.monotonic(), time.process_time()
         self._attempt = attempt
         self._refusals: Counter[str] = Counter()
+        self._in_a_row = 0
         read_bytes, number = 0, 0
         read_again = partial(self._read_again, topic)
         stager = Stager(self._clickhouse, self._ledger, load_id, topic.name, attempt, read_again)
@@ -74,6 +76,7 @@ class Drain:
                 for messages, skips in self._broker.read(topic, ranges):
                     self._check_expired(topic, skips)
                     tombstones, size = self._add(batch, messages)
+                    self._check_row(batch)
                     read_bytes += size
                     batch.skips += [*skips, *tombstones]
                     for skip in (*skips, *tombstones):
@@ -135,10 +138,12 @@ class Drain:
             else:
                 decoded = decode(value, about.version)
             if isinstance(decoded, Refusal):
+                self._in_a_row += 1
                 batch.refused.append(Refused(message, decoded))
                 batch.bytes += len(value)
                 self._refusals[decoded.reason] += 1
                 continue
+            self._in_a_row = 0
             body, version = decoded
             rows.append(
                 (
@@ -211,6 +216,23 @@ class Drain:
                 f"topic {topic.name!r}: {total(expired):,} planned offsets were removed by"
                 f" retention before they were read: {', '.join(map(str, expired))}"
             )
+
+    def _check_row(self, batch: Batch) -> None:
+        """Stop early when nothing but refused messages comes."""
+        most = self._contract.breaker.max_consecutive
+        if self._in_a_row < most:
+            return
+        for reason, count in self._refusals.most_common(5):
+            example = next((r for r in batch.refused if r.refusal.reason == reason), None)
+            said = f"{example.refusal.field} {example.refusal.message}" if example else ""
+            log.warning("refused", reason=str(reason), count=count, example=said.strip())
+        last = batch.refused[-1]
+        raise BreakerTripped(
+            f"topic {self._contract.topic!r}: {self._in_a_row:,} messages in a row were refused"
+            f" (the contract's limit is {most:,}), up to partition {last.message.partition()},"
+            f" offset {last.message.offset()}: {last.refusal.reason} {last.refusal.field}"
+            f" {last.refusal.message}. Nothing is published"
+        )
 
     def _verify(self, load_id: str, attempt: str, stager: Stager, skipped: Counter[str]) -> None:
         """Count what ClickHouse holds of this attempt."""

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -141,6 +141,25 @@ class Broker:
             yield from RangeReader(self.watermarks, consumer, topic, ranges, patience)
         finally:
             consumer.close()
+
+    def times_at(
+        self, topic: Topic, starts: Mapping[int, int], marks: Mapping[int, Watermarks]
+    ) -> dict[int, datetime]:
+        """By partition the time of the first message at or after an offset, where there is one.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        found: dict[int, datetime] = {}
+        for partition, start in starts.items():
+            ahead = OffsetRange(partition, start, marks[partition].high)
+            for records, _ in self.read(topic, [ahead] if ahead.count else []):
+                stamps = [r.timestamp()[1] for r in records if r.timestamp()[1] > 0]
+                if stamps:
+                    found[partition] = datetime.fromtimestamp(stamps[0] / 1000, UTC)
+                if records:
+                    break
+        return found
 
     def mirror(self, topic: str, group: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets for a group, so that lag tools show what is published.

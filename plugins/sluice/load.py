@@ -18,6 +18,7 @@ from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
 from sluice.drain import Drain, Progress
 from sluice.errors import (
+    BreakerTripped,
     EngineError,
     LoadLost,
     QualityError,
@@ -124,7 +125,8 @@ class Loader:
         Raises:
             LoadLost: the load was settled by another.
             ShapeChanged: another deployment planned it.
-            BrokerError, EngineError, OffsetsExpired, AttemptFailed: see :class:`Drain`.
+            BrokerError, EngineError, OffsetsExpired, AttemptFailed, BreakerTripped: see
+                :class:`Drain`.
         """
         load = self._load(load_id)
         finished = self.ledger.winners(load_id)
@@ -158,6 +160,10 @@ class Loader:
                 self.ledger.chunks(load_id)[number],
                 attempt=f"{number}-{uuid.uuid4().hex[:12]}",
             )
+        except BreakerTripped as error:
+            detail = {"error": str(error), "kind": type(error).__name__}
+            self.ledger.record(load_id, load.topic, states.HELD, self.owner, detail)
+            raise
         except EngineError as error:
             if error.code == UNKNOWN_TABLE:
                 raise LoadLost(

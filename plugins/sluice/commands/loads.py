@@ -1,5 +1,6 @@
 """Loading, and looking at loads: ``load``, ``status``, ``report``."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,9 +15,10 @@ from sluice.commands.shown import (
     topics_argument,
 )
 from sluice.contract import discover, find
+from sluice.ledger import PUBLISHED
 from sluice.load import Loader
 from sluice.planning import Request
-from sluice.ranges import merge, total
+from sluice.ranges import OffsetRange, merge, subtract, total
 from sluice.report import find as find_report
 from sluice.report import page
 from sluice.settings import Settings
@@ -59,24 +61,39 @@ def _show_status(loader: Loader) -> None:
     topic = loader.broker.topic(loader.contract.topic)
     marks = loader.broker.watermarks(topic)
     taken = loader.ledger.taken(topic.name)
-    published = merge(r for _, state, r in taken if state == "published")
+    published = merge(r for _, state, r in taken if state == PUBLISHED)
+    kept = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
+    waiting = subtract(kept, published)
+    starts = {r.partition: r.low for r in reversed(waiting)}
+    since = loader.broker.times_at(topic, starts, marks)
     table = Table(title=f"{topic.name} → {loader.clickhouse.database}.{loader.contract.table.name}")
-    for column in ("partition", "first offset", "end", "accounted for", "not yet loaded"):
+    columns = ("partition", "first offset", "end", "accounted for", "lag, messages", "lag, seconds")
+    for column in columns:
         table.add_column(column, justify="right")
     for partition, mark in marks.items():
-        inside = [r for r in published if r.partition == partition]
-        done = total(inside)
-        ahead = sum(max(0, min(r.high, mark.high) - max(r.low, mark.low)) for r in inside)
-        left = mark.high - mark.low - ahead
+        done = total(r for r in published if r.partition == partition)
+        left = total(r for r in waiting if r.partition == partition)
         row = (partition, mark.low, mark.high, done, left)
-        table.add_row(*(f"{n:,}" for n in row))
-    console.print(table)
-    for load_ in loader.ledger.loads_of(topic.name)[:5]:
-        console.print(
-            f"  {load_.planned_at:%Y-%m-%d %H:%M:%S}  {load_.state:<10} {load_.load_id}"
-            f"  {load_.owner}",
-            soft_wrap=True,
+        behind = (
+            f"{(datetime.now(UTC) - since[partition]).total_seconds():,.0f}"
+            if partition in since
+            else "0"
+            if not left
+            else "?"
         )
+        table.add_row(*(f"{n:,}" for n in row), behind)
+    console.print(table)
+    loads = loader.ledger.loads_of(topic.name)
+    unfinished = [load_ for load_ in loads if load_.live]
+    for title, chosen in (("unfinished loads", unfinished), ("last loads", loads[:5])):
+        if chosen:
+            console.print(title)
+        for load_ in chosen:
+            console.print(
+                f"  {load_.planned_at:%Y-%m-%d %H:%M:%S}  {load_.state:<10} {load_.load_id}"
+                f"  {load_.owner}",
+                soft_wrap=True,
+            )
 
 
 @click.command()

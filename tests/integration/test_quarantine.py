@@ -1,0 +1,146 @@
+"""Refused messages are kept whole, found, shown harmlessly and handed out."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from include.schemas.orders import contract as orders
+from local.stack import Stack
+from sluice.contract import Breaker, Contract
+from sluice.errors import BreakerTripped
+from sluice.load import Loader
+from sluice.quarantine import Filter, Quarantine, shown
+from sluice.settings import Connection
+from tests.conftest import MakeLoader, load
+
+HOSTILE = b'<script>alert(1)</script>\x1b[31m\x00\xff\'; DROP TABLE orders; --{"a":"{{x}}"}'
+
+
+def send(loader: Loader, *values: bytes) -> None:
+    producer = loader.broker.producer()
+    for number, value in enumerate(values):
+        headers: list[tuple[str, str | bytes | None]] = [("h<b>", HOSTILE), ("none", None)]
+        producer.produce(loader.contract.topic, value, HOSTILE + b"%d" % number, headers=headers)
+    producer.flush()
+
+
+@pytest.fixture
+def refused(make_loader: MakeLoader, contract: Contract) -> Loader:
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    send(loader, HOSTILE, HOSTILE + b"2", b'{"order_id":1}', b"\x00\x01")
+    load(loader)
+    return loader
+
+
+def test_a_refused_message_is_kept_to_the_byte(refused: Loader) -> None:
+    store = Quarantine(refused.clickhouse, refused.ledger.database)
+    found = list(store.messages(Filter(topic=refused.contract.topic)))
+    assert [m.offset for m in found] == [0, 1, 2, 3]
+    first = found[0]
+    assert (first.key, first.value) == (HOSTILE + b"0", HOSTILE)
+    assert first.headers == [("h<b>", HOSTILE), ("none", b"")]
+    assert first.status == "quarantined"
+    assert first.timestamp.year >= 2026
+
+
+def test_messages_are_found_by_reason_field_and_offset(refused: Loader) -> None:
+    store, topic = Quarantine(refused.clickhouse, refused.ledger.database), refused.contract.topic
+
+    def offsets(**narrowed: object) -> list[int]:
+        wanted = Filter(topic=topic, **narrowed)  # type: ignore[arg-type]
+        return [m.offset for m in store.messages(wanted)]
+
+    assert offsets(reason="not_json") == [0, 1]
+    assert offsets(reason="wrong_type", field="order_id") == [2]
+    assert offsets(reason="unknown_wire_format") == [3]
+    assert offsets(low=1, high=3) == [1, 2]
+    assert offsets(partition=7) == []
+    assert offsets(status="pending") == []
+    assert offsets(field="'; DROP TABLE orders; --") == []
+    kinds = store.kinds(Filter(topic=topic))
+    assert (kinds[0].reason, kinds[0].count) == ("not_json", 2)
+
+
+def test_pages_do_not_lose_or_repeat_a_message(
+    refused: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.quarantine.PAGE", 3)
+    store = Quarantine(refused.clickhouse, refused.ledger.database)
+    wanted = Filter(topic=refused.contract.topic)
+    assert [m.offset for m in store.messages(wanted)] == [0, 1, 2, 3]
+    assert [m.offset for m in store.messages(wanted, 2)] == [0, 1]
+
+
+def test_what_is_shown_cannot_steer_a_terminal() -> None:
+    text = shown(HOSTILE)
+    assert "\x1b" not in text
+    assert "\x00" not in text
+    assert "<script>" in text
+    assert "\\x1b" in text
+    assert "\\xff" in text
+
+
+@pytest.fixture
+def run(stack: Stack, database: Connection, monkeypatch: pytest.MonkeyPatch) -> "Run":
+    for name, value in stack.connections.items():
+        monkeypatch.setenv(name, value.replace('"default"}', f'"{database.schema}"}}'))
+    monkeypatch.setenv("SLUICE_DATABASE", f"{database.schema}_sluice")
+    return Run()
+
+
+class Run:
+    def __call__(self, *arguments: str) -> Result:
+        from sluice.cli import main
+
+        return CliRunner().invoke(main, ["quarantine", *arguments])
+
+
+def test_the_commands_list_show_and_export(
+    refused: Loader, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = refused.contract
+    monkeypatch.setattr("sluice.commands.quarantine.find", lambda topic: contract)
+    topic = contract.topic
+    listed = run("list", topic)
+    assert listed.exit_code == 0, listed.output
+    assert "unknown_wire_format" in listed.output
+    one = run("show", topic, "0", "0")
+    assert "<script>alert(1)</script>\\x1b[31m\\x00\\xff'; DROP TABLE" in one.output
+    assert "header h<b>" in one.output
+    missing = run("show", topic, "0", "99")
+    assert missing.exit_code == 1
+    assert "no quarantined message" in missing.output
+    path = tmp_path / "out.ndjson"
+    assert "wrote 4 messages" in run("export", topic, str(path)).output
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert msgspec.json.decode(f'"{lines[0]["value_base64"]}"', type=bytes) == HOSTILE
+    assert lines[0]["value_text"] is None
+    assert lines[2]["value_text"] == '{"order_id":1}'
+    assert refused.clickhouse.rows("SELECT count() AS n FROM orders") == [{"n": 0}]
+
+
+def test_nothing_but_refused_messages_stops_a_drain_early(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    strict = msgspec.structs.replace(contract, breaker=Breaker(max_consecutive=300))
+    loader = make_loader(strict)
+    loader.broker.create_topic(contract.topic, 1)
+    good = msgspec.json.encode(orders.example(Random(1)))
+    send(loader, *[b"no"] * 299, good, *[b"no"] * 5000)
+    plan = loader.plan()
+    with pytest.raises(BreakerTripped, match=r"in a row were refused .*partition 0, offset \d+"):
+        loader.drain(plan.load_id, 0)
+    found = loader.ledger.load(plan.load_id)
+    assert found is not None
+    assert found.state == "held"
+    refusals = loader.clickhouse.rows(
+        f"SELECT count() AS n FROM {loader.ledger.database}.quarantine_rows"
+    )
+    assert refusals[0]["n"] < 2000
+    report = loader.report(plan.load_id)
+    assert "in a row were refused" in report.error
