@@ -1,0 +1,173 @@
+"""ClickHouse refuses, forgets, is slow, or dies in the middle; nothing is lost or doubled."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from local.stack import Stack
+from sluice.clickhouse import ClickHouse, connect
+from sluice.contract import Contract
+from sluice.errors import EngineError
+from sluice.load import Loader
+from sluice.planner import Plan
+from sluice.settings import Connection, Settings
+from sluice.verify import Verifier
+from tests.chaos.proxy import Fault, Proxy
+from tests.conftest import MakeLoader, load
+from tests.loads import filled, sums
+
+
+@pytest.fixture
+def proxy(stack: Stack, clickhouse_server: Connection) -> Iterator[Proxy]:
+    made = Proxy(stack.ports.clickhouse)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def behind(proxy: Proxy, kafka: Connection, database: Connection, settings: Settings) -> "Behind":
+    return Behind(proxy, kafka, database, settings)
+
+
+class Behind:
+    """Makes loaders whose way to ClickHouse goes through the proxy."""
+
+    def __init__(
+        self, proxy: Proxy, kafka: Connection, database: Connection, settings: Settings
+    ) -> None:
+        self._kafka, self._settings = kafka, settings
+        self._database = msgspec.structs.replace(database, host="127.0.0.1", port=proxy.port)
+
+    def __call__(self, contract: Contract) -> Loader:
+        settings = self._settings.model_copy(update={"batch_rows": 100, "chunk_offsets": 1000})
+        return Loader(contract, self._kafka, self._database, settings, "behind", lambda _: True)
+
+
+def findings(loader: Loader) -> list[str]:
+    verifier = Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger)
+    return [f.text for f in [*verifier.run().findings, *verifier.against_broker()]]
+
+
+def steps(loader: Loader, plan: Plan) -> None:
+    for number in range(len(plan.chunks)):
+        loader.drain(plan.load_id, number)
+    loader.audit(plan.load_id)
+    loader.publish(plan.load_id)
+
+
+@pytest.mark.parametrize("fault", ["lose answer", "cut request"])
+def test_a_connection_cut_before_and_after_every_insert_was_applied(
+    make_loader: MakeLoader, behind: Behind, proxy: Proxy, contract: Contract, fault: Fault
+) -> None:
+    filled(make_loader, contract, 1500, partitions=2)
+    loader = behind(contract)
+    plan = loader.plan()
+    stop = threading.Event()
+
+    def disturb() -> None:
+        while not stop.is_set():
+            proxy.plan(fault)
+            time.sleep(0.7)
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    try:
+        steps(loader, plan)
+    finally:
+        stop.set()
+        disturber.join()
+    assert proxy.done > 3
+    judge = make_loader(contract)
+    assert sums(judge, plan.load_id)["difference"] == 0
+    assert findings(judge) == []
+
+
+def test_a_server_that_dies_in_mid_insert_and_comes_back(
+    stack: Stack, make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 20_000, partitions=2)
+    loader.settings.batch_rows = 2000
+    plan = loader.plan()
+
+    def kill() -> None:
+        time.sleep(0.25)
+        stack.services["clickhouse"].kill()
+        stack.start(("clickhouse",))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    steps(loader, plan)
+    killer.join()
+    stack.services["clickhouse"].wait()
+    assert sums(loader, plan.load_id)["difference"] == 0
+    assert findings(loader) == []
+
+
+def impatient(database: Connection, **settings: object) -> ClickHouse:
+    """A connection that gives up soon, with settings that make the engine fail."""
+    made = connect(msgspec.structs.replace(database, extra={"settings": settings}))
+    made._patience = 1.5
+    return made
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"max_memory_usage": 1_000_000}, 241),
+        ({"max_execution_time": 0.000001, "timeout_before_checking_execution_speed": 0}, 159),
+    ],
+)
+def test_an_engine_out_of_memory_or_time_fails_the_step_which_can_be_repeated(
+    make_loader: MakeLoader,
+    database: Connection,
+    contract: Contract,
+    limits: dict[str, object],
+    code: int,
+) -> None:
+    loader = filled(make_loader, contract, 3000, partitions=2)
+    plan = loader.plan()
+    loader.drain(plan.load_id, 0)
+    loader.audit(plan.load_id)
+    good = loader.publisher._clickhouse
+    loader.publisher._clickhouse = impatient(database, **limits)
+    with pytest.raises(EngineError) as raised:
+        loader.publish(plan.load_id)
+    assert raised.value.code == code
+    loader.publisher._clickhouse = good
+    loader.publish(plan.load_id)
+    assert findings(loader) == []
+
+
+def test_too_many_parts_are_waited_out_and_nothing_is_appended_twice(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 1000, partitions=2)
+    load(loader)
+    filled(make_loader, contract, 500, partitions=2)
+    loader.clickhouse.execute("SYSTEM STOP MERGES orders")
+    loader.clickhouse.execute(
+        "ALTER TABLE orders MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1"
+    )
+    second = make_loader(contract)
+    plan = second.plan()
+    second.drain(plan.load_id, 0)
+    second.audit(plan.load_id)
+    second.clickhouse._patience = 1
+    with pytest.raises(EngineError) as raised:
+        second.publish(plan.load_id)
+    assert raised.value.code == 252
+
+    def relieve() -> None:
+        time.sleep(1)
+        loader.clickhouse.execute("ALTER TABLE orders MODIFY SETTING parts_to_throw_insert = 3000")
+
+    second.clickhouse._patience = 60
+    relief = threading.Thread(target=relieve)
+    relief.start()
+    second.publish(plan.load_id)
+    relief.join()
+    loader.clickhouse.execute("SYSTEM START MERGES orders")
+    assert findings(loader) == []
