@@ -25,7 +25,7 @@ clean: ## Stop the stack and remove its data
 	@rm -rf .local
 
 test: .venv/ready ## Run the tests; they start what they need on free ports
-	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m "not browser" -n 2 --dist loadfile
 
 browser: .venv/ready ## Drive the UI in a real browser (needs Debian's chromium)
 	$(BIN)/python -m pytest -m browser
@@ -48,6 +48,7 @@ fix: .venv/ready ## Mend what can be mended
 
 bench: .venv/ready ## Measure the claims
 	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/python -m benchmarks.verify
 	$(BIN)/python -m benchmarks.load
 
 SEED ?= 1

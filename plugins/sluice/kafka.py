@@ -99,6 +99,21 @@ class Broker:
         return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
 
     def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
+        """Offsets by partition; asked again when what this client knows of leaders is stale."""
+        give_up = time.monotonic() + REQUEST_SECONDS
+        while True:
+            try:
+                return self._list_offsets(topic, spec)
+            except BrokerError as error:
+                said = error.__cause__
+                stale = isinstance(said, KafkaException) and said.args[0].code() in _STALE
+                if not stale or time.monotonic() > give_up:
+                    raise
+            log.info("leaders_changed", topic=topic.name)
+            self._admin_client = None
+            time.sleep(0.2)
+
+    def _list_offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
         level = (
             IsolationLevel.READ_UNCOMMITTED
             if self._isolation == "read_uncommitted"
@@ -219,6 +234,16 @@ class Broker:
         """A producer that keeps the order and never doubles."""
         return Producer(self._shared | {"enable.idempotence": True, "linger.ms": 20, **config})
 
+
+_STALE = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)
+"""Answers to a client that has not heard yet that a partition's leader has changed or restarted."""
 
 _CONSUMER_ONLY = frozenset(
     {"group.id", "enable.auto.commit", "auto.offset.reset", "isolation.level", "session.timeout.ms"}

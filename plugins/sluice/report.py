@@ -34,6 +34,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         state: the ledger's state; ``published`` is the good end.
         error: why the load stopped; empty when it did not.
         advice: what to do next, a sentence each.
+        expired: offsets that retention had removed before they were read; part of the absent.
         filled: fields filled by an upgrade, as version → field → messages.
     """
 
@@ -53,6 +54,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     quality: list[dict[str, Any]]
     steps: list[Step]
     advice: list[str]
+    expired: int = 0
 
     def sum(self, term: str) -> int:
         """A term of the law over all partitions."""
@@ -100,6 +102,7 @@ class Reporter:
             quality=self._quality(load_id),
             steps=self._steps(events, load_id),
             advice=[],
+            expired=self._expired(load_id, attempts),
         )
         return msgspec.structs.replace(report, advice=_advice(report, ledger.database))
 
@@ -114,6 +117,15 @@ class Reporter:
         }
         table = f"{quoted(self._ledger.database)}.reports"
         self._clickhouse.insert(table, [row], f"{report.load_id}/report/{_digest(text)}")
+
+    def _expired(self, load_id: str, attempts: list[str]) -> int:
+        rows = self._clickhouse.rows(
+            f"SELECT sum(high - low) AS n FROM {quoted(self._ledger.database)}.load_skips"
+            " WHERE load_id = {load:String} AND kind = 'expired'"
+            " AND attempt IN {attempts:Array(String)}",
+            {"load": load_id, "attempts": attempts},
+        )
+        return int(rows[0]["n"])
 
     def _quality(self, load_id: str) -> list[dict[str, Any]]:
         table = f"{quoted(self._ledger.database)}.quality_results"
@@ -179,6 +191,11 @@ def _rate(rows: int, seconds: float) -> int:
 
 def _advice(report: Report, database: str) -> list[str]:
     advice = []
+    if report.expired:
+        advice.append(
+            f"{report.expired:,} offsets were gone before they could be read: retention was"
+            " faster. They are counted as absent; load more often, or keep the topic longer."
+        )
     if report.sum("quarantined"):
         advice.append(
             f"{report.sum('quarantined'):,} messages were refused. They are kept whole in"

@@ -13,6 +13,7 @@ import psutil
 from local.stack import Stack
 from sluice.clickhouse import ClickHouse, connect
 from sluice.decode import Decoder
+from sluice.errors import SluiceError
 from sluice.load import Loader
 from sluice.ranges import OffsetRange
 from sluice.samples import samples
@@ -72,7 +73,7 @@ class Round:
             self._finish()
             if findings := self._findings():
                 raise RoundFailed("\n".join(findings))
-        except AssertionError as error:
+        except (AssertionError, SluiceError) as error:
             story = "\n  ".join(self.story)
             raise RoundFailed(
                 f"seed {self.seed}: {error}\nwhat was done:\n  {story}\nlogs: {self._folder}\n"

@@ -49,8 +49,12 @@ def test_offsets_that_expired_before_they_were_loaded(
         with pytest.raises(OffsetsExpired, match=r"50 offsets .* 0:\[100, 150\)"):
             later.plan()
     else:
-        account = sums(later, load(later))
+        load_id = load(later)
+        account = sums(later, load_id)
         assert (account["planned"], account["absent"], account["difference"]) == (100, 50, 0)
+        report = later.report(load_id)
+        assert report.expired == 50
+        assert "50 offsets were gone before they could be read" in report.advice[0]
 
 
 def test_a_topic_whose_first_offset_is_not_0(

@@ -67,5 +67,7 @@ def show_report(found: Report) -> None:
             markup=False,
             soft_wrap=True,
         )
+    if found.expired:
+        console.print(f"expired   {found.expired:,} offsets were gone before they could be read")
     for step in found.steps:
         console.print(f"{step.name:<16}{step.seconds:8.2f} s  {step.rows_per_second:>9,} offsets/s")

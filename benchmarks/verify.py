@@ -1,0 +1,106 @@
+"""How fast ``sluice verify`` audits: ``python -m benchmarks.verify``."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from include.schemas.orders import contract as orders
+from local.stack import Ports, Stack
+from sluice.load import Loader
+from sluice.ranges import OffsetRange
+from sluice.settings import Settings, parse_connection
+from sluice.verify import Verifier
+
+console = Console(highlight=False)
+
+REFUSED_EVERY = 250
+"""One offset of so many is in quarantine, so that the target's offsets have gaps."""
+
+
+@click.command()
+@click.option("--offsets", default=10_000_000, show_default=True, help="Offsets in all.")
+@click.option("--partitions", default=4, show_default=True)
+@click.option("--repeat", default=3, show_default=True, help="Audits; the median is shown.")
+def main(offsets: int, partitions: int, repeat: int) -> None:
+    """Fill target, quarantine and ledger as loads would have, and audit them.
+
+    The baseline in the same run is the engine's own count of the target's distinct offsets.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    stack = Stack(folder, Ports.free())
+    try:
+        with console.status("starting Kafka and ClickHouse"):
+            stack.start(("kafka", "clickhouse"))
+            for name in ("kafka", "clickhouse"):
+                stack.services[name].wait()
+        loader = _loader(stack)
+        with console.status(f"filling {offsets:,} offsets"):
+            _fill(loader, offsets, partitions)
+        counted, audited = [], []
+        for _ in range(repeat):
+            counted.append(_count(loader))
+            with console.status("auditing"):
+                verdict = Verifier(
+                    loader.contract, loader.broker, loader.clickhouse, loader.ledger
+                ).run()
+            if verdict.findings:
+                raise click.ClickException(verdict.findings[0].text)
+            audited.append(verdict.seconds)
+        table = Table("", "seconds", "offsets/s", title=f"{offsets:,} offsets")
+        for name, times in (("uniqExact of the target", counted), ("sluice verify", audited)):
+            seconds = sorted(times)[len(times) // 2]
+            table.add_row(name, f"{seconds:.2f}", f"{offsets / seconds:,.0f}")
+        console.print(table)
+    finally:
+        stack.clean()
+
+
+def _loader(stack: Stack) -> Loader:
+    return Loader(
+        msgspec.structs.replace(orders, topic="verified"),
+        parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
+        parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
+        Settings(),
+        "benchmark",
+    )
+
+
+def _fill(loader: Loader, offsets: int, partitions: int) -> None:
+    topic, database = loader.contract.topic, loader.ledger.database
+    loader.broker.create_topic(topic, partitions)
+    loader.create_tables()
+    each = offsets // partitions
+    whole = [OffsetRange(p, 0, each) for p in range(partitions)]
+    loader.ledger.reserve("load", topic, "benchmark", [whole], {"topic_id": ""})
+    refused = f"number % {REFUSED_EVERY} = 7"
+    for p in range(partitions):
+        loader.clickhouse.execute(
+            "INSERT INTO orders (order_id, _topic, _partition, _offset, _load_id)"
+            f" SELECT toString(number), '{topic}', {p}, number, 'load' FROM numbers({each})"
+            f" WHERE NOT ({refused})"
+        )
+        loader.clickhouse.execute(
+            f"INSERT INTO {database}.quarantine_rows (load_id, attempt, topic, partition, offset,"
+            f" reason) SELECT 'load', 'a', '{topic}', {p}, number, 'not_json'"
+            f" FROM numbers({each}) WHERE {refused}"
+        )
+    loader.clickhouse.execute(
+        f"INSERT INTO {database}.load_chunks (load_id, topic, chunk, attempt)"
+        f" VALUES ('load', '{topic}', 0, 'a')"
+    )
+    loader.ledger.record("load", topic, "published", "benchmark")
+
+
+def _count(loader: Loader) -> float:
+    began = time.monotonic()
+    loader.clickhouse.rows("SELECT uniqExact(_partition, _offset) AS n FROM orders")
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()
