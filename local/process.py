@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from sluice.processes import start_mark
+
 
 class NotReady(Exception):
     """A service ended, or did not become ready in time; names its log and its last words."""
@@ -37,7 +39,7 @@ class Service:
         try:
             known = json.loads(self._pid_file.read_text())
             process = psutil.Process(known["pid"])
-            same = abs(process.create_time() - known["started"]) < 1
+            same = start_mark(process.pid) == known["started"]
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
             return None
@@ -59,8 +61,8 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        started = psutil.Process(child.pid).create_time()
-        self._pid_file.write_text(json.dumps({"pid": child.pid, "started": started}))
+        known = {"pid": child.pid, "started": start_mark(child.pid)}
+        self._pid_file.write_text(json.dumps(known))
 
     def wait(self, waiting: Callable[[float], None] = lambda seconds: None) -> None:
         """Wait until the service answers; calls ``waiting`` with the seconds waited.
