@@ -19,6 +19,7 @@ from sluice.kafka import Broker
 from sluice.load import Loader
 from sluice.registry import SchemaRegistryConfig
 from sluice.settings import Connection, Settings, parse_connection
+from tests.commands import Run
 
 MakeLoader = Callable[..., Loader]
 
@@ -129,6 +130,17 @@ def make_loader(kafka: Connection, database: Connection, settings: Settings) -> 
         )
 
     return make
+
+
+@pytest.fixture
+def run(
+    stack: Stack, kafka: Connection, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    """Runs commands whose environment names the real broker and the test's own databases."""
+    for name, value in stack.connections.items():
+        monkeypatch.setenv(name, value.replace('"default"}', f'"{database.schema}"}}'))
+    monkeypatch.setenv("SLUICE_DATABASE", f"{database.schema}_sluice")
+    return Run()
 
 
 def with_topic(contract: Contract) -> Contract:

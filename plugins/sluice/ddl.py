@@ -168,7 +168,7 @@ class ClickHouseSchemaMapper:
         body = ",\n    ".join(columns)
         settings = ", ".join(f"{name} = {value}" for name, value in _STAGING_SETTINGS.items())
         return (
-            f"CREATE TABLE {table}\n(\n    {body}\n)\nENGINE = MergeTree\n"
+            f"CREATE TABLE IF NOT EXISTS {table}\n(\n    {body}\n)\nENGINE = MergeTree\n"
             f"ORDER BY (_attempt, _partition, _offset)\nSETTINGS {settings}\n"
         )
 

@@ -203,7 +203,9 @@ class Migrator:
                 continue
             drop = self._alter(f"DROP INDEX {quoted(name)}") if name in live.indexes else ()
             fill = self._alter(f"MATERIALIZE INDEX {quoted(name)}")
-            step = self._choice(f"index {name}", f"ADD {self._plain.index_lines()[name]}", drop)
+            step = self._choice(
+                f"index {name}", f"ADD {_if_not_exists(self._plain.index_lines()[name])}", drop
+            )
             yield Step(kind="choice", why=step.why, sql=step.sql + fill)
         for clause in ("ENGINE", "PARTITION BY", "ORDER BY"):
             now, says = live.clauses.get(clause, "none"), wanted.clauses.get(clause, "none")
@@ -257,6 +259,11 @@ class Migrator:
         shown = self._clickhouse.rows(f"SHOW CREATE TABLE {quoted(database)}.{quoted(name)}")
         text = str(next(iter(shown[0].values())))
         return declared(text, {row.pop("name"): row for row in columns})
+
+
+def _if_not_exists(index: str) -> str:
+    """An index's declaration that may be sent twice, because an answer may be lost."""
+    return index.replace("INDEX", "INDEX IF NOT EXISTS", 1)
 
 
 _LINE = re.compile(r"^    (INDEX )?(`(?:[^`\\]|\\.)+`|\w+) (.*?),?$", re.M)

@@ -201,8 +201,10 @@ class Gate:
         """
         view = f"audit_{load_id}"
         name = f"{quoted(self._ledger.database)}.{quoted(view)}"
-        self._clickhouse.execute(f"DROP VIEW IF EXISTS {name}")
-        self._clickhouse.execute(f"CREATE VIEW {name} AS {self._select(load_id, attempts)}")
+        # Every statement may be sent twice: an answer may be lost.
+        self._clickhouse.execute(
+            f"CREATE OR REPLACE VIEW {name} AS {self._select(load_id, attempts)}"
+        )
         try:
             results = self._run(view, suite(self._contract, rows))
         except Exception as error:  # Great Expectations raises what its parts raise

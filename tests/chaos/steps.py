@@ -20,7 +20,7 @@ from sluice.load import Loader
 When = Literal["before", "during", "after", "pause"]
 
 _STATEMENTS = (
-    (r"CREATE TABLE .*`staging_", "create staging"),
+    (r"CREATE TABLE IF NOT EXISTS .*`staging_", "create staging"),
     (r"RENAME TABLE ", "fence"),
     (r"INSERT INTO ", "copy"),
     (r"DROP TABLE .*`publishing_", "drop publishing"),

@@ -16,10 +16,11 @@ DAG = "load_orders"
 
 
 def task_processes(stack: Stack) -> Iterator[psutil.Process]:
-    """Processes of Airflow that talk to the broker or to ClickHouse: those that run tasks."""
+    """Processes below the scheduler that talk to the broker or to ClickHouse."""
     airflow = stack.services["airflow"].process()
     assert airflow is not None
-    for process in airflow.children(recursive=True):
+    (scheduler,) = (c for c in airflow.children() if "scheduler" in c.cmdline())
+    for process in scheduler.children(recursive=True):
         try:
             ports = {c.raddr.port for c in process.net_connections("tcp") if c.raddr}
         except psutil.Error:

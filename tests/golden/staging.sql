@@ -1,4 +1,4 @@
-CREATE TABLE `sluice`.`staging_1`
+CREATE TABLE IF NOT EXISTS `sluice`.`staging_1`
 (
     `_attempt` LowCardinality(String),
     `_partition` Int32,

@@ -3,39 +3,19 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from local.stack import Stack
-from sluice import cli
 from sluice.commands import tables
 from sluice.contract import find
 from sluice.ddl import file_text
-from sluice.settings import Connection
-
-
-@pytest.fixture
-def run(
-    stack: Stack, kafka: Connection, database: Connection, monkeypatch: pytest.MonkeyPatch
-) -> "Run":
-    for name, value in stack.connections.items():
-        monkeypatch.setenv(name, value.replace('"default"}', f'"{database.schema}"}}'))
-    monkeypatch.setenv("SLUICE_DATABASE", f"{database.schema}_sluice")
-    return Run()
-
-
-class Run:
-    """Runs a command and gives its result; an error without a traceback is expected at most."""
-
-    def __call__(self, *arguments: str) -> Result:
-        result = CliRunner().invoke(cli.main, list(arguments))
-        if result.exception is not None:
-            assert isinstance(result.exception, SystemExit), result.exception
-        return result
+from tests.commands import Run
 
 
 def test_help_names_every_command() -> None:
     result = Run()("--help")
-    for command in ("topics", "ddl", "load", "status", "report", "produce-samples"):
+    named = (
+        "topics ddl migrate load status report verify quarantine schema new-topic produce-samples"
+    )
+    for command in named.split():
         assert command in result.output
 
 
@@ -62,6 +42,7 @@ def test_produce_load_status_and_report(run: Run, tmp_path: Path) -> None:
     assert run("produce-samples", "payments", "--count", "800", "--seed", "1").exit_code == 0
     before = run("status", "payments")
     assert before.exit_code == 0, before.output
+    assert "lag, seconds" in before.output
     loaded = run("load", "payments", "--max-messages", "500")
     assert loaded.exit_code == 0, loaded.output
     assert "published" in loaded.output
@@ -72,6 +53,10 @@ def test_produce_load_status_and_report(run: Run, tmp_path: Path) -> None:
     assert "nothing new" in nothing.output
     status = run("status", "payments")
     assert status.output.count("published") == 3
+    audited = run("verify", "payments", "--content")
+    assert audited.exit_code == 0, audited.output
+    assert "is in exactly one place" in audited.output
+    assert "payments is as its contract says" in run("migrate", "payments", "--plan").output
     load_id = next(w for w in status.output.split() if w.startswith("payments_2"))
     page = tmp_path / "page.html"
     assert run("report", load_id, "--html", str(page)).exit_code == 0

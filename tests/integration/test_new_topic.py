@@ -9,18 +9,14 @@ from random import Random
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 import include.schemas
-from local.stack import Stack
-from sluice import cli
-from sluice.commands.new_topic import new_topic
 from sluice.contract import Contract
 from sluice.kafka import Broker
 from sluice.new_topic import sampling
 from sluice.ranges import OffsetRange
 from sluice.schema_lint import lint
-from sluice.settings import Connection
+from tests.commands import Run
 from tests.conftest import MakeLoader, load
 from tests.new_topics import imported
 
@@ -70,29 +66,6 @@ def fill(broker: Broker, topic: str, values: Sequence[bytes | None], partitions:
 @pytest.fixture
 def topic() -> str:
     return f"things-{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def run(
-    stack: Stack, kafka: Connection, database: Connection, monkeypatch: pytest.MonkeyPatch
-) -> "Run":
-    for name, value in stack.connections.items():
-        monkeypatch.setenv(name, value.replace('"default"}', f'"{database.schema}"}}'))
-    monkeypatch.setenv("SLUICE_DATABASE", f"{database.schema}_sluice")
-    return Run()
-
-
-class Run:
-    """Runs a command; an error without a traceback is expected at most."""
-
-    def __call__(self, *arguments: str) -> Result:
-        main: Any = cli.main
-        if arguments[0] == "new-topic":
-            main = cli.Told("sluice", commands={"new-topic": new_topic})
-        result = CliRunner().invoke(main, list(arguments))
-        if result.exception is not None:
-            assert isinstance(result.exception, SystemExit), result.exception
-        return result
 
 
 def table_of(contract: Contract, make_loader: MakeLoader) -> list[dict[str, Any]]:

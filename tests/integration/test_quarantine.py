@@ -6,15 +6,13 @@ from random import Random
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
 
 from include.schemas.orders import contract as orders
-from local.stack import Stack
 from sluice.contract import Breaker, Contract
 from sluice.errors import BreakerTripped
 from sluice.load import Loader
 from sluice.quarantine import Filter, Quarantine, shown
-from sluice.settings import Connection
+from tests.commands import Run
 from tests.conftest import MakeLoader, load
 
 HOSTILE = b'<script>alert(1)</script>\x1b[31m\x00\xff\'; DROP TABLE orders; --{"a":"{{x}}"}'
@@ -85,38 +83,23 @@ def test_what_is_shown_cannot_steer_a_terminal() -> None:
     assert "\\xff" in text
 
 
-@pytest.fixture
-def run(stack: Stack, database: Connection, monkeypatch: pytest.MonkeyPatch) -> "Run":
-    for name, value in stack.connections.items():
-        monkeypatch.setenv(name, value.replace('"default"}', f'"{database.schema}"}}'))
-    monkeypatch.setenv("SLUICE_DATABASE", f"{database.schema}_sluice")
-    return Run()
-
-
-class Run:
-    def __call__(self, *arguments: str) -> Result:
-        from sluice.cli import main
-
-        return CliRunner().invoke(main, ["quarantine", *arguments])
-
-
 def test_the_commands_list_show_and_export(
     refused: Loader, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract = refused.contract
     monkeypatch.setattr("sluice.commands.quarantine.find", lambda topic: contract)
     topic = contract.topic
-    listed = run("list", topic)
+    listed = run("quarantine", "list", topic)
     assert listed.exit_code == 0, listed.output
     assert "unknown_wire_format" in listed.output
-    one = run("show", topic, "0", "0")
+    one = run("quarantine", "show", topic, "0", "0")
     assert "<script>alert(1)</script>\\x1b[31m\\x00\\xff'; DROP TABLE" in one.output
     assert "header h<b>" in one.output
-    missing = run("show", topic, "0", "99")
+    missing = run("quarantine", "show", topic, "0", "99")
     assert missing.exit_code == 1
     assert "no quarantined message" in missing.output
     path = tmp_path / "out.ndjson"
-    assert "wrote 4 messages" in run("export", topic, str(path)).output
+    assert "wrote 4 messages" in run("quarantine", "export", topic, str(path)).output
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert msgspec.json.decode(f'"{lines[0]["value_base64"]}"', type=bytes) == HOSTILE
     assert lines[0]["value_text"] is None

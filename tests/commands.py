@@ -1,0 +1,15 @@
+"""Running commands of ``sluice`` in tests."""
+
+from click.testing import CliRunner, Result
+
+from sluice.cli import main
+
+
+class Run:
+    """Runs a command and gives its result; an error without a traceback is expected at most."""
+
+    def __call__(self, *arguments: str) -> Result:
+        result = CliRunner().invoke(main, list(arguments))
+        if result.exception is not None:
+            assert isinstance(result.exception, SystemExit), result.exception
+        return result
