@@ -102,7 +102,8 @@ class ContentCheck:
         compared = [n for n in selected if n not in LINEAGE or n in _KEPT]
         again = ", ".join(f"{selected[name]} AS {quoted(name)}" for name in compared)
         where = among(part)
-        checksum = f"cityHash64({', '.join(map(quoted, compared))})"
+        # As RowBinary, because a hash of a null is null.
+        checksum = f"cityHash64(formatRow('RowBinary', {', '.join(map(quoted, compared))}))"
         rows = self._clickhouse.rows(
             "SELECT t._partition AS partition, t._offset AS offset"
             f" FROM (SELECT _partition, _offset, {checksum} AS said FROM {self._target}"

@@ -1,7 +1,5 @@
 """Airflow's processes are killed in the middle of a load; the run ends, and every offset once."""
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -67,8 +65,10 @@ def test_a_whole_airflow_that_dies_and_comes_back_goes_on(
     until(busy_draining(whole_stack, api, run_id), "a drain under way")
     airflow = whole_stack.services["airflow"].process()
     assert airflow is not None
-    for process in [airflow, *airflow.children(recursive=True)]:
-        os.kill(process.pid, signal.SIGKILL)
+    processes = [airflow, *airflow.children(recursive=True)]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=10)
     whole_stack.start(("airflow",))
     whole_stack.services["airflow"].wait()
     again = whole_stack.api()
