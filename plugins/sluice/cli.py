@@ -53,6 +53,7 @@ for command in (
     tables.ddl,
     tables.migrate,
     loads.load,
+    loads.backfill,
     loads.status,
     loads.report,
     verify.verify,

@@ -49,7 +49,20 @@ def connection(conn_id: str) -> Connection:
 
 def form(contract: Contract) -> dict[str, Param]:
     """The fields of the trigger form."""
+    written = "an offset, or a time of messages such as `2026-01-31T14:00Z`"
     return {
+        "from": Param(
+            None,
+            type=["null", "string"],
+            title="From",
+            description_md=f"Only from here on: {written}. What is loaded already is left out.",
+        ),
+        "to": Param(
+            None,
+            type=["null", "string"],
+            title="To",
+            description_md=f"Only what is before this: {written}.",
+        ),
         "partitions": Param(
             None,
             type=["null", "string"],
@@ -77,6 +90,8 @@ def plan(topic: str) -> list[dict[str, Any]]:
         request = Request(
             partitions=parse_partitions(params.get("partitions")),
             max_messages=int(params.get("max_messages") or 0),
+            low=(params.get("from") or "").strip(),
+            high=(params.get("to") or "").strip(),
         )
         return _loader(topic).plan(request)
 

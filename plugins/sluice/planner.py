@@ -4,13 +4,14 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 import structlog
 
 from sluice import ledger as states
+from sluice.bounds import bounds
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
@@ -18,6 +19,7 @@ from sluice.errors import PlanError, ShapeChanged
 from sluice.kafka import Broker
 from sluice.ledger import Ledger, Load
 from sluice.planning import Known, Request, new_messages, origins
+from sluice.range_reader import Topic, Watermarks
 from sluice.ranges import OffsetRange, chunk, subtract, total
 from sluice.settings import Settings
 from sluice.settling import Settler
@@ -112,12 +114,25 @@ class Planner:
                 f" {load.topic!r}; clear the run's plan task, and it is planned anew"
             )
 
+    def wanted(
+        self, topic: Topic, watermarks: Mapping[int, Watermarks], request: Request
+    ) -> list[OffsetRange]:
+        """What a load of a request would read now; reads only.
+
+        Raises:
+            PlanError, OffsetsExpired, BrokerError: see :func:`new_messages` and :func:`bounds`.
+        """
+        low, high = request.low or None, request.high or None
+        window = bounds(self.broker, topic.name, low, high) if low or high else None
+        known = self._known(topic.partitions)
+        return new_messages(self.contract, topic, watermarks, known, request, window)
+
     def _reserve(self, request: Request) -> Plan | None:
         """Write a plan and keep it unless another live load overlaps it."""
         contract = self.contract
         topic = self.broker.topic(contract.topic)
         watermarks = self.broker.watermarks(topic)
-        ranges = new_messages(contract, topic, watermarks, self._known(topic.partitions), request)
+        ranges = self.wanted(topic, watermarks, request)
         chunks = chunk(ranges, self.settings.chunk_offsets)
         now = datetime.now(UTC)
         load_id = f"{_safe(contract.topic)}_{now:%Y%m%dT%H%M%S}_{uuid.uuid4().hex[:8]}"

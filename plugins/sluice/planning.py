@@ -8,7 +8,7 @@ import msgspec
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
 from sluice.range_reader import Topic, Watermarks
-from sluice.ranges import OffsetRange, limit, subtract, total
+from sluice.ranges import OffsetRange, intersect, limit, subtract, total
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,10 +17,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         partitions: only these; all when empty.
         max_messages: at most so many offsets, shared between the partitions; 0 is no limit.
+        low: first offset or time that is wanted, as a person writes it; empty for the beginning.
+        high: offset or time to stop before; empty for the end.
     """
 
     partitions: tuple[int, ...] = ()
     max_messages: int = 0
+    low: str = ""
+    high: str = ""
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +64,16 @@ def new_messages(
     watermarks: Mapping[int, Watermarks],
     known: Known,
     request: Request,
+    within: Sequence[OffsetRange] | None = None,
 ) -> list[OffsetRange]:
     """Everything up to now that no load has loaded or reserved.
 
     That includes holes that a failed load left behind. What retention removed since the
     first plan is an error or, when the contract says ``record``, part of the plan; what was
     gone before it is of no concern.
+
+    Args:
+        within: only these offsets, which the request's ``low`` and ``high`` stand for.
 
     Raises:
         TopicRecreated: the ledger and the topic cannot be about the same log.
@@ -83,6 +91,8 @@ def new_messages(
         ],
         taken,
     )
+    if within is not None:
+        expired = intersect(expired, within)
     if expired and contract.on_expired == "fail":
         gone = ", ".join(map(str, expired))
         raise OffsetsExpired(
@@ -93,6 +103,8 @@ def new_messages(
     present = [OffsetRange(p, watermarks[p].low, watermarks[p].high) for p in partitions]
     ranges = [*expired, *subtract(present, taken)]
     ranges.sort()
+    if within is not None:
+        ranges = intersect(ranges, within)
     return limit(ranges, request.max_messages) if request.max_messages else ranges
 
 

@@ -101,3 +101,30 @@ def test_a_partition_begins_where_the_first_plan_saw_it_or_at_0_when_it_was_adde
     plans = [{"watermarks": {"0": [5, 10]}}, {"watermarks": {"0": [7, 20], "1": [3, 9]}}]
     assert origins(plans, (0, 1, 2)) == {0: 5, 1: 0, 2: 0}
     assert origins([], (0, 1)) == {}
+
+
+def within(
+    *window: OffsetRange, known: Known = Known(), on_expired: str = "fail"
+) -> list[OffsetRange]:
+    contract = msgspec.structs.replace(orders, on_expired=on_expired)
+    return new_messages(contract, TOPIC, MARKS, known, Request(), window)
+
+
+def test_a_window_takes_what_lies_in_it_and_is_not_loaded() -> None:
+    known = Known(topic_id="id-1", loaded=[OffsetRange(0, 20, 30)])
+    found = within(OffsetRange(0, 10, 40), OffsetRange(1, 0, 45), known=known)
+    assert found == [OffsetRange(0, 10, 20), OffsetRange(0, 30, 40), OffsetRange(1, 40, 45)]
+
+
+def test_a_window_beyond_the_log_is_empty() -> None:
+    assert within(OffsetRange(0, 500, 600)) == []
+    assert within(OffsetRange(1, 0, 40)) == []
+
+
+def test_expired_offsets_outside_a_window_are_no_error_within_it() -> None:
+    known = Known(topic_id="id-1", origins={1: 0})
+    assert within(OffsetRange(0, 0, 5), known=known) == [OffsetRange(0, 0, 5)]
+    with pytest.raises(OffsetsExpired, match=r"1:\[30, 40\)"):
+        within(OffsetRange(1, 30, 45), known=known)
+    found = within(OffsetRange(1, 30, 45), known=known, on_expired="record")
+    assert found == [OffsetRange(1, 30, 45)]
