@@ -70,13 +70,13 @@ def test_what_is_no_offset_and_no_time_is_refused(
 
 def test_the_command_shows_first_and_then_loads(run: Run) -> None:
     run("produce-samples", "payments", "--count", "400", "--partitions", "2")
-    shown = run("backfill", "payments", "--from", "0", "--to", "20", "--dry-run")
+    shown = run("backfill", "payments", "--partition", "0", "--to", "20", "--dry-run")
     assert shown.exit_code == 0, shown.output
-    assert "40 offsets; there is no load yet" in shown.output
-    done = run("backfill", "payments", "--from", "0", "--to", "20")
+    assert "20 offsets; there is no load yet" in shown.output
+    done = run("backfill", "payments", "--partition", "0", "--to", "20")
     assert done.exit_code == 0, done.output
-    left = run("backfill", "payments", "--from", "0", "--to", "30", "--dry-run")
-    assert "20 offsets; about" in left.output
+    left = run("backfill", "payments", "--partition", "0", "--to", "30", "--dry-run")
+    assert "10 offsets; about" in left.output
     wrong = run("backfill", "payments", "--from", "soon")
     assert wrong.exit_code == 1
     assert "neither an offset nor a time" in wrong.output
