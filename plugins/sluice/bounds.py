@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from sluice.errors import PlanError
 from sluice.kafka import Broker
+from sluice.planning import asked_partitions
 from sluice.range_reader import Topic
 from sluice.ranges import OffsetRange
 
@@ -14,7 +15,7 @@ EVER = 1 << 62
 
 def bounds(
     broker: Broker,
-    topic_name: str,
+    topic: Topic,
     low: str | None,
     high: str | None,
     partitions: Collection[int] = (),
@@ -30,12 +31,8 @@ def bounds(
     """
     if low is None and high is None and not partitions:
         return None
-    topic = broker.topic(topic_name)
-    if unknown := set(partitions) - set(topic.partitions):
-        names = ", ".join(map(str, sorted(unknown)))
-        raise PlanError(f"topic {topic_name!r} has no partition {names}")
+    asked = asked_partitions(topic, partitions)
     lows, highs = _resolve(broker, topic, low, 0), _resolve(broker, topic, high, EVER)
-    asked = sorted(partitions or topic.partitions)
     return [OffsetRange(p, lows[p], highs[p]) for p in asked]
 
 

@@ -121,6 +121,15 @@ class ClickHouse:
         )
         return list(result.named_results())
 
+    def has_table(self, database: str, table: str) -> bool:
+        """Whether a table or view is there."""
+        found = self.rows(
+            "SELECT 1 AS one FROM system.tables"
+            " WHERE database = {db:String} AND name = {table:String}",
+            {"db": database, "table": table},
+        )
+        return bool(found)
+
     def insert(self, table: str, rows: Sequence[Any], token: str) -> None:
         """Insert bookkeeping rows (dicts or Structs) into ``table`` (database.table), once.
 

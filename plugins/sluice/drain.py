@@ -7,22 +7,21 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-import msgspec
 import structlog
 
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
-from sluice.decode import Decoded, Decoder
+from sluice.decode import Decoded
 from sluice.errors import AttemptFailed, BreakerTripped, OffsetsExpired, Reason, Refusal
 from sluice.kafka import Broker
 from sluice.ledger import ChunkResult, Ledger
-from sluice.payloads import Payloads
+from sluice.payloads import decoder_of
 from sluice.quoting import quoted
 from sluice.range_reader import Record, Skip, Topic
 from sluice.ranges import OffsetRange, merge, total
 from sluice.registry_client import SchemaRegistry
 from sluice.settings import Settings
-from sluice.staging import Batch, Position, Refused, Stager
+from sluice.staging import ROWS, Batch, Position, Refused, Stager
 from sluice.wire import UNTRACED, read_headers
 
 log = structlog.get_logger()
@@ -46,9 +45,7 @@ class Drain:
     ) -> None:
         self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
         self._ledger, self._settings, self._progress = ledger, settings, progress
-        payloads = Payloads(contract, registry) if registry else None
-        self._decoder = Decoder(contract, payloads)
-        self._encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+        self._decoder = decoder_of(contract, registry)
 
     def run(
         self, load_id: str, topic: Topic, chunk: int, ranges: Sequence[OffsetRange], attempt: str
@@ -159,7 +156,7 @@ class Drain:
                 )
             )
         if rows:
-            lines = self._encoder.encode_lines(rows)
+            lines = ROWS.encode_lines(rows)
             batch.lines.append(lines)
             batch.bytes += len(lines)
             batch.rows += len(rows)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
@@ -26,8 +25,6 @@ from sluice.errors import BrokerError
 from sluice.range_reader import RangeReader, Record, Skip, Topic, Watermarks
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection, Settings
-
-log = structlog.get_logger()
 
 REQUEST_SECONDS = 30.0
 """How long an answer from the broker is waited for."""
@@ -109,7 +106,6 @@ class Broker:
                 stale = isinstance(said, KafkaException) and said.args[0].code() in _STALE
                 if not stale or time.monotonic() > give_up:
                     raise
-            log.info("leaders_changed", topic=topic.name)
             self._admin_client = None
             time.sleep(0.2)
 

@@ -167,6 +167,16 @@ class Ledger:
             for row in rows
         ]
 
+    def work_tables(self) -> list[dict[str, Any]]:
+        """Tables that loads and audits work in: name, load_id (or a random one), age in seconds."""
+        return self.clickhouse.rows(
+            "SELECT name, substring(name, position(name, '_') + 1) AS load_id,"
+            " now() - metadata_modification_time AS age FROM system.tables"
+            " WHERE database = {db:String}"
+            " AND match(name, '^(staging|publishing|audit|wanted|content)_')",
+            {"db": self.database},
+        )
+
     def states(self, load_ids: Sequence[str]) -> dict[str, str]:
         """The state of each load that the ledger knows, of some."""
         rows = self.clickhouse.rows(

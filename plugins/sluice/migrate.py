@@ -77,11 +77,7 @@ class Migrator:
 
     def exists(self) -> bool:
         """Whether the table is there."""
-        found = self._clickhouse.rows(
-            "SELECT 1 AS one FROM system.tables WHERE database = {db:String} AND name = {t:String}",
-            {"db": self._database, "t": self.table},
-        )
-        return bool(found)
+        return self._clickhouse.has_table(self._database, self.table)
 
     def steps(self) -> list[Step]:
         """Every difference, in the order in which the statements can be run.

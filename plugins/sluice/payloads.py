@@ -10,6 +10,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf.json_format import MessageToDict
 
 from sluice.contract import Contract
+from sluice.decode import Decoder
 from sluice.errors import Reason, Refusal
 from sluice.registry_client import VERSION_KEY, Registered, SchemaRegistry, UnknownSchema
 from sluice.versions import class_of
@@ -107,6 +108,11 @@ class Payloads:
         fields = schema.get("fields")
         names = [f["name"] for f in fields] if fields else list(schema.get("properties", ()))
         return self._fields.get(frozenset(names), "")
+
+
+def decoder_of(contract: Contract, registry: SchemaRegistry | None) -> Decoder:
+    """The decoder of a contract, which knows the schemas of the registry when there is one."""
+    return Decoder(contract, Payloads(contract, registry) if registry else None)
 
 
 def _as_object(message: Any) -> dict[str, Any]:

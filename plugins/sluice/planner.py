@@ -123,7 +123,7 @@ class Planner:
             PlanError, OffsetsExpired, BrokerError: see :func:`new_messages` and :func:`bounds`.
         """
         low, high = request.low or None, request.high or None
-        window = bounds(self.broker, topic.name, low, high) if low or high else None
+        window = bounds(self.broker, topic, low, high) if low or high else None
         known = self._known(topic.partitions)
         return new_messages(self.contract, topic, watermarks, known, request, window)
 

@@ -81,7 +81,7 @@ def new_messages(
         PlanError: the request names a partition that does not exist.
     """
     check_same_topic(contract, topic, watermarks, known)
-    partitions = _asked(topic, request.partitions)
+    partitions = asked_partitions(topic, request.partitions)
     taken = [*known.loaded, *known.reserved]
     expired = subtract(
         [
@@ -157,7 +157,12 @@ def check_same_topic(
             )
 
 
-def _asked(topic: Topic, partitions: Collection[int]) -> list[int]:
+def asked_partitions(topic: Topic, partitions: Collection[int]) -> list[int]:
+    """The partitions that a person names, or all.
+
+    Raises:
+        PlanError: the topic does not have one of them.
+    """
     if unknown := set(partitions) - set(topic.partitions):
         raise PlanError(
             f"topic {topic.name!r} has no partition {', '.join(map(str, sorted(unknown)))};"

@@ -107,16 +107,7 @@ class Publisher:
 
     def is_publishing(self, load_id: str) -> bool:
         """Whether the load has passed the fence and its table is still there."""
-        return self._exists(f"publishing_{load_id}")
-
-    def _exists(self, table: str) -> bool:
-        return bool(
-            self._clickhouse.rows(
-                "SELECT 1 AS one FROM system.tables"
-                " WHERE database = {db:String} AND name = {table:String}",
-                {"db": self._ledger.database, "table": table},
-            )
-        )
+        return self._clickhouse.has_table(self._ledger.database, f"publishing_{load_id}")
 
     def _copy(
         self, load_id: str, columns: Mapping[str, str], attempt: str, ranges: list[OffsetRange]

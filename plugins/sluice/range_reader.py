@@ -4,7 +4,7 @@ Part of what :mod:`sluice.kafka` owns; it opens the consumer and closes it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, cast
 
 import msgspec
@@ -54,6 +54,11 @@ class Watermarks(msgspec.Struct, frozen=True):
 
     low: int
     high: int
+
+
+def kept(marks: Mapping[int, Watermarks]) -> list[OffsetRange]:
+    """What a topic has between its watermarks, a range a partition."""
+    return [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
 
 
 class Skip(msgspec.Struct, frozen=True):

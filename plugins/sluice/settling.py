@@ -64,13 +64,7 @@ class Settler:
         know may be of a planner that is about to reserve, so it is given the time of a lease;
         should it go all the same, that load's tasks fail as those of an abandoned one do.
         """
-        tables = self.clickhouse.rows(
-            "SELECT name, substring(name, position(name, '_') + 1) AS load_id,"
-            " now() - metadata_modification_time AS age FROM system.tables"
-            " WHERE database = {db:String}"
-            " AND match(name, '^(staging|publishing|audit|wanted|content)_')",
-            {"db": self.ledger.database},
-        )
+        tables = self.ledger.work_tables()
         known = self.ledger.states([row["load_id"] for row in tables])
         for row in tables:
             state = known.get(row["load_id"])

@@ -26,6 +26,10 @@ ReadAgain = Callable[[Collection[Position]], list[Record]]
 COLUMNS = ("_attempt", *STAGED_COLUMNS, STAGED)
 
 
+ROWS = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+"""Encodes staged rows as the staging table reads them."""
+
+
 class Refused(msgspec.Struct, frozen=True):
     """A refused message and why."""
 

@@ -19,7 +19,7 @@ from sluice.holdings import Held, Holdings, Progress
 from sluice.kafka import Broker
 from sluice.ledger import PUBLISHED, PUBLISHING, Ledger
 from sluice.quoting import quoted
-from sluice.range_reader import Topic
+from sluice.range_reader import Topic, kept
 from sluice.ranges import OffsetRange, intersect, merge, subtract, total
 from sluice.target import Target
 
@@ -119,8 +119,7 @@ class Verifier:
         topic = self._broker.topic(self._contract.topic)
         published = [r for _, s, r in self._ledger.taken(topic.name) if s == PUBLISHED]
         marks = self._broker.watermarks(topic)
-        kept = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
-        asked = intersect(self._holdings.inside(published), kept)
+        asked = intersect(self._holdings.inside(published), kept(marks))
         messages, nulls = self._read(topic, asked, progress)
         rows = self._holdings.target(asked, lambda _: None)
         loaded = merge([*rows.ranges, *self._holdings.quarantine().ranges])
@@ -215,16 +214,10 @@ class Verifier:
             )
 
     def _leftovers(self) -> Iterator[Finding]:
-        live = {load.load_id for load in self._ledger.loads_of(self._contract.topic, live=True)}
-        mine = {load.load_id for load in self._ledger.loads_of(self._contract.topic)}
-        tables = self._clickhouse.rows(
-            "SELECT name FROM system.tables WHERE database = {db:String}"
-            " AND match(name, '^(staging|publishing|audit)_')",
-            {"db": self._ledger.database},
-        )
-        for row in tables:
-            load_id = row["name"].partition("_")[2]
-            if load_id in mine and load_id not in live:
+        loads = self._ledger.loads_of(self._contract.topic)
+        over = {load.load_id for load in loads if not load.live}
+        for row in self._ledger.work_tables():
+            if row["load_id"] in over:
                 yield Finding(kind="leftover", text=f"table {row['name']} of a load that is over")
 
     def _standings(
@@ -236,10 +229,10 @@ class Verifier:
         except BrokerError as error:
             log.warning("broker_not_asked", error=str(error))
             marks = {}
-        kept = self._holdings.inside(OffsetRange(p, m.low, m.high) for p, m in marks.items())
-        waiting = subtract(kept, published)
+        there = self._holdings.inside(kept(marks))
+        waiting = subtract(there, published)
         skipped = merge(r for held in skips.values() for r in held.ranges)
-        partitions = sorted({r.partition for r in [*published, *kept, *rows.ranges]})
+        partitions = sorted({r.partition for r in [*published, *there, *rows.ranges]})
 
         def of(ranges: Iterable[OffsetRange], partition: int) -> int:
             return total(r for r in ranges if r.partition == partition)

@@ -3,8 +3,6 @@
 import uuid
 from collections.abc import Sequence
 
-import msgspec
-
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.ddl import LINEAGE, ClickHouseSchemaMapper
@@ -16,7 +14,7 @@ from sluice.ledger import Ledger
 from sluice.quoting import quoted
 from sluice.range_reader import Topic
 from sluice.ranges import OffsetRange, chunk
-from sluice.staging import COLUMNS
+from sluice.staging import COLUMNS, ROWS
 from sluice.target import among
 from sluice.verify import Finding
 from sluice.wire import UNTRACED, read_headers
@@ -48,7 +46,6 @@ class ContentCheck:
     ) -> None:
         self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
         self._decoder = decoder
-        self._encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
         self._mapper = ClickHouseSchemaMapper.of(contract)
         self._target = f"{quoted(clickhouse.database)}.{quoted(contract.table.name)}"
         self._database = quoted(ledger.database)
@@ -89,7 +86,7 @@ class ContentCheck:
 
     def _insert(self, table: str, rows: list[tuple[object, ...]]) -> None:
         if rows:
-            body = self._encoder.encode_lines(rows)
+            body = ROWS.encode_lines(rows)
             token = uuid.uuid4().hex
             self._clickhouse.insert_lines(table, COLUMNS, body, "JSONCompactEachRow", token)
 

@@ -28,8 +28,6 @@ PARTITIONS = 2
 PATIENCE = 90.0
 """Seconds that a worker may take; beyond that something hangs, which is a finding too."""
 
-LEFT = "^(staging|publishing|audit|wanted|content)_"
-
 
 class RoundFailed(AssertionError):
     """What the audit found, and how to see it again."""
@@ -298,10 +296,10 @@ class Round:
         told = [f"{f.kind}: {f.text} {' '.join(map(str, f.ranges[:9]))}" for f in found]
         if verdict.offsets != sum(r.count for r in whole):
             told.append(f"{verdict.offsets} offsets published of {sum(r.count for r in whole)}")
-        if self._left():
+        if self._judge.ledger.work_tables():
             time.sleep(2)  # a table that no load owns is given the time of a lease
             judge.settler.sweep()
-        left = self._left()
+        left = self._judge.ledger.work_tables()
         told += [f"leftover: {row['name']}" for row in left]
         seen = judge.clickhouse.rows(
             "SELECT count() AS rows, uniqExact(p, o) AS offsets,"
@@ -313,13 +311,6 @@ class Round:
         if seen["rows"] != seen["loaded"] and not self._engine_died:
             told.append(f"the materialized view missed rows: {seen}")
         return told
-
-    def _left(self) -> list[dict[str, str]]:
-        return self._judge.clickhouse.rows(
-            "SELECT name FROM system.tables WHERE database = {db:String}"
-            " AND match(name, {left:String})",
-            {"db": self._judge.ledger.database, "left": LEFT},
-        )
 
     def _tell(self, text: str) -> None:
         self.story.append(text)

@@ -222,14 +222,14 @@ def test_absent_offsets_of_transactions_are_no_finding(
 
 
 def test_bounds_are_offsets_or_times(loaded: Loader) -> None:
-    topic = loaded.contract.topic
+    topic = loaded.broker.topic(loaded.contract.topic)
 
     def of(low: str | None, high: str | None) -> Any:
         return bounds(loaded.broker, topic, low, high, (1,))
 
     assert bounds(loaded.broker, topic, None, None) is None
     assert of("5", "9") == [OffsetRange(1, 5, 9)]
-    end = loaded.broker.watermarks(loaded.broker.topic(topic))[1].high
+    end = loaded.broker.watermarks(topic)[1].high
     assert of("2020-01-01", "2100-01-01T00:00Z") == [OffsetRange(1, 0, end)]
     with pytest.raises(PlanError, match="neither an offset nor a time"):
         of("yesterday", None)

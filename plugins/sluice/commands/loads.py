@@ -18,7 +18,8 @@ from sluice.contract import discover, find
 from sluice.ledger import PUBLISHED
 from sluice.load import Loader
 from sluice.planning import Request
-from sluice.ranges import OffsetRange, merge, subtract, total
+from sluice.range_reader import kept
+from sluice.ranges import merge, subtract, total
 from sluice.report import find as find_report
 from sluice.report import page
 from sluice.settings import Settings
@@ -118,8 +119,7 @@ def _show_status(loader: Loader) -> None:
     marks = loader.broker.watermarks(topic)
     taken = loader.ledger.taken(topic.name)
     published = merge(r for _, state, r in taken if state == PUBLISHED)
-    kept = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
-    waiting = subtract(kept, published)
+    waiting = subtract(kept(marks), published)
     starts = {r.partition: r.low for r in reversed(waiting)}
     since = loader.broker.times_at(topic, starts, marks)
     table = Table(title=f"{topic.name} → {loader.clickhouse.database}.{loader.contract.table.name}")

@@ -6,11 +6,11 @@ from rich.table import Table
 from sluice.bounds import bounds
 from sluice.commands.shown import console, loader_of, progress_bar, topic_argument
 from sluice.contract import find
-from sluice.decode import Decoder
 from sluice.holdings import Progress
 from sluice.ledger import PUBLISHED
 from sluice.load import Loader
-from sluice.payloads import Payloads
+from sluice.payloads import decoder_of
+from sluice.range_reader import kept
 from sluice.ranges import OffsetRange, intersect, total
 from sluice.verify import Finding, Verdict, Verifier
 from sluice.verify_content import ContentCheck
@@ -42,7 +42,7 @@ def verify(
     """
     loader = loader_of(find(topic))
     loader.ledger.create()
-    within = bounds(loader.broker, topic, low, high, partitions)
+    within = bounds(loader.broker, loader.broker.topic(topic), low, high, partitions)
     verifier = Verifier(
         loader.contract,
         loader.broker,
@@ -76,13 +76,11 @@ def verify(
 
 
 def _content(loader: Loader, asked: list[OffsetRange], progress: Progress) -> list[Finding]:
-    payloads = Payloads(loader.contract, loader.registry) if loader.registry else None
-    decoder = Decoder(loader.contract, payloads)
+    decoder = decoder_of(loader.contract, loader.registry)
     check = ContentCheck(loader.contract, loader.broker, loader.clickhouse, loader.ledger, decoder)
     topic = loader.broker.topic(loader.contract.topic)
     marks = loader.broker.watermarks(topic)
-    kept = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
-    return check.run(topic, intersect(asked, kept), progress)
+    return check.run(topic, intersect(asked, kept(marks)), progress)
 
 
 def _show(verdict: Verdict) -> None:
