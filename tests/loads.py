@@ -3,9 +3,15 @@
 from random import Random
 from typing import Any
 
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
 from sluice.contract import Contract
 from sluice.load import Loader
+from sluice.planning import Request
 from sluice.samples import produce, samples
+from sluice.settings import Connection
+from sluice.verify import Verdict, Verifier
 from tests.conftest import MakeLoader
 
 
@@ -23,6 +29,21 @@ def filled(
     made = samples(contract, count, Random(5), broken_share, tombstone_share)
     produce(contract, loader.broker, made)
     return loader
+
+
+def finish(loader: Loader, request: Request) -> str:
+    """A whole load of a request; gives its id."""
+    plan = loader.plan(request)
+    for number in range(len(plan.chunks)):
+        loader.drain(plan.load_id, number)
+    loader.audit(plan.load_id)
+    loader.publish(plan.load_id)
+    return plan.load_id
+
+
+def verdict(loader: Loader) -> Verdict:
+    """What the audit of everything finds."""
+    return Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger).run()
 
 
 def target(loader: Loader) -> dict[str, Any]:
@@ -45,3 +66,10 @@ def leftovers(loader: Loader) -> list[str]:
         {"db": loader.ledger.database},
     )
     return [row["name"] for row in rows]
+
+
+def delete_up_to(kafka: Connection, topic: str, offset: int) -> None:
+    """Have retention remove what is before an offset of partition 0."""
+    admin = AdminClient(dict(kafka.extra))
+    for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+        future.result(20)

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import structlog
 
+from sluice.attempts import Account
+from sluice.bounds import Window
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.errors import AccountingError, BreakerTripped
-from sluice.ledger import Account, Ledger
+from sluice.ledger import Ledger
 from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge, total
 
@@ -131,6 +133,18 @@ class Auditor:
                 f" {commonest.message}). Nothing is published; the messages are in"
                 f" {self._ledger.database}.quarantine"
             )
+
+    def outside(self, load_id: str, balance: Balance, window: Window) -> int:
+        """Staged rows whose timestamps lie outside of a range of time."""
+        low, high = (int(at.timestamp() * 1000) if at else None for at in window)
+        rows = self._clickhouse.rows(
+            f"SELECT countIf(s._timestamp < {low or 0}"
+            f" OR s._timestamp >= {1 << 62 if high is None else high}) AS n"
+            f" FROM {self._ledger.staging_table(load_id)} AS s"
+            " WHERE s._attempt IN {attempts:Array(String)}",
+            {"attempts": list(balance.winners.values())},
+        )
+        return int(rows[0]["n"])
 
     def reasons(self, load_id: str, attempts: list[str]) -> list[Reasons]:
         """Why messages were refused, the commonest first."""

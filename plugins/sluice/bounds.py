@@ -5,12 +5,9 @@ from datetime import UTC, datetime
 
 from sluice.errors import PlanError
 from sluice.kafka import Broker
-from sluice.planning import asked_partitions
+from sluice.planning import EVER, asked_partitions
 from sluice.range_reader import Topic
 from sluice.ranges import OffsetRange
-
-EVER = 1 << 62
-"""Beyond every offset."""
 
 
 def bounds(
@@ -42,6 +39,16 @@ def _resolve(broker: Broker, topic: Topic, text: str | None, default: int) -> di
     if text.isascii() and text.isdigit():
         return dict.fromkeys(topic.partitions, int(text))
     return broker.offsets_at(topic, parse_time(text))
+
+
+Window = tuple[datetime | None, datetime | None]
+"""A range of time, from its start to before its end; None where it is open."""
+
+
+def window_of(low: str, high: str) -> Window | None:
+    """The times that a person wrote; None when they are offsets, or nothing."""
+    times = [parse_time(text) if text and not text.isdigit() else None for text in (low, high)]
+    return (times[0], times[1]) if any(times) else None
 
 
 def parse_time(text: str) -> datetime:

@@ -8,7 +8,7 @@ import click
 import structlog
 
 from sluice import __version__
-from sluice.commands import loads, new_topic, quarantine, samples, schemas, tables, verify
+from sluice.commands import backfill, loads, new_topic, quarantine, samples, schemas, tables, verify
 from sluice.errors import SluiceError
 
 
@@ -53,7 +53,7 @@ for command in (
     tables.ddl,
     tables.migrate,
     loads.load,
-    loads.backfill,
+    backfill.backfill,
     loads.status,
     loads.report,
     verify.verify,

@@ -29,6 +29,7 @@ TRANSIENT = {
     252: "TOO_MANY_PARTS",
     285: "TOO_FEW_LIVE_REPLICAS",
     319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
     999: "KEEPER_EXCEPTION",
 }
 """Errors that pass: retried. Every insert carries a token, so a repeated one is harmless."""
@@ -57,6 +58,7 @@ REFUSED_DATA = {
 
 TABLE_EXISTS = 57
 UNKNOWN_TABLE = 60
+UNKNOWN_DATABASE = 81
 
 READING = {
     "date_time_input_format": "best_effort",

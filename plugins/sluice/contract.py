@@ -176,6 +176,8 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
         rules: quality rules beyond those that follow from the types.
         breaker: the highest share of refused messages that a load may publish with.
         sensitive: fields masked in reports.
+        repair: gets the value of a refused message and returns one that may pass; asked only when
+            messages in quarantine are replayed. The original stays in quarantine.
         protobuf: the generated class that reads Protobuf payloads, when the topic has them.
         schedule: cron expression of the load DAG, in UTC; None for manual runs only.
         on_expired: what to do when retention removed offsets before they were loaded:
@@ -193,6 +195,7 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     breaker: Breaker = Breaker()
     sensitive: frozenset[str] = frozenset()
+    repair: Callable[[bytes], bytes] | None = None
     protobuf: type | None = None
     schedule: str | None = "0 * * * *"
     on_expired: Literal["fail", "record"] = "fail"

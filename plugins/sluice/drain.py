@@ -9,19 +9,20 @@ from functools import partial
 
 import structlog
 
+from sluice.attempts import ChunkResult
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.decode import Decoded
 from sluice.errors import AttemptFailed, BreakerTripped, OffsetsExpired, Reason, Refusal
-from sluice.kafka import Broker
-from sluice.ledger import ChunkResult, Ledger
+from sluice.ledger import Ledger
 from sluice.payloads import decoder_of
 from sluice.quoting import quoted
-from sluice.range_reader import Record, Skip, Topic
+from sluice.range_reader import Record, Skip, Source, Topic, stamp
 from sluice.ranges import OffsetRange, merge, total
 from sluice.registry_client import SchemaRegistry
+from sluice.repair import Repair
 from sluice.settings import Settings
-from sluice.staging import ROWS, Batch, Position, Refused, Stager
+from sluice.staging import ROWS, Batch, Position, Refused, Repaired, Stager
 from sluice.wire import UNTRACED, read_headers
 
 log = structlog.get_logger()
@@ -31,21 +32,30 @@ Progress = Callable[[int], None]
 
 
 class Drain:
-    """One attempt at one chunk."""
+    """One attempt at one chunk.
+
+    Args:
+        source: the broker; or the quarantine, for a replay.
+        replaying: whether the messages were refused before. Then many refusals are no reason to
+            stop, and the contract's repair function may mend a message.
+    """
 
     def __init__(
         self,
         contract: Contract,
-        broker: Broker,
+        source: Source,
         clickhouse: ClickHouse,
         ledger: Ledger,
         settings: Settings,
         progress: Progress = lambda offsets: None,
         registry: SchemaRegistry | None = None,
+        replaying: bool = False,
     ) -> None:
-        self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
+        self._contract, self._source, self._clickhouse = contract, source, clickhouse
         self._ledger, self._settings, self._progress = ledger, settings, progress
-        self._decoder = decoder_of(contract, registry)
+        self._repair = Repair(contract, decoder_of(contract, registry))
+        self._decode = self._repair.decode if replaying else self._repair.decoder.decode
+        self._most_in_a_row = 0 if replaying else contract.breaker.max_consecutive
 
     def run(
         self, load_id: str, topic: Topic, chunk: int, ranges: Sequence[OffsetRange], attempt: str
@@ -70,7 +80,7 @@ class Drain:
         skipped: Counter[str] = Counter()
         try:
             with _no_collection():
-                for messages, skips in self._broker.read(topic, ranges):
+                for messages, skips in self._source.read(topic, ranges):
                     self._check_expired(topic, skips)
                     tombstones, size = self._add(batch, messages)
                     self._check_row(batch)
@@ -118,7 +128,7 @@ class Drain:
 
     def _add(self, batch: Batch, messages: Sequence[Record]) -> tuple[list[Skip], int]:
         """Decode messages into the batch; gives the tombstones among them and the bytes read."""
-        decode, attempt = self._decoder.decode, self._attempt
+        decode, attempt = self._decode, self._attempt
         limit, size = self._settings.max_message_bytes, 0
         rows, tombstones = [], []
         for message in messages:
@@ -142,12 +152,14 @@ class Drain:
                 continue
             self._in_a_row = 0
             body, version = decoded
+            if self._repair.mended is not None:
+                batch.repairs.append(Repaired(partition, offset, self._repair.mended))
             rows.append(
                 (
                     attempt,
                     partition,
                     offset,
-                    message.timestamp()[1],
+                    stamp(message),
                     version,
                     about.correlation_id,
                     about.trace_id,
@@ -174,7 +186,7 @@ class Drain:
         ranges = [OffsetRange(p, min(found), max(found) + 1) for p, found in offsets.items()]
         records = [
             record
-            for read, _ in self._broker.read(topic, ranges)
+            for read, _ in self._source.read(topic, ranges)
             for record in read
             if (record.partition(), record.offset()) in positions
         ]
@@ -216,8 +228,8 @@ class Drain:
 
     def _check_row(self, batch: Batch) -> None:
         """Stop early when nothing but refused messages comes."""
-        most = self._contract.breaker.max_consecutive
-        if self._in_a_row < most:
+        most = self._most_in_a_row
+        if not most or self._in_a_row < most:
             return
         for reason, count in self._refusals.most_common(5):
             example = next((r for r in batch.refused if r.refusal.reason == reason), None)

@@ -1,15 +1,14 @@
 """Which offsets of a topic the tables hold, as ranges that the engine works out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from sluice.clickhouse import ClickHouse
-from sluice.ledger import Ledger
-from sluice.quoting import quoted
-from sluice.ranges import OffsetRange, intersect, merge, total
-from sluice.target import among
+from sluice.ledger import Ledger, Taken
+from sluice.quoting import among, quoted
+from sluice.ranges import OffsetRange, intersect, merge, subtract, total
 
 WINDOW = 4_000_000
 """Offsets of a partition that are sorted at a time, in the engine's memory."""
@@ -104,10 +103,16 @@ class Holdings:
         twice = [OffsetRange(row["partition"], x, x + 1) for row in found for x in row["twice"]]
         return Held(ranges, merge(twice))
 
-    def skipped(self) -> dict[str, Held]:
-        """The offsets without a message of published loads, by kind."""
+    def skipped(self, published: Sequence[Taken]) -> dict[str, Held]:
+        """The offsets without a message of published loads, by kind.
+
+        Args:
+            published: all ranges of published loads. Of loads that hold the same offset the one
+                with the higher revision answers, unless the offset was absent then: what was
+                made of a message stands when the message is gone.
+        """
         rows = self._clickhouse.rows(
-            "SELECT s.partition AS partition, s.low AS low, s.high AS high,"
+            "SELECT s.load_id AS load_id, s.partition AS partition, s.low AS low, s.high AS high,"
             " toString(s.kind) AS kind"
             f" FROM {self._db}.load_skips AS s"
             f" INNER JOIN {self._db}.winning_attempts AS w"
@@ -116,12 +121,38 @@ class Holdings:
             " WHERE s.topic = {topic:String} AND l.state = 'published'",
             {"topic": self._topic},
         )
+        skips = [
+            (row["kind"], row["load_id"], OffsetRange(row["partition"], row["low"], row["high"]))
+            for row in rows
+        ]
+        standing = _standing(skips, published) if any(t.revision for t in published) else skips
         found: dict[str, Held] = {}
         for kind in ("tombstone", "absent", "expired"):
-            ranges = self.inside(
-                OffsetRange(r["partition"], r["low"], r["high"]) for r in rows if r["kind"] == kind
-            )
+            ranges = self.inside(r for k, _, r in standing if k == kind)
             merged = merge(ranges)
             twice = ranges if total(ranges) != total(merged) else []
             found[kind] = Held(merged, twice)
         return found
+
+
+def _standing(
+    skips: Sequence[tuple[str, str, OffsetRange]], published: Sequence[Taken]
+) -> list[tuple[str, str, OffsetRange]]:
+    """Skips for which no other load answers."""
+    revisions = {t.load_id: t.revision for t in published}
+    left: list[tuple[str, str, OffsetRange]] = []
+    answered: list[OffsetRange] = []
+    for revision in sorted(set(revisions.values()), reverse=True):
+        lower = [t.range for t in published if t.revision < revision]
+        absent: list[OffsetRange] = []
+        for kind, load_id, r in skips:
+            if revisions.get(load_id) != revision:
+                continue
+            gone = kind != "tombstone"
+            if gone:
+                absent.append(r)
+            taken = [*answered, *(lower if gone else ())]
+            left += [(kind, load_id, piece) for piece in subtract([r], taken)]
+        held = [t.range for t in published if t.revision == revision]
+        answered = merge([*answered, *subtract(held, absent)])
+    return left

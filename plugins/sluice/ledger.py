@@ -5,19 +5,21 @@ another after its run was over) or withdrawn (its planner met another reservatio
 live and of published loads are taken; no other load may plan them.
 """
 
+import hashlib
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from sluice.clickhouse import ClickHouse
+from sluice.attempts import AttemptRecords
+from sluice.clickhouse import UNKNOWN_DATABASE, UNKNOWN_TABLE
 from sluice.ddl import statements
+from sluice.errors import EngineError
 from sluice.quoting import quoted
-from sluice.range_reader import Skip
 from sluice.ranges import OffsetRange
 
 PLANNED = "planned"
@@ -27,9 +29,18 @@ AUDITED = "audited"
 HELD = "held"
 FAILED = "failed"
 PUBLISHING = "publishing"
+REPLACING = "replacing"
+"""Its rows are visible, and those that they replace are about to go."""
 PUBLISHED = "published"
+UNDER_WAY = (PUBLISHING, REPLACING)
+"""States of a load whose rows are becoming visible."""
 WITHDRAWN = "withdrawn"
 ABANDONED = "abandoned"
+ADOPTED = "adopted"
+"""Not a state: the load has a new owner, who goes on with it."""
+
+Kind = Literal["load", "replace", "replay"]
+"""Of what no load had loaded; anew of what one has; or of messages in quarantine."""
 
 ENDED = frozenset({PUBLISHED, WITHDRAWN, ABANDONED})
 
@@ -59,49 +70,58 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         return self.state not in ENDED
 
 
-class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt that reached its chunk's end says of itself."""
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A range that a live or published load holds.
 
-    chunk: int
-    attempt: str
-    bytes: int
-    seconds: float
-    cpu_seconds: float
-    batches: int
-
-
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """The law for one partition of a load; see the README.
-
-    ``planned = loaded + quarantined + tombstones + absent``.
+    Attributes:
+        revision: of two published loads that hold an offset the higher one answers for it; 0
+            for a load of what no other had loaded.
     """
 
-    partition: int
-    planned: int
-    loaded: int
-    upgraded: int
-    quarantined: int
-    tombstones: int
-    absent: int
+    load_id: str
+    state: str
+    kind: Kind
+    revision: int
+    range: OffsetRange
 
     @property
-    def difference(self) -> int:
-        """Offsets without a place (positive) or with several (negative)."""
-        return self.planned - self.loaded - self.quarantined - self.tombstones - self.absent
+    def published(self) -> bool:
+        """Whether its load is published."""
+        return self.state == PUBLISHED
 
 
-class Ledger:
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast loads were, and how large what they read was."""
+
+    offsets_per_second: float
+    bytes_per_offset: float
+
+
+class Ledger(AttemptRecords):
     """Reads and writes the ledger of one Sluice database."""
 
-    def __init__(self, clickhouse: ClickHouse, database: str) -> None:
-        self.clickhouse, self.database = clickhouse, database
-        self._db = quoted(database)
-
     def create(self) -> None:
-        """Create the database, its tables and its views; harmless when they are there."""
-        text = re.sub(r"\bsluice\b(?=[.;])", lambda _: self._db, BOOKKEEPING.read_text())
-        for statement in statements(text):
+        """Create the database, its tables and its views, or bring them up to date."""
+        text = BOOKKEEPING.read_text()
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if self._applied() == digest:
+            return
+        for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: self._db, text)):
             self.clickhouse.execute(statement)
+        row = {"digest": digest}
+        self.clickhouse.insert(f"{self._db}.bookkeeping", [row], uuid.uuid4().hex)
+
+    def _applied(self) -> str:
+        """Digest of the statements that were applied last; empty when none were."""
+        try:
+            rows = self.clickhouse.rows(
+                f"SELECT argMax(digest, at) AS digest FROM {self._db}.bookkeeping"
+            )
+        except EngineError as error:
+            if error.code in (UNKNOWN_TABLE, UNKNOWN_DATABASE):
+                return ""
+            raise
+        return str(rows[0]["digest"])
 
     def staging_table(self, load_id: str) -> str:
         """The load's own table, while rows are added to it."""
@@ -112,12 +132,18 @@ class Ledger:
         return f"{self._db}.{quoted('publishing_' + load_id)}"
 
     def record(
-        self, load_id: str, topic: str, state: str, owner: str, detail: Mapping[str, Any] = {}
+        self,
+        load_id: str,
+        topic: str,
+        state: str,
+        owner: str,
+        detail: Mapping[str, Any] = {},
+        token: str = "",
     ) -> None:
-        """Write one state of a load; a retried insert leaves no second row."""
+        """Write one state of a load; a retried insert, or one with its token, leaves no second."""
         text = msgspec.json.encode(detail).decode()
         row = {"load_id": load_id, "topic": topic, "state": state, "owner": owner, "detail": text}
-        self.clickhouse.insert(f"{self._db}.load_events", [row], uuid.uuid4().hex)
+        self.clickhouse.insert(f"{self._db}.load_events", [row], token or uuid.uuid4().hex)
 
     def reserve(
         self,
@@ -126,6 +152,8 @@ class Ledger:
         owner: str,
         chunks: Sequence[Sequence[OffsetRange]],
         detail: Mapping[str, Any],
+        kind: Kind = "load",
+        revision: int = 0,
     ) -> None:
         """Write a plan: the ranges first, then the event that makes them count."""
         rows = [
@@ -136,6 +164,8 @@ class Ledger:
                 "partition": r.partition,
                 "low": r.low,
                 "high": r.high,
+                "kind": kind,
+                "revision": revision,
             }
             for number, ranges in enumerate(chunks)
             for r in ranges
@@ -207,11 +237,20 @@ class Ledger:
             found.setdefault(row["chunk"], []).append(r)
         return found
 
-    def taken(self, topic: str, besides: str = "") -> list[tuple[str, str, OffsetRange]]:
-        """(load, state, range) of all live and published loads but ``besides``."""
+    def revision(self, load_id: str) -> int:
+        """Above 0 when the load answers for offsets that others have published."""
         rows = self.clickhouse.rows(
-            f"SELECT r.load_id AS load_id, l.state AS state, r.partition AS partition,"
-            f" r.low AS low, r.high AS high"
+            f"SELECT max(revision) AS revision FROM {self._db}.load_ranges"
+            " WHERE load_id = {id:String}",
+            {"id": load_id},
+        )
+        return int(rows[0]["revision"])
+
+    def taken(self, topic: str, besides: str = "") -> list[Taken]:
+        """Ranges of all live and published loads but ``besides``."""
+        rows = self.clickhouse.rows(
+            f"SELECT r.load_id AS load_id, l.state AS state, r.kind AS kind,"
+            f" r.revision AS revision, r.partition AS partition, r.low AS low, r.high AS high"
             f" FROM {self._db}.load_ranges AS r"
             f" INNER JOIN {self._db}.loads AS l ON l.load_id = r.load_id"
             " WHERE r.topic = {topic:String} AND r.load_id != {besides:String}"
@@ -219,83 +258,39 @@ class Ledger:
             {"topic": topic, "besides": besides},
         )
         return [
-            (r["load_id"], r["state"], OffsetRange(r["partition"], r["low"], r["high"]))
+            Taken(
+                load_id=r["load_id"],
+                state=r["state"],
+                kind=r["kind"],
+                revision=r["revision"],
+                range=OffsetRange(r["partition"], r["low"], r["high"]),
+            )
             for r in rows
         ]
-
-    def finish_chunk(self, load_id: str, topic: str, result: ChunkResult) -> None:
-        """Record that an attempt reached its chunk's end; the first one recorded counts."""
-        row = {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(result)
-        token = f"{load_id}/{result.chunk}/{result.attempt}/finished"
-        self.clickhouse.insert(f"{self._db}.load_chunks", [row], token)
-
-    def winners(self, load_id: str) -> dict[int, ChunkResult]:
-        """The attempt of each finished chunk that counts."""
-        rows = self.clickhouse.rows(
-            f"SELECT * EXCEPT (load_id, topic, at) FROM {self._db}.load_chunks"
-            " WHERE load_id = {id:String} ORDER BY chunk, at, attempt LIMIT 1 BY chunk",
-            {"id": load_id},
-        )
-        return {row["chunk"]: ChunkResult(**row) for row in rows}
 
     def audited_attempts(self, load_id: str) -> dict[int, str]:
         """The attempt of each chunk that the load's last good audit counted."""
         audits = [e for e in self.events(load_id) if e["state"] == AUDITED]
         return {int(n): attempt for n, attempt in audits[-1]["detail"]["attempts"].items()}
 
-    def rate(self, topic: str) -> float:
-        """Offsets a second that the last ten published loads took from plan to end; 0 for none."""
+    def pace(self, topic: str) -> Pace | None:
+        """How fast the last ten loads were, from plan to end; None before the first."""
         rows = self.clickhouse.rows(
-            "SELECT sum(planned) AS offsets, sum(seconds) AS seconds FROM ("
-            f" SELECT dateDiff('millisecond', l.planned_at, l.last_at) / 1000"
-            "  AS seconds, r.planned AS planned"
+            "SELECT sum(planned) AS offsets, sum(seconds) AS seconds, sum(bytes) AS bytes FROM ("
+            f" SELECT dateDiff('millisecond', l.planned_at, l.last_at) / 1000 AS seconds,"
+            "  r.planned AS planned, c.bytes AS bytes"
             f" FROM {self._db}.loads AS l INNER JOIN"
             f"  (SELECT load_id, sum(high - low) AS planned FROM {self._db}.load_ranges"
             "   WHERE topic = {topic:String} GROUP BY load_id) AS r ON r.load_id = l.load_id"
-            " WHERE l.topic = {topic:String} AND l.state = 'published'"
+            f" LEFT JOIN (SELECT load_id, sum(bytes) AS bytes FROM {self._db}.load_chunks"
+            "   WHERE topic = {topic:String} GROUP BY load_id) AS c ON c.load_id = l.load_id"
+            " WHERE l.topic = {topic:String} AND l.state = 'published' AND seconds > 0"
             " ORDER BY l.planned_at DESC LIMIT 10)",
             {"topic": topic},
         )
-        offsets, seconds = rows[0]["offsets"], rows[0]["seconds"]
-        return float(offsets) / seconds if seconds else 0.0
-
-    def add_skips(
-        self, load_id: str, topic: str, attempt: str, skips: Iterable[Skip], token: str
-    ) -> None:
-        """Record offsets that carry no message to load."""
-        rows = [
-            {
-                "load_id": load_id,
-                "topic": topic,
-                "attempt": attempt,
-                "partition": skip.range.partition,
-                "low": skip.range.low,
-                "high": skip.range.high,
-                "kind": skip.kind,
-            }
-            for skip in skips
-        ]
-        self.clickhouse.insert(f"{self._db}.load_skips", rows, token)
-
-    def add_quarantined(self, rows: Sequence[Mapping[str, Any]], token: str) -> None:
-        """Keep refused messages; the rows are as the table has them."""
-        self.clickhouse.insert(f"{self._db}.quarantine_rows", rows, token)
-
-    def add_accounts(self, load_id: str, topic: str, accounts: Iterable[Account]) -> None:
-        """Record the account of a load by partition."""
-        rows = [
-            {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(account)
-            for account in accounts
-        ]
-        token = f"{load_id}/accounts/{msgspec.json.encode(rows).decode()}"
-        self.clickhouse.insert(f"{self._db}.load_accounts", rows, token)
-
-    def accounts(self, load_id: str) -> list[Account]:
-        """The load's last account, by partition."""
-        rows = self.clickhouse.rows(
-            "SELECT partition, planned, loaded, upgraded, quarantined, tombstones, absent"
-            f" FROM {self._db}.load_accounts WHERE load_id = {{id:String}}"
-            " ORDER BY partition, at DESC LIMIT 1 BY partition",
-            {"id": load_id},
+        offsets, seconds = float(rows[0]["offsets"]), float(rows[0]["seconds"])
+        if not offsets or not seconds:
+            return None
+        return Pace(
+            offsets_per_second=offsets / seconds, bytes_per_offset=rows[0]["bytes"] / offsets
         )
-        return [Account(**row) for row in rows]

@@ -12,7 +12,9 @@ from typing import Any
 import structlog
 
 from sluice import ledger as states
+from sluice.attempts import ChunkResult
 from sluice.audit import Auditor, Balance
+from sluice.bounds import window_of
 from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse, connect
 from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
@@ -26,17 +28,20 @@ from sluice.errors import (
     TopicRecreated,
 )
 from sluice.kafka import Broker
-from sluice.ledger import ChunkResult, Ledger, Load
+from sluice.ledger import Ledger, Load
 from sluice.migrate import Migrator
 from sluice.planner import Plan, Planner
 from sluice.planning import Request
 from sluice.publish import Publisher
 from sluice.quality import Gate
+from sluice.quarantine import Quarantine
 from sluice.ranges import merge, total
 from sluice.registry_client import registry_from_environment
+from sluice.replay import Replayed
 from sluice.report import Report, Reporter
 from sluice.settings import Connection, Settings
 from sluice.settling import IsOver, Settler
+from sluice.surveyor import Prospect
 
 log = structlog.get_logger()
 
@@ -103,15 +108,28 @@ class Loader:
         """The statements that make the target table."""
         return self._mapper.create_tables()
 
-    def plan(self, request: Request = Request()) -> Plan:
+    def plan(self, request: Request = Request(), resume: bool = False, again: bool = False) -> Plan:
         """Bring the tables up to the contract, then pin and reserve the ranges of this run.
+
+        Args:
+            resume: go on with an unfinished load of the same request whose process is gone.
+            again: plan anew when the run has a load of another request, or a published one.
 
         Raises:
             MigrationError: the target table does not fit the contract.
             PlanError, OffsetsExpired: see :meth:`Planner.plan`.
         """
         self.create_tables()
-        return self.planner.plan(request)
+        return self.planner.plan_again(request) if again else self.planner.plan(request, resume)
+
+    def survey(self, request: Request) -> Prospect:
+        """What a plan would read now; reads only, but for the tables.
+
+        Raises:
+            PlanError, OffsetsExpired, BrokerError: see :meth:`Surveyor.prospect`.
+        """
+        self.create_tables()
+        return self.planner.surveyor.prospect(request)
 
     def current(self) -> Load | None:
         """The load of this run; see :meth:`Planner.current`."""
@@ -143,14 +161,18 @@ class Loader:
                 f"topic {topic.name!r} was recreated since load {load_id} was planned: its id was"
                 f" {load.plan['topic_id']} and is {topic.id}; nothing of it is read"
             )
+        replaying = load.plan.get("kind") == "replay"
         drain = Drain(
             self.contract,
-            self.broker,
+            Replayed(Quarantine(self.clickhouse, self.ledger.database))
+            if replaying
+            else self.broker,
             self.clickhouse,
             self.ledger,
             self.settings,
             progress,
             self.registry,
+            replaying,
         )
         try:
             return drain.run(
@@ -179,7 +201,7 @@ class Loader:
             LoadLost: the load was settled by another.
         """
         load = self._load(load_id)
-        if load.state in (states.PUBLISHED, states.PUBLISHING):
+        if load.state in (states.PUBLISHED, *states.UNDER_WAY):
             log.info("audit_found", load_id=load_id, state=load.state)
             return
         if not load.live:
@@ -188,7 +210,9 @@ class Loader:
         auditor = Auditor(self.contract, self.clickhouse, self.ledger)
         try:
             balance = auditor.balance(load_id)
-            auditor.check_breaker(load_id, balance)
+            # Most of what is replayed may be refused again; it was refused before.
+            if load.plan.get("kind") != "replay":
+                auditor.check_breaker(load_id, balance)
             if balance.sum("loaded"):
                 gate = Gate(
                     self.contract, self.clickhouse, self.ledger, self._clickhouse_connection
@@ -206,6 +230,9 @@ class Loader:
             )
             raise
         told = _detail(balance)
+        asked = load.plan.get("request", {})
+        if window := window_of(asked.get("low", ""), asked.get("high", "")):
+            told["outside"] = auditor.outside(load_id, balance, window)
         detail = told | {"attempts": {str(n): a for n, a in balance.winners.items()}}
         self.ledger.record(load_id, load.topic, states.AUDITED, self.owner, detail)
         log.info("audited", load_id=load_id, **told)
@@ -218,7 +245,7 @@ class Loader:
             AccountingError: the target does not hold what was staged.
         """
         load = self._load(load_id)
-        if load.live and load.state not in (states.AUDITED, states.PUBLISHING):
+        if load.live and load.state not in (states.AUDITED, *states.UNDER_WAY):
             raise LoadLost(f"load {load_id} is {load.state}; its audit has not passed")
         self.publisher.publish(load_id, self.owner)
         self.mirror()
@@ -227,8 +254,7 @@ class Loader:
         """Commit, for each partition, the offset up to which everything is published."""
         topic = self.broker.topic(self.contract.topic)
         ends: dict[int, int] = {}
-        published = [r for _, s, r in self.ledger.taken(topic.name) if s == states.PUBLISHED]
-        for r in merge(published):
+        for r in merge(t.range for t in self.ledger.taken(topic.name) if t.published):
             ends.setdefault(r.partition, r.high)
         if ends:
             self.broker.mirror(topic.name, self.group, ends)
@@ -238,6 +264,17 @@ class Loader:
         self._load(load_id)
         reporter = Reporter(self.contract, self.clickhouse, self.ledger)
         report = reporter.make(load_id)
+        reporter.keep(report)
+        return report
+
+    def foresee(self, request: Request) -> Report:
+        """Keep a report of what a plan would read now, in place of a load.
+
+        Raises:
+            PlanError, OffsetsExpired, BrokerError: see :meth:`survey`.
+        """
+        reporter = Reporter(self.contract, self.clickhouse, self.ledger)
+        report = reporter.foreseen(self.survey(request), request, self.owner)
         reporter.keep(report)
         return report
 

@@ -1,15 +1,20 @@
-"""What the tasks of the DAGs call. Only this module and ``pages`` import Airflow.
+"""What the tasks of the DAGs call. Only this module, ``trigger_form`` and ``pages`` import Airflow.
 
 Each function is one task. A task finds its load in the ledger by its DAG run, so it can be
 cleared and repeated at any time; XComs carry only the labels of the chunks.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
-from airflow.sdk import BaseHook, Param, get_current_context
-from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
+from airflow.sdk import BaseHook, get_current_context, task
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+)
 from pydantic import SecretStr
 
 from sluice.contract import Contract, find
@@ -21,6 +26,7 @@ from sluice.errors import (
     RegistryError,
     SluiceError,
 )
+from sluice.ranges import total
 from sluice.settings import Connection, Settings
 
 if TYPE_CHECKING:
@@ -47,61 +53,70 @@ def connection(conn_id: str) -> Connection:
     )
 
 
-def form(contract: Contract) -> dict[str, Param]:
-    """The fields of the trigger form."""
-    written = "an offset, or a time of messages such as `2026-01-31T14:00Z`"
+def default_args(contract: Contract) -> dict[str, Any]:
+    """What the tasks of a topic's DAGs have in common."""
     return {
-        "from": Param(
-            None,
-            type=["null", "string"],
-            title="From",
-            description_md=f"Only from here on: {written}. What is loaded already is left out.",
-        ),
-        "to": Param(
-            None,
-            type=["null", "string"],
-            title="To",
-            description_md=f"Only what is before this: {written}.",
-        ),
-        "partitions": Param(
-            None,
-            type=["null", "string"],
-            pattern=r"^\s*(\d+\s*(,\s*\d+\s*)*)?$",
-            title="Partitions",
-            description_md=f"Only these partitions of `{contract.topic}`, such as `0, 3`;"
-            " all when empty.",
-        ),
-        "max_messages": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="At most so many offsets",
-            description_md="Shared between the partitions; everything new when empty.",
-        ),
+        "owner": contract.owner,
+        "retries": 3,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 2,
     }
 
 
-def plan(topic: str) -> list[dict[str, Any]]:
-    """Pin and reserve the ranges of this run; gives a label a chunk to map over."""
-    from sluice.planning import Request, parse_partitions
+def chain(topic: str, what: str = "") -> None:
+    """The tasks of a DAG, within its ``with``: plan, drain (one a chunk), audit, publish, report.
 
-    def run() -> "Plan":
-        params = get_current_context()["params"]
-        request = Request(
-            partitions=parse_partitions(params.get("partitions")),
-            max_messages=int(params.get("max_messages") or 0),
-            low=(params.get("from") or "").strip(),
-            high=(params.get("to") or "").strip(),
-        )
-        return _loader(topic).plan(request)
+    Args:
+        what: what the DAG loads; empty when its form asks.
+    """
+    chunks = task(task_id="plan")(plan)(topic, what)
+    drained = (
+        task(task_id="drain", map_index_template="{{ label }}")(drain)
+        .partial(topic=topic)
+        .expand(chunk=chunks)
+    )
+    audited = task(task_id="audit", trigger_rule="none_failed")(audit)(topic)
+    published = task(task_id="publish", trigger_rule="none_failed")(publish)(topic)
+    reported = task(task_id="report", trigger_rule="all_done", retries=1)(report)(topic)
+    drained >> audited >> published >> reported
 
-    planned = _told(run)
+
+def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
+    """Pin and reserve the ranges of this run; gives a label a chunk to map over.
+
+    A dry run only keeps a report of what would be read, and gives nothing.
+    """
+    planned = _told(lambda: _plan(topic, what))
+    if planned is None:
+        return []
     if not planned.offsets:
-        log.info("nothing_new", topic=topic)
+        log.info("nothing_to_load", topic=topic)
     return [
         {"load_id": planned.load_id, "number": number, "label": _label(ranges)}
         for number, ranges in enumerate(planned.chunks)
     ]
+
+
+def _plan(topic: str, what: str) -> "Plan | None":
+    from sluice.asked import request_of
+
+    context: Any = get_current_context()
+    params = {**context["params"]} | ({"what": what} if what else {})
+    request, loader = request_of(topic, params), _loader(topic)
+    run = context["dag_run"]
+    again = run.run_type == "backfill"
+    if again:
+        from sluice.intervals import of_interval
+
+        owned = loader.ledger.loads_of(topic, loader.owner)
+        loaded = any(load.state == "published" for load in owned)
+        request = of_interval(request, loader.contract, run.logical_date, loaded)
+    if params.get("dry_run"):
+        foreseen = loader.foresee(request)
+        offsets, ranges = total(foreseen.ranges), [str(r) for r in foreseen.ranges[:50]]
+        log.info("would_read", asked=foreseen.asked, offsets=offsets, ranges=ranges)
+        return None
+    return loader.plan(request, again=again)
 
 
 def drain(topic: str, chunk: dict[str, Any]) -> int:
@@ -129,6 +144,8 @@ def report(topic: str) -> dict[str, Any]:
 
     This task always runs and ends the DAG run, and a run takes the state of its last task.
     """
+    if _is_dry():
+        return {"dry_run": True}
     loader = _loader(topic)
 
     def run() -> dict[str, Any]:
@@ -167,7 +184,14 @@ def _loader(topic: str) -> "Loader":
     )
 
 
+def _is_dry() -> bool:
+    context: Any = get_current_context()
+    return bool(context["params"].get("dry_run"))
+
+
 def _load_id(loader: "Loader") -> str:
+    if _is_dry():
+        raise AirflowSkipException("a dry run: nothing was read")
     load = loader.current()
     if load is None:
         raise AirflowFailException("this run has no load: the plan task did not succeed")

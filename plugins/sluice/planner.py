@@ -4,25 +4,23 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 import structlog
 
 from sluice import ledger as states
-from sluice.bounds import bounds
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
 from sluice.errors import PlanError, ShapeChanged
 from sluice.kafka import Broker
 from sluice.ledger import Ledger, Load
-from sluice.planning import Known, Request, new_messages, origins
-from sluice.range_reader import Topic, Watermarks
+from sluice.planning import Request
 from sluice.ranges import OffsetRange, chunk, subtract, total
 from sluice.settings import Settings
 from sluice.settling import Settler
+from sluice.surveyor import Surveyor
 
 log = structlog.get_logger()
 
@@ -31,11 +29,16 @@ PLAN_TRIES = 20
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a load will read."""
+    """What a load will read.
+
+    Attributes:
+        revision: above 0 when it answers for offsets that other loads have published.
+    """
 
     load_id: str
     topic: str
     chunks: list[list[OffsetRange]]
+    revision: int = 0
 
     @property
     def offsets(self) -> int:
@@ -58,29 +61,56 @@ class Planner:
         self.contract, self.settings, self.settler = contract, settings, settler
         self.broker, self.clickhouse, self.ledger = broker, clickhouse, ledger
         self.owner = settler.owner
+        self.surveyor = Surveyor(contract, broker, clickhouse, ledger, settings.cluster)
         self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
 
-    def plan(self, request: Request = Request()) -> Plan:
+    def plan(self, request: Request = Request(), resume: bool = False) -> Plan:
         """Pin the ranges of this run's load and reserve them.
 
         The same run gets its recorded plan back, also after the topic has grown, unless its
         load was abandoned. Loads that their runs left unfinished are settled first.
 
+        Args:
+            resume: go on with an unfinished load of the same request whose process is gone.
+
         Raises:
             PlanError: the request cannot be planned; says what to change.
             OffsetsExpired: offsets are gone, and the contract says to fail.
         """
-        topic = self.contract.topic
         if (load := self.current()) and not self._fits(load):
             # Another deployment planned it: what it staged cannot be mixed with ours.
             self.settler.abandon(load)
             load = self.current()
+        if load is None and resume:
+            load = self._adopt(request)
         if load:
             recorded = self._recorded(load.load_id)
             if load.state != states.PLANNED or self._confirm(recorded):
                 log.info("plan_found", load_id=load.load_id, state=load.state)
                 return recorded
         self.settler.settle()
+        return self._plan_anew(request)
+
+    def plan_again(self, request: Request) -> Plan:
+        """Pin and reserve for a run whose earlier load, of another request, is not wanted any more.
+
+        A load of the same request that is not published yet is gone on with.
+
+        Raises:
+            PlanError, OffsetsExpired: see :meth:`plan`.
+        """
+        load = self.current()
+        if load and load.live:
+            if load.plan.get("request") == msgspec.to_builtins(request):
+                return self.plan(request)
+            if self.settler.publisher.is_publishing(load.load_id):
+                self.settler.publisher.publish(load.load_id, self.owner)
+            else:
+                self.settler.abandon(load)
+        self.settler.settle()
+        return self._plan_anew(request)
+
+    def _plan_anew(self, request: Request) -> Plan:
         for attempt in range(PLAN_TRIES):
             plan = self._reserve(request)
             if plan is not None:
@@ -88,8 +118,20 @@ class Planner:
             log.info("plan_withdrawn", attempt=attempt)
             time.sleep(random.uniform(0.05, 0.5) * (attempt + 1))
         raise PlanError(
-            f"topic {topic!r}: other loads keep reserving the same offsets; try again later"
+            f"topic {self.contract.topic!r}: other loads keep reserving the same offsets; try"
+            " again later"
         )
+
+    def _adopt(self, request: Request) -> Load | None:
+        """An unfinished load of the same request whose owner is gone; it is ours from now on."""
+        asked = msgspec.to_builtins(request)
+        for load in self.ledger.loads_of(self.contract.topic, live=True):
+            same = load.plan.get("request") == asked and self._fits(load)
+            if same and load.state != states.PLANNED and self.settler.is_over(load.owner):
+                self.ledger.record(load.load_id, load.topic, states.ADOPTED, self.owner)
+                log.info("load_adopted", load_id=load.load_id, owner=load.owner)
+                return load
+        return None
 
     def current(self) -> Load | None:
         """The load of this run; None before it has planned, and after another settled it."""
@@ -100,7 +142,7 @@ class Planner:
     def _fits(self, load: Load) -> bool:
         """Whether this deployment can go on with a load: it stages alike, or need not any more."""
         alike = load.plan.get("shape") == self._mapper.shape
-        return alike or load.state in (states.PUBLISHING, states.PUBLISHED)
+        return alike or load.state in (*states.UNDER_WAY, states.PUBLISHED)
 
     def check_shape(self, load: Load) -> None:
         """Refuse to go on with a load of another deployment.
@@ -114,25 +156,11 @@ class Planner:
                 f" {load.topic!r}; clear the run's plan task, and it is planned anew"
             )
 
-    def wanted(
-        self, topic: Topic, watermarks: Mapping[int, Watermarks], request: Request
-    ) -> list[OffsetRange]:
-        """What a load of a request would read now; reads only.
-
-        Raises:
-            PlanError, OffsetsExpired, BrokerError: see :func:`new_messages` and :func:`bounds`.
-        """
-        low, high = request.low or None, request.high or None
-        window = bounds(self.broker, topic, low, high) if low or high else None
-        known = self._known(topic.partitions)
-        return new_messages(self.contract, topic, watermarks, known, request, window)
-
     def _reserve(self, request: Request) -> Plan | None:
         """Write a plan and keep it unless another live load overlaps it."""
         contract = self.contract
-        topic = self.broker.topic(contract.topic)
-        watermarks = self.broker.watermarks(topic)
-        ranges = self.wanted(topic, watermarks, request)
+        found = self.surveyor.prospect(request)
+        ranges = found.survey.ranges
         chunks = chunk(ranges, self.settings.chunk_offsets)
         now = datetime.now(UTC)
         load_id = f"{_safe(contract.topic)}_{now:%Y%m%dT%H%M%S}_{uuid.uuid4().hex[:8]}"
@@ -140,18 +168,24 @@ class Planner:
         staging = self.ledger.staging_table(load_id)
         self.clickhouse.execute(self._mapper.create_staging(staging))
         detail = {
-            "topic_id": topic.id,
+            "topic_id": found.topic.id,
             "shape": self._mapper.shape,
             "request": msgspec.to_builtins(request),
-            "watermarks": {str(p): [w.low, w.high] for p, w in watermarks.items()},
+            "watermarks": {str(p): [w.low, w.high] for p, w in found.watermarks.items()},
+            "kind": found.kind,
+            "replaces": found.replaces,
+            "survey": found.survey.left_alone,
         }
-        self.ledger.reserve(load_id, contract.topic, self.owner, chunks, detail)
-        plan = Plan(load_id=load_id, topic=contract.topic, chunks=chunks)
+        self.ledger.reserve(
+            load_id, contract.topic, self.owner, chunks, detail, found.kind, found.revision
+        )
+        plan = Plan(load_id=load_id, topic=contract.topic, chunks=chunks, revision=found.revision)
         if not self._confirm(plan):
             return None
         log.info(
             "planned",
             load_id=load_id,
+            kind=found.kind,
             offsets=plan.offsets,
             chunks=len(chunks),
             ranges=[str(r) for r in ranges[:50]],
@@ -162,10 +196,11 @@ class Planner:
         """Hold a written plan against all others; it is kept, or withdrawn when one overlaps.
 
         Of two planners the one that wrote later sees the other, also when it was interrupted
-        in between and asks again.
+        in between and asks again. A load may overlap published ones that it replaces: those of
+        lower revisions.
         """
         taken = self.ledger.taken(plan.topic, besides=plan.load_id)
-        others = [r for _, _, r in taken]
+        others = [t.range for t in taken if not t.published or t.revision >= plan.revision]
         mine = [r for part in plan.chunks for r in part]
         if total(subtract(mine, others)) == plan.offsets:
             self.ledger.record(plan.load_id, plan.topic, states.RESERVED, self.owner)
@@ -174,26 +209,13 @@ class Planner:
         self.clickhouse.execute(f"DROP TABLE IF EXISTS {self.ledger.staging_table(plan.load_id)}")
         return False
 
-    def _known(self, partitions: Collection[int]) -> Known:
-        topic = self.contract.topic
-        taken = self.ledger.taken(topic)
-        published = [r for _, state, r in taken if state == states.PUBLISHED]
-        reserved = [r for _, state, r in taken if state != states.PUBLISHED]
-        loads = self.ledger.loads_of(topic)
-        ids = [load.plan["topic_id"] for load in loads if load.state == states.PUBLISHED]
-        return Known(
-            topic_id=ids[0] if ids else "",
-            origins=origins([load.plan for load in reversed(loads)], partitions),
-            loaded=published,
-            reserved=reserved,
-        )
-
     def _recorded(self, load_id: str) -> Plan:
         chunks = self.ledger.chunks(load_id)
         return Plan(
             load_id=load_id,
             topic=self.contract.topic,
             chunks=[chunks[number] for number in sorted(chunks)],
+            revision=self.ledger.revision(load_id),
         )
 
 

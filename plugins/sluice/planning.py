@@ -1,30 +1,103 @@
 """Deciding which offsets a load reads. Pure: what is known goes in, ranges come out."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
-from sluice.range_reader import Topic, Watermarks
-from sluice.ranges import OffsetRange, intersect, limit, subtract, total
+from sluice.quarantine import Filter
+from sluice.range_reader import Topic, Watermarks, kept
+from sluice.ranges import OffsetRange, intersect, limit, merge, subtract, total
+
+EVER = 1 << 62
+"""Beyond every offset."""
+
+Existing = Literal["skip", "replace"]
+"""What becomes of offsets that are loaded already: they are left alone, or loaded anew."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asks a load for.
+    """What a user asks a load for. Without a window: everything new.
 
     Attributes:
         partitions: only these; all when empty.
         max_messages: at most so many offsets, shared between the partitions; 0 is no limit.
         low: first offset or time that is wanted, as a person writes it; empty for the beginning.
         high: offset or time to stop before; empty for the end.
+        offsets: these ranges, in place of ``low`` and ``high``.
+        existing: what becomes of offsets in the window that are loaded already.
+        refused: messages in quarantine that are to be validated again, in place of a window.
     """
 
     partitions: tuple[int, ...] = ()
     max_messages: int = 0
     low: str = ""
     high: str = ""
+    offsets: tuple[OffsetRange, ...] = ()
+    existing: Existing = "skip"
+    refused: Filter | None = None
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it is about a part of the topic, not about what is new."""
+        return bool(self.low or self.high or self.offsets)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            PlanError: says what to change.
+        """
+        if self.offsets and (self.low or self.high):
+            raise PlanError(
+                "offsets by partition and a from or to are two ways to say what to load: keep one"
+            )
+        if self.refused and (self.windowed or self.existing == "replace"):
+            raise PlanError(
+                "messages in quarantine are not loaded yet, so there is nothing to replace, and no"
+                " window of the topic to read: narrow them by partition, reason, field or offsets"
+                " of the quarantine instead"
+            )
+        if self.existing == "replace" and not self.windowed:
+            raise PlanError(
+                "what is new is not loaded yet, so there is nothing to replace: say which offsets"
+                " or times are to be loaded anew, or 'everything'"
+            )
+        if empty := [r for r in self.offsets if r.low >= r.high]:
+            raise PlanError(f"{empty[0]} holds no offset: its end must be above its start")
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load of a request would read now, and what it leaves alone, in offsets.
+
+    Attributes:
+        ranges: what it would read.
+        replaced: how many of these are loaded already, and would be loaded anew.
+        there: in the window, and loaded already.
+        elsewhere: in the window, and being loaded by another.
+        gone: in the window, not loaded, and not in the topic any more.
+        ahead: in the window, and beyond the topic's end.
+    """
+
+    ranges: list[OffsetRange]
+    replaced: int = 0
+    there: int = 0
+    elsewhere: int = 0
+    gone: int = 0
+    ahead: int = 0
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets it would read."""
+        return total(self.ranges)
+
+    @property
+    def left_alone(self) -> dict[str, int]:
+        """What else there is to tell of a window, by name; only what there is any of."""
+        names = ("replaced", "there", "elsewhere", "gone", "ahead")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,22 +131,22 @@ def parse_partitions(text: str | None) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def new_messages(
+def choose(
     contract: Contract,
     topic: Topic,
     watermarks: Mapping[int, Watermarks],
     known: Known,
     request: Request,
     within: Sequence[OffsetRange] | None = None,
-) -> list[OffsetRange]:
-    """Everything up to now that no load has loaded or reserved.
+) -> Survey:
+    """What is to be read: everything that no load has loaded or reserved, or of a window.
 
     That includes holes that a failed load left behind. What retention removed since the
     first plan is an error or, when the contract says ``record``, part of the plan; what was
     gone before it is of no concern.
 
     Args:
-        within: only these offsets, which the request's ``low`` and ``high`` stand for.
+        within: the window that the request's offsets or times stand for.
 
     Raises:
         TopicRecreated: the ledger and the topic cannot be about the same log.
@@ -81,18 +154,12 @@ def new_messages(
         PlanError: the request names a partition that does not exist.
     """
     check_same_topic(contract, topic, watermarks, known)
-    partitions = asked_partitions(topic, request.partitions)
+    asked = asked_partitions(topic, request.partitions)
+    whole = [OffsetRange(p, 0, EVER) for p in asked]
+    window = whole if within is None else intersect(within, whole)
     taken = [*known.loaded, *known.reserved]
-    expired = subtract(
-        [
-            OffsetRange(p, known.origins[p], watermarks[p].low)
-            for p in partitions
-            if p in known.origins
-        ],
-        taken,
-    )
-    if within is not None:
-        expired = intersect(expired, within)
+    expired = subtract(_expired(asked, watermarks, known), taken)
+    expired = intersect(expired, window)
     if expired and contract.on_expired == "fail":
         gone = ", ".join(map(str, expired))
         raise OffsetsExpired(
@@ -100,12 +167,37 @@ def new_messages(
             f" they were loaded: {gone}. To record them as gone and go on, set"
             " on_expired='record' in the contract"
         )
-    present = [OffsetRange(p, watermarks[p].low, watermarks[p].high) for p in partitions]
-    ranges = [*expired, *subtract(present, taken)]
-    ranges.sort()
-    if within is not None:
-        ranges = intersect(ranges, within)
-    return limit(ranges, request.max_messages) if request.max_messages else ranges
+    present = intersect(kept(watermarks), window)
+    left_alone = known.reserved if request.existing == "replace" else taken
+    ranges = merge([*expired, *subtract(present, left_alone)])
+    if request.max_messages:
+        ranges = limit(ranges, request.max_messages)
+    if within is None:
+        return Survey(ranges=ranges)
+    replaced = total(intersect(ranges, known.loaded))
+    before = [OffsetRange(p, 0, watermarks[p].low) for p in asked]
+    beyond = [
+        OffsetRange(r.partition, max(r.low, watermarks[r.partition].high), r.high)
+        for r in window
+        if r.high < EVER
+    ]
+    return Survey(
+        ranges=ranges,
+        replaced=replaced,
+        there=total(intersect(known.loaded, window)) - replaced,
+        elsewhere=total(intersect(known.reserved, window)),
+        gone=total(subtract(intersect(before, window), taken)),
+        ahead=total(beyond),
+    )
+
+
+def _expired(
+    asked: Collection[int], watermarks: Mapping[int, Watermarks], known: Known
+) -> list[OffsetRange]:
+    """What retention has removed since the topic was first planned."""
+    return [
+        OffsetRange(p, known.origins[p], watermarks[p].low) for p in asked if p in known.origins
+    ]
 
 
 def origins(plans: Sequence[Mapping[str, Any]], partitions: Collection[int]) -> dict[int, int]:

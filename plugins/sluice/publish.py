@@ -9,8 +9,10 @@ part of the target, or one in each of its partitions. A statement that repeats i
 still running is recognised by its token, one that comes after it by the rows that are there.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 from msgspec import Struct
@@ -20,8 +22,9 @@ from sluice.contract import Contract
 from sluice.errors import AccountingError, EngineError, LoadLost
 from sluice.ledger import ABANDONED, PUBLISHED, PUBLISHING, WITHDRAWN, Ledger
 from sluice.quoting import literal
-from sluice.ranges import OffsetRange, chunk, merge, total
-from sluice.target import Target, among
+from sluice.ranges import OffsetRange, chunk, total
+from sluice.replacing import Replacing
+from sluice.target import Target
 
 log = structlog.get_logger()
 
@@ -68,16 +71,22 @@ class Publisher:
             source = self._ledger.publishing_table(load_id)
             columns = self._target.columns(source, load.plan.get("shape", ""))
             self._ledger.record(load_id, load.topic, PUBLISHING, owner)
-            finished = self._ledger.winners(load_id)
+            replacing = Replacing.of(load, self._target, self._clickhouse, self._ledger)
             attempts = self._ledger.audited_attempts(load_id)
+            finished = self._ledger.winners(load_id)
+            chunks = self._ledger.chunks(load_id)
             parts = [
                 (attempts[number], part)
-                for number, ranges in self._ledger.chunks(load_id).items()
+                for number, ranges in chunks.items()
                 for part in _slices(ranges, finished[number].bytes)
             ]
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                list(pool.map(lambda part: self._copy(load_id, columns, *part), parts))
-            rows = self._check_target(load_id, parts)
+                copy = partial(self._copy, load_id, columns, anew=replacing is not None)
+                list(pool.map(lambda part: copy(*part), parts))
+            answered = list(chunks.values())
+            if replacing:
+                answered = replacing.run(chunks, attempts, owner)
+            rows = self._check_target(load_id, parts, answered)
             self._ledger.record(load_id, load.topic, PUBLISHED, owner, {"rows": rows})
             log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)
         self._drop(load_id)
@@ -110,10 +119,15 @@ class Publisher:
         return self._clickhouse.has_table(self._ledger.database, f"publishing_{load_id}")
 
     def _copy(
-        self, load_id: str, columns: Mapping[str, str], attempt: str, ranges: list[OffsetRange]
+        self,
+        load_id: str,
+        columns: Mapping[str, str],
+        attempt: str,
+        ranges: list[OffsetRange],
+        anew: bool = False,
     ) -> None:
         """Copy the staged rows of some ranges that the target does not have."""
-        lacking = self._target.lacking(self._ledger.publishing_table(load_id), ranges)
+        lacking = self._target.lacking(self._ledger.publishing_table(load_id), ranges, anew)
         parameters = {"topic": self._contract.topic, "load": load_id, "attempt": attempt}
         name = f"sluice/{load_id}/{ranges[0]}"
         for again in range(COPY_TRIES):
@@ -163,37 +177,41 @@ class Publisher:
                 f"KILL QUERY WHERE Settings['log_comment'] = {literal(name)} SYNC"
             )
 
-    def _check_target(self, load_id: str, parts: list[tuple[str, list[OffsetRange]]]) -> int:
+    def _check_target(
+        self,
+        load_id: str,
+        parts: list[tuple[str, list[OffsetRange]]],
+        answered: list[list[OffsetRange]],
+    ) -> int:
         """Hold the target against the account; gives the rows.
 
         Rows of a replacing table may have been merged away, so there it is asked which are
         lacking; in any other every offset is counted.
+
+        Args:
+            answered: by chunk, the offsets that this load answers for.
         """
         accounts = {a.partition: a.loaded for a in self._ledger.accounts(load_id)}
         if self._target.replaces:
             source = self._ledger.publishing_table(load_id)
             for attempt, ranges in parts:
-                about = {"topic": self._contract.topic, "attempt": attempt}
+                about = {"topic": self._contract.topic, "attempt": attempt, "load": load_id}
                 if left := self._lacking(self._target.lacking(source, ranges), about).rows:
                     raise AccountingError(
                         f"load {load_id}, {ranges[0]}: {self._target.name} lacks {left} rows"
                     )
             return sum(accounts.values())
-        ranges = merge(r for part in self._ledger.chunks(load_id).values() for r in part)
-        rows = self._clickhouse.rows(
-            "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets"
-            f" FROM {self._target.name} WHERE _topic = {{topic:String}} AND ({among(ranges)})"
-            " GROUP BY _partition",
-            {"topic": self._contract.topic},
-            self._target.settings,
-        )
-        found = {row["partition"]: (row["rows"], row["offsets"]) for row in rows}
+        rows, offsets = Counter[int](), Counter[int]()
+        for ranges in answered:
+            for row in self._target.count(ranges):
+                rows[row["partition"]] += row["rows"]
+                offsets[row["partition"]] += row["offsets"]
         for partition, loaded in accounts.items():
-            there, offsets = found.get(partition, (0, 0))
-            if (there, offsets) != (loaded, loaded):
+            there = (rows[partition], offsets[partition])
+            if there != (loaded, loaded):
                 raise AccountingError(
                     f"load {load_id}, partition {partition}: {loaded} rows to publish, and"
-                    f" {self._target.name} holds {there} rows of {offsets} offsets"
+                    f" {self._target.name} holds {there[0]} rows of {there[1]} offsets"
                 )
         return sum(accounts.values())
 

@@ -4,16 +4,17 @@ Payloads are bytes from anywhere. They are bound as values and never become part
 and are shown escaped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from sluice.clickhouse import ClickHouse
-from sluice.quoting import quoted
+from sluice.quoting import among, quoted
+from sluice.ranges import OffsetRange, merge
 
-PAGE = 5_000
+PAGE = 1_000
 """Messages that are fetched at a time."""
 
 
@@ -21,8 +22,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Which refused messages; what is empty does not narrow.
 
     Attributes:
-        status: ``quarantined`` of published loads, ``pending`` of loads under way or held,
-            ``dropped`` of loads that never will be published.
+        status: ``quarantined`` of published loads, ``loaded`` or ``superseded`` when a later load
+            has read them again, ``pending`` of loads under way or held, ``dropped`` of loads that
+            never will be published.
     """
 
     topic: str
@@ -67,6 +69,8 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     code: int
     load_id: str
     status: str
+    resolved_by: str = ""
+    repaired: bool = False
 
 
 class Quarantine:
@@ -91,8 +95,17 @@ class Quarantine:
 
     def messages(self, wanted: Filter, most: int = 0) -> Iterator[Quarantined]:
         """The messages, by partition and offset; ``most`` of them, or all when 0."""
+        for page in self.pages(wanted, most=most):
+            yield from page
+
+    def pages(
+        self, wanted: Filter, ranges: Sequence[OffsetRange] | None = None, most: int = 0
+    ) -> Iterator[list[Quarantined]]:
+        """The same, a page at a time; of some ranges only, when they are given."""
         where, parameters = _where(wanted)
-        after, left = (-1, -1), most
+        if ranges is not None:
+            where += f" AND ({among(ranges, 'q.partition', 'q.offset')})"
+        after, left = (-1, -1, ""), most
         while True:
             size = min(PAGE, left) if most else PAGE
             rows = self._clickhouse.rows(
@@ -100,18 +113,30 @@ class Quarantine:
                 " q.timestamp AS timestamp, hex(q.key) AS key, hex(q.value) AS value,"
                 " arrayMap(h -> (h.1, hex(h.2)), q.headers) AS headers, q.reason AS reason,"
                 " q.field AS field, q.message AS message, q.version AS version, q.code AS code,"
-                " q.load_id AS load_id, q.status AS status"
+                " q.load_id AS load_id, q.status AS status,"
+                " q.resolved_by AS resolved_by, q.repaired AS repaired"
                 f" FROM {self._db}.quarantine AS q WHERE {where}"
-                " AND (q.partition, q.offset) > ({p:Int64}, {o:Int64})"
-                " ORDER BY partition, offset LIMIT {n:UInt64}",
-                parameters | {"p": after[0], "o": after[1], "n": size},
+                " AND (q.partition, q.offset, q.load_id) > ({p:Int64}, {o:Int64}, {l:String})"
+                " ORDER BY partition, offset, load_id LIMIT {n:UInt64}",
+                parameters | {"p": after[0], "o": after[1], "l": after[2], "n": size},
             )
-            for row in rows:
-                yield _message(row)
+            if rows:
+                yield [_message(row) for row in rows]
+                after = (rows[-1]["partition"], rows[-1]["offset"], rows[-1]["load_id"])
             left -= len(rows)
             if len(rows) < size or (most and left <= 0):
                 return
-            after = (rows[-1]["partition"], rows[-1]["offset"])
+
+    def offsets(self, wanted: Filter, partitions: Collection[int]) -> list[OffsetRange]:
+        """Where the messages of some partitions are."""
+        where, parameters = _where(wanted)
+        rows = self._clickhouse.rows(
+            "SELECT q.partition AS partition, arraySort(groupArray(q.offset)) AS offsets"
+            f" FROM {self._db}.quarantine AS q WHERE {where}"
+            " AND q.partition IN {partitions:Array(Int32)} GROUP BY partition",
+            parameters | {"partitions": list(partitions)},
+        )
+        return merge(OffsetRange(r["partition"], o, o + 1) for r in rows for o in r["offsets"])
 
 
 def _message(row: dict[str, Any]) -> Quarantined:

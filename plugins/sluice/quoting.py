@@ -1,10 +1,13 @@
 """Names and values as ClickHouse reads them in a statement."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
+
+from sluice.ranges import OffsetRange
 
 
 def quoted(name: str) -> str:
@@ -44,3 +47,27 @@ def sql_value(value: Any) -> str:
         case list() | tuple() | frozenset():
             return f"[{', '.join(map(sql_value, value))}]"
     raise TypeError(f"no SQL for {type(value).__name__}")
+
+
+def among(
+    ranges: Sequence[OffsetRange], partition: str = "_partition", offset: str = "_offset"
+) -> str:
+    """SQL that holds for the offsets of some ranges."""
+    singles: dict[int, list[str]] = {}
+    for r in ranges:
+        if r.count == 1:
+            singles.setdefault(r.partition, []).append(str(r.low))
+    return (
+        " OR ".join(
+            [
+                f"({partition} = {r.partition} AND {offset} >= {r.low} AND {offset} < {r.high})"
+                for r in ranges
+                if r.count != 1
+            ]
+            + [
+                f"({partition} = {p} AND {offset} IN ({', '.join(offsets)}))"
+                for p, offsets in singles.items()
+            ]
+        )
+        or "0"
+    )

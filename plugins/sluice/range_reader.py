@@ -41,6 +41,11 @@ class Record(Protocol):
         """The headers, or None."""
 
 
+def stamp(record: Record) -> int:
+    """A message's timestamp in milliseconds since 1970; 0 when it has none."""
+    return max(record.timestamp()[1], 0)
+
+
 class Topic(msgspec.Struct, frozen=True):
     """A topic as the broker tells it. ``id`` changes when a topic is recreated."""
 
@@ -54,6 +59,15 @@ class Watermarks(msgspec.Struct, frozen=True):
 
     low: int
     high: int
+
+
+class Source(Protocol):
+    """Where the messages of a load come from."""
+
+    def read(
+        self, topic: Topic, ranges: Sequence[OffsetRange]
+    ) -> Iterator[tuple[list[Record], list["Skip"]]]:
+        """Read exactly these ranges; see :class:`RangeReader`."""
 
 
 def kept(marks: Mapping[int, Watermarks]) -> list[OffsetRange]:

@@ -89,22 +89,32 @@ def limit(ranges: Sequence[OffsetRange], most: int) -> list[OffsetRange]:
     return kept
 
 
+PIECES = 1000
+"""Ranges of a chunk, at most: they are written out in statements."""
+
+
 def chunk(ranges: Iterable[OffsetRange], size: int, most: int = 1000) -> list[list[OffsetRange]]:
     """Cut ranges into chunks of about ``size`` offsets, each the work of one task.
 
     Long ranges are split and short ones packed together, so that neither a skewed
     partition nor a topic of many small partitions decides the running time. There are
     never more than ``most`` chunks (Airflow maps over at most 1024 items); beyond that
-    the chunks grow.
+    the chunks grow. A chunk of many small ranges has fewer offsets.
     """
     ranges = list(ranges)
-    size = max(1, size, -(-total(ranges) // max(1, most)))
+    size, pieces = max(1, size, -(-total(ranges) // max(1, most))), PIECES
+    while len(chunks := _cut(ranges, size, pieces)) > most:
+        size, pieces = 2 * size, 2 * pieces
+    return chunks
+
+
+def _cut(ranges: Sequence[OffsetRange], size: int, pieces: int) -> list[list[OffsetRange]]:
     chunks: list[list[OffsetRange]] = []
     room = 0
     for r in ranges:
         low = r.low
         while low < r.high:
-            if room == 0:
+            if room == 0 or len(chunks[-1]) == pieces:
                 chunks.append([])
                 room = size
             high = min(r.high, low + room)

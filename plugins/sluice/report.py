@@ -1,21 +1,27 @@
 """What a run tells afterwards: one report, as data and as a page without outside parts."""
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import msgspec
 
+from sluice.advice import advice_on
+from sluice.asked import words
+from sluice.attempts import Account
 from sluice.audit import Auditor, Reasons
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.decode import Decoder
-from sluice.ledger import AUDITED, HELD, PUBLISHED, Account, Ledger
+from sluice.ledger import AUDITED, PUBLISHED, REPLACING, Ledger
+from sluice.planning import Request
 from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge
+from sluice.surveyor import Prospect
 
+DRY_RUN = "dry run"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -36,6 +42,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         advice: what to do next, a sentence each.
         expired: offsets that retention had removed before they were read; part of the absent.
         filled: fields filled by an upgrade, as version → field → messages.
+        kind: ``load``, ``replace`` or ``replay``; or ``dry run``, which has no load.
+        asked: what was asked for, in words.
+        survey: for a part of the topic, the offsets that were left alone; see :class:`Survey`.
+        changes: what a replacing load has changed: rows ``compared``, ``changed``, by ``columns``.
+        outside: rows with timestamps outside of the range of time that was asked for.
     """
 
     load_id: str
@@ -55,6 +66,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[Step]
     advice: list[str]
     expired: int = 0
+    kind: str = "load"
+    asked: str = ""
+    survey: dict[str, int] = {}
+    changes: dict[str, Any] = {}
+    outside: int = 0
 
     def sum(self, term: str) -> int:
         """A term of the law over all partitions."""
@@ -103,8 +119,38 @@ class Reporter:
             steps=self._steps(events, load_id),
             advice=[],
             expired=self._expired(load_id, attempts),
+            kind=load.plan.get("kind", "load"),
+            asked=words(msgspec.convert(load.plan.get("request", {}), Request)),
+            survey={n: count for n, count in load.plan.get("survey", {}).items() if count},
+            changes=next((e["detail"]["changes"] for e in events if e["state"] == REPLACING), {}),
+            outside=audited[-1].get("outside", 0) if audited else 0,
         )
-        return msgspec.structs.replace(report, advice=_advice(report, ledger.database))
+        return msgspec.structs.replace(report, advice=advice_on(report, ledger.database))
+
+    def foreseen(self, prospect: Prospect, request: Request, owner: str) -> Report:
+        """The report of a dry run: what a load would read."""
+        now = datetime.now(UTC)
+        return Report(
+            load_id=f"dry-run/{owner}",
+            topic=self._contract.topic,
+            table=f"{self._clickhouse.database}.{self._contract.table.name}",
+            owner=owner,
+            state=DRY_RUN,
+            error="",
+            planned_at=now,
+            ended_at=now,
+            ranges=prospect.survey.ranges,
+            accounts=[],
+            versions={},
+            filled={},
+            reasons=[],
+            quality=[],
+            steps=[],
+            advice=["Nothing was read or loaded: this was a dry run."],
+            kind=DRY_RUN,
+            asked=words(request),
+            survey=prospect.survey.left_alone,
+        )
 
     def keep(self, report: Report) -> None:
         """Store the report; repeating it leaves no second row."""
@@ -187,28 +233,3 @@ def _digest(text: str) -> str:
 
 def _rate(rows: int, seconds: float) -> int:
     return round(rows / seconds) if seconds > 0 else 0
-
-
-def _advice(report: Report, database: str) -> list[str]:
-    advice = []
-    if report.expired:
-        advice.append(
-            f"{report.expired:,} offsets were gone before they could be read: retention was"
-            " faster. They are counted as absent; load more often, or keep the topic longer."
-        )
-    if report.sum("quarantined"):
-        advice.append(
-            f"{report.sum('quarantined'):,} messages were refused. They are kept whole in"
-            f" {database}.quarantine; the reasons are below."
-        )
-    if report.state == HELD:
-        advice.append(
-            "Nothing of this load is visible. Its offsets are planned again by the next load,"
-            " once this run is over: mend the cause, or raise the contract's limit."
-        )
-    elif report.state != PUBLISHED:
-        advice.append(
-            "The load did not reach its end. Clear the failed task to go on where it stopped;"
-            " or let the next load settle it."
-        )
-    return advice

@@ -14,7 +14,7 @@ from sluice.columns import STAGED
 from sluice.ddl import STAGED_COLUMNS
 from sluice.errors import EngineError, Reason, Refusal
 from sluice.ledger import Ledger
-from sluice.range_reader import Record, Skip
+from sluice.range_reader import Record, Skip, stamp
 
 log = structlog.get_logger()
 
@@ -37,6 +37,14 @@ class Refused(msgspec.Struct, frozen=True):
     refusal: Refusal
 
 
+class Repaired(msgspec.Struct, frozen=True):
+    """The bytes that a message was loaded from in place of its own."""
+
+    partition: int
+    offset: int
+    value: bytes
+
+
 class Batch(msgspec.Struct):
     """One micro-batch: what is inserted together, under tokens made from its number.
 
@@ -51,6 +59,7 @@ class Batch(msgspec.Struct):
     rows: int = 0
     refused: list[Refused] = []
     skips: list[Skip] = []
+    repairs: list[Repaired] = []
     bytes: int = 0
 
 
@@ -147,6 +156,9 @@ class Stager:
             self._ledger.add_skips(
                 self._load_id, self._topic, self._attempt, batch.skips, f"{token}/skips"
             )
+        if batch.repairs:
+            repairs = [self._repair_row(repaired) for repaired in batch.repairs]
+            self._ledger.add_repairs(repairs, f"{token}/repairs")
         self.staged += batch.rows - (len(refused) - len(batch.refused))
         self.refused += len(refused)
 
@@ -173,6 +185,16 @@ class Stager:
             ]
         return []
 
+    def _repair_row(self, repaired: Repaired) -> dict[str, object]:
+        return {
+            "load_id": self._load_id,
+            "topic": self._topic,
+            "attempt": self._attempt,
+            "partition": repaired.partition,
+            "offset": repaired.offset,
+            "value": _base64(repaired.value),
+        }
+
     def _quarantine_row(self, refused: Refused) -> dict[str, object]:
         message, refusal = refused.message, refused.refusal
         return {
@@ -181,7 +203,7 @@ class Stager:
             "topic": self._topic,
             "partition": message.partition(),
             "offset": message.offset(),
-            "timestamp": max(message.timestamp()[1], 0) / 1000,
+            "timestamp": stamp(message) / 1000,
             "key": _base64(message.key()),
             "value": _base64(message.value()),
             "headers": [

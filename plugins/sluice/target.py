@@ -6,9 +6,9 @@ from typing import Any
 from sluice.clickhouse import ClickHouse
 from sluice.columns import STAGED
 from sluice.contract import Contract
-from sluice.ddl import ClickHouseSchemaMapper
+from sluice.ddl import LINEAGE, ClickHouseSchemaMapper
 from sluice.errors import ShapeChanged
-from sluice.quoting import quoted
+from sluice.quoting import among, quoted
 from sluice.ranges import OffsetRange
 
 CLUSTERED: Mapping[str, Any] = {
@@ -38,16 +38,20 @@ class Target:
         """Whether rows of one key replace each other."""
         return bool(self._contract.table.replaces)
 
-    def lacking(self, source: str, ranges: Sequence[OffsetRange]) -> str:
+    def lacking(self, source: str, ranges: Sequence[OffsetRange], anew: bool = False) -> str:
         """``FROM … WHERE …``: staged rows of an attempt that the target does not have.
 
-        Parameters of the query: ``topic``, ``attempt``.
+        Parameters of the query: ``topic``, ``attempt``, ``load``.
+
+        Args:
+            anew: whether the rows take the place of others, so that only this load's own count.
         """
         where = among(ranges)
         mine = f"_attempt = {{attempt:String}} AND ({where})"
+        own = " AND _load_id = {load:String}" if anew else ""
         absent = (
             f"(_partition, _offset) NOT IN (SELECT _partition, _offset FROM {self.name}"
-            f" WHERE _topic = {{topic:String}} AND ({where}))"
+            f" WHERE _topic = {{topic:String}} AND ({where}){own})"
         )
         if not self.replaces:
             return f"FROM {source} WHERE {mine} AND {absent}"
@@ -67,6 +71,21 @@ class Target:
         return (
             f"FROM {source} LEFT JOIN ({newest}) AS newest ON {same} WHERE {mine} AND {absent}"
             f" AND (isNull(newest._newest) OR {selected[table.replaces]} > newest._newest)"
+        )
+
+    def content_columns(self) -> list[str]:
+        """The contract's own columns."""
+        return [name for name in self._mapper.published_columns() if name not in LINEAGE]
+
+    def count(self, ranges: Sequence[OffsetRange], load_id: str = "") -> list[dict[str, Any]]:
+        """By ``partition`` the ``rows`` of some ranges and their ``offsets``; of a load, or all."""
+        own = " AND _load_id = {load:String}" if load_id else ""
+        return self._clickhouse.rows(
+            "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets"
+            f" FROM {self.name} WHERE _topic = {{topic:String}} AND ({among(ranges)}){own}"
+            " GROUP BY _partition",
+            {"topic": self._contract.topic, "load": load_id},
+            self.settings,
         )
 
     def insert(self, columns: Mapping[str, str], lacking: str) -> str:
@@ -108,15 +127,4 @@ def _related(name: str, paths: Collection[str]) -> bool:
     """Whether a subcolumn is one of the paths, or above or below one."""
     return any(
         name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.") for path in paths
-    )
-
-
-def among(ranges: Sequence[OffsetRange]) -> str:
-    """SQL that holds for the offsets of some ranges."""
-    return (
-        " OR ".join(
-            f"(_partition = {r.partition} AND _offset >= {r.low} AND _offset < {r.high})"
-            for r in ranges
-        )
-        or "0"
     )

@@ -7,7 +7,7 @@ what is wrong can be named to the offset.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -17,7 +17,7 @@ from sluice.contract import Contract
 from sluice.errors import BrokerError
 from sluice.holdings import Held, Holdings, Progress
 from sluice.kafka import Broker
-from sluice.ledger import PUBLISHED, PUBLISHING, Ledger
+from sluice.ledger import UNDER_WAY, Ledger, Taken
 from sluice.quoting import quoted
 from sluice.range_reader import Topic, kept
 from sluice.ranges import OffsetRange, intersect, merge, subtract, total
@@ -93,13 +93,16 @@ class Verifier:
         """Hold ledger, tables and watermarks against each other."""
         began = time.monotonic()
         taken = self._ledger.taken(self._contract.topic)
-        published = self._holdings.inside(r for _, state, r in taken if state == PUBLISHED)
-        live = self._holdings.inside(r for _, state, r in taken if state == PUBLISHING)
+        loads = [t for t in taken if t.published]
+        under_way = [t for t in taken if t.state in UNDER_WAY]
+        published = self._holdings.inside(t.range for t in loads)
+        live = self._holdings.inside(t.range for t in under_way)
+        moving = self._holdings.inside(t.range for t in under_way if t.revision)
         rows = self._holdings.target(merge([*published, *live]), progress)
-        refused, skips = self._holdings.quarantine(), self._holdings.skipped()
+        refused, skips = self._holdings.quarantine(), self._holdings.skipped(loads)
         findings = [
-            *self._overlaps(published),
-            *self._placed(merge(published), merge(live), rows, refused, skips),
+            *self._overlaps(loads),
+            *self._placed(merge(published), merge(live), moving, rows, refused, skips),
             *(self._accounts() if self._within is None else ()),
             *self._leftovers(),
         ]
@@ -117,7 +120,7 @@ class Verifier:
         A message that is gone from the topic by now (retention, compaction) proves nothing.
         """
         topic = self._broker.topic(self._contract.topic)
-        published = [r for _, s, r in self._ledger.taken(topic.name) if s == PUBLISHED]
+        published = merge(t.range for t in self._ledger.taken(topic.name) if t.published)
         marks = self._broker.watermarks(topic)
         asked = intersect(self._holdings.inside(published), kept(marks))
         messages, nulls = self._read(topic, asked, progress)
@@ -149,34 +152,45 @@ class Verifier:
             progress(len(records) + sum(skip.range.count for skip in skips))
         return subtract(asked, [*nulls, *absent]), merge(nulls)
 
-    def _overlaps(self, published: list[OffsetRange]) -> Iterator[Finding]:
-        if total(merge(published)) != total(published):
+    def _overlaps(self, loads: list[Taken]) -> Iterator[Finding]:
+        """Two loads of one revision never hold the same offset."""
+        for revision in sorted({t.revision for t in loads}):
+            published = [t.range for t in loads if t.revision == revision]
+            held = self._holdings.inside(published)
+            if total(merge(published)) == total(published):
+                continue
             seen: list[OffsetRange] = []
             twice: list[OffsetRange] = []
-            for r in published:
+            for r in held:
                 twice += intersect([r], seen)
                 seen.append(r)
-            yield _finding("ledger", "two loads have published the same offsets", twice)
+            if twice:
+                yield _finding("ledger", "two loads have published the same offsets", twice)
 
     def _placed(
         self,
         published: list[OffsetRange],
         live: list[OffsetRange],
+        moving: list[OffsetRange],
         rows: Held,
         refused: Held,
         skips: Mapping[str, Held],
     ) -> Iterator[Finding]:
-        """Every published offset in exactly one place, and no row without a load."""
+        """Every published offset in exactly one place, and no row without a load.
+
+        What a load is replacing at this moment (``moving``) may be in two.
+        """
         places = {"the target": rows, "quarantine": refused} | {
             f"the {kind} offsets": held for kind, held in skips.items()
         }
         for name, held in places.items():
-            if held.twice:
-                yield _finding("doubled", f"twice in {name}", held.twice)
+            if twice := subtract(held.twice, moving):
+                yield _finding("doubled", f"twice in {name}", twice)
         names = list(places)
         for at, first in enumerate(names):
             for second in names[at + 1 :]:
-                if both := intersect(places[first].ranges, places[second].ranges):
+                both = intersect(places[first].ranges, places[second].ranges)
+                if both := subtract(both, moving):
                     yield _finding("doubled", f"both in {first} and in {second}", both)
         somewhere = merge(r for held in places.values() for r in held.ranges)
         missing = subtract(published, somewhere)
@@ -191,9 +205,14 @@ class Verifier:
         """The loads' accounts against the rows that carry their ids."""
         if self._target.replaces:
             return
-        topic = {"topic": self._contract.topic}
+        topic: dict[str, Any] = {"topic": self._contract.topic}
+        moving = [
+            old
+            for load in self._ledger.loads_of(self._contract.topic, live=True)
+            for old in load.plan.get("replaces", ())
+        ]
         rows = self._clickhouse.rows(
-            f"SELECT a.load_id AS load_id, a.partition AS partition, a.loaded AS said,"
+            f"SELECT a.load_id AS load_id, a.partition AS partition, a.loaded - o.rows AS said,"
             " t.rows AS rows FROM"
             " (SELECT load_id, partition, argMax(loaded, at) AS loaded"
             f"  FROM {self._db}.load_accounts WHERE topic = {{topic:String}}"
@@ -203,14 +222,21 @@ class Verifier:
             f"  count() AS rows FROM {self._target.name} WHERE _topic = {{topic:String}}"
             "  GROUP BY load_id, partition) AS t"
             " ON t.load_id = a.load_id AND t.partition = a.partition"
-            " WHERE l.state = 'published' AND a.loaded != t.rows ORDER BY load_id, partition",
-            topic,
+            " LEFT JOIN (SELECT r.old_load_id AS load_id, r.partition AS partition,"
+            f"  sum(r.rows) AS rows FROM {self._db}.load_replaced AS r"
+            f"  INNER JOIN {self._db}.loads AS b ON b.load_id = r.load_id"
+            "  WHERE r.topic = {topic:String} AND b.state = 'published'"
+            "  GROUP BY load_id, partition) AS o"
+            " ON o.load_id = a.load_id AND o.partition = a.partition"
+            " WHERE l.state = 'published' AND said != t.rows"
+            " AND a.load_id NOT IN {moving:Array(String)} ORDER BY load_id, partition",
+            topic | {"moving": moving},
         )
         for row in rows:
             yield Finding(
                 kind="ledger",
-                text=f"load {row['load_id']}, partition {row['partition']}: its account says"
-                f" {row['said']} loaded, and the target has {row['rows']} rows of it",
+                text=f"load {row['load_id']}, partition {row['partition']}: its account leaves"
+                f" {row['said']} rows loaded, and the target has {row['rows']} of it",
             )
 
     def _leftovers(self) -> Iterator[Finding]:

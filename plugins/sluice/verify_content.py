@@ -11,11 +11,11 @@ from sluice.errors import Refusal
 from sluice.holdings import Progress
 from sluice.kafka import Broker
 from sluice.ledger import Ledger
-from sluice.quoting import quoted
-from sluice.range_reader import Topic
+from sluice.quoting import among, quoted
+from sluice.range_reader import Topic, stamp
 from sluice.ranges import OffsetRange, chunk
+from sluice.repair import Repair
 from sluice.staging import COLUMNS, ROWS
-from sluice.target import among
 from sluice.verify import Finding
 from sluice.wire import UNTRACED, read_headers
 
@@ -33,7 +33,7 @@ class ContentCheck:
     """Stages messages again, beside everything else, and compares checksums row by row.
 
     The comparison is with today's contract: rows that were loaded under an older one differ where
-    it has changed what a field becomes.
+    it has changed what a field becomes. Rows of a replay may come from repaired messages.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ContentCheck:
         decoder: Decoder,
     ) -> None:
         self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
-        self._decoder = decoder
+        self._repair = Repair(contract, decoder)
         self._mapper = ClickHouseSchemaMapper.of(contract)
         self._target = f"{quoted(clickhouse.database)}.{quoted(contract.table.name)}"
         self._database = quoted(ledger.database)
@@ -72,10 +72,10 @@ class ContentCheck:
                     continue
                 headers = record.headers()
                 about = read_headers(headers) if headers else UNTRACED
-                found = self._decoder.decode(value, about.version)
+                found = self._repair.decode(value, about.version)
                 if isinstance(found, Refusal):
                     continue
-                at = (record.partition(), record.offset(), record.timestamp()[1])
+                at = (record.partition(), record.offset(), stamp(record))
                 traced = (about.correlation_id, about.trace_id, about.span_id)
                 rows.append((ATTEMPT, *at, found[1], *traced, found[0]))
             if len(rows) >= BATCH:

@@ -11,17 +11,20 @@ import msgspec
 import psutil
 
 from local.stack import Stack
+from sluice.asked import words
 from sluice.clickhouse import ClickHouse, connect
 from sluice.decode import Decoder
 from sluice.errors import SluiceError
 from sluice.load import Loader
+from sluice.planning import Request
+from sluice.quarantine import Filter
 from sluice.ranges import OffsetRange
 from sluice.samples import samples
 from sluice.settings import Connection, parse_connection
 from sluice.verify import Verifier
 from sluice.verify_content import ContentCheck
 from tests.chaos.proxy import Fault, Proxy
-from tests.chaos.steps import STEPS, Stop, When
+from tests.chaos.steps import EXCHANGING, STEPS, Stop, When
 from tests.chaos.worker import Job, contract_for, direct, loader_for, start
 
 PARTITIONS = 2
@@ -42,6 +45,7 @@ class Round:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.story: list[str] = []
         self._runs = 0
+        self._requests: dict[str, Request] = {}
         self._engine_died = False
         self._name = f"chaos_{seed}_{uuid.uuid4().hex[:6]}"
         connections = stack.connections
@@ -55,7 +59,6 @@ class Round:
         self._judge.broker.create_topic(self._name, PARTITIONS)
         self._judge.create_tables()
         self._watch_target(self._judge.clickhouse)
-        self._sent = 0
 
     def run(self) -> None:
         """Play the schedule, let an undisturbed load finish, and judge.
@@ -167,11 +170,30 @@ class Round:
     # How it is done.
 
     def _stop(self, when: When) -> Stop:
-        step = self._random.choice(STEPS)
-        often = step in ("stage", "copy", "chunk finished", "quarantine", "skips")
+        step = self._random.choice((*STEPS, *EXCHANGING))
+        often = step in ("stage", "copy", "chunk finished", "quarantine", "skips", "resolve")
         return Stop(step, self._random.randint(1, 4) if often else 1, when)
 
-    def _job(self, owner: str, clickhouse: Connection, stop: Stop | None = None) -> Job:
+    def _asked(self, stop: Stop | None) -> Request:
+        """Mostly what is new; now and then a part loaded anew, or what is in quarantine."""
+        draw = self._random.random() * (0.4 if stop and stop.step in EXCHANGING else 1)
+        if draw < 0.15:
+            return Request(refused=Filter(topic=self._name))
+        if draw < 0.4:
+            ends = [sorted(self._random.sample(range(800), 2)) for _ in range(PARTITIONS)]
+            some = tuple(OffsetRange(p, *ends[p]) for p in range(PARTITIONS))
+            asked = {"offsets": some} if self._random.random() < 0.6 else {"low": "0"}
+            return Request(existing="replace", **asked)
+        return Request()
+
+    def _job(
+        self,
+        owner: str,
+        clickhouse: Connection,
+        stop: Stop | None = None,
+        request: Request = Request(),
+        small: bool = False,
+    ) -> Job:
         return Job(
             topic=self._name,
             owner=owner,
@@ -181,17 +203,29 @@ class Round:
             over=self._folder,
             log=self._folder / "worker.log",
             stop=stop,
+            request=request,
+            max_message_bytes=560 if small else 1 << 24,
         )
 
     def _start(
-        self, stop: Stop | None = None, owner: str = "", through_proxy: bool = False
+        self,
+        stop: Stop | None = None,
+        owner: str = "",
+        through_proxy: bool = False,
+        undisturbed: bool = False,
     ) -> tuple[BaseProcess, str]:
+        """Start a run; one that is tried again is asked for the same."""
         if not owner:
             self._runs += 1
             owner = f"run-{self._runs}"
+            self._requests[owner] = Request() if undisturbed else self._asked(stop)
+        request = self._requests[owner]
+        small = not undisturbed and self._random.random() < 0.3
         proxied = msgspec.structs.replace(self._direct, host="127.0.0.1", port=self._proxy.port)
-        job = self._job(owner, proxied if through_proxy else self._direct, stop)
-        self._tell(f"started {owner}" + (f", {stop.when} {stop.step} {stop.nth}" if stop else ""))
+        clickhouse = proxied if through_proxy else self._direct
+        job = self._job(owner, clickhouse, stop, request, small)
+        where = f", {stop.when} {stop.step} {stop.nth}" if stop else ""
+        self._tell(f"started {owner}: {words(request)}{where}")
         return start(job), owner
 
     def _join(self, worker: BaseProcess, owner: str, over: bool = True) -> None:
@@ -252,14 +286,14 @@ class Round:
                 producer.abort_transaction()
 
     def _watch_target(self, clickhouse: ClickHouse) -> None:
-        """A materialized view on the target: it must see each row exactly once."""
+        """A materialized view on the target: it must see each row of each load exactly once."""
         clickhouse.execute(
-            "CREATE TABLE seen (p Int32, o Int64) ENGINE = MergeTree ORDER BY (p, o)"
+            "CREATE TABLE seen (p Int32, o Int64, l String) ENGINE = MergeTree ORDER BY (p, o)"
             " SETTINGS non_replicated_deduplication_window = 10000"
         )
         clickhouse.execute(
             "CREATE MATERIALIZED VIEW watch TO seen AS"
-            " SELECT _partition AS p, _offset AS o FROM orders"
+            " SELECT _partition AS p, _offset AS o, toString(_load_id) AS l FROM orders"
         )
 
     # What is left.
@@ -267,7 +301,7 @@ class Round:
     def _finish(self) -> None:
         """Undisturbed loads, until one finds nothing more to do."""
         for _ in range(4):
-            worker, owner = self._start()
+            worker, owner = self._start(undisturbed=True)
             self._join(worker, owner)
             assert worker.exitcode == 0, f"an undisturbed load ended with {worker.exitcode}"
             if not self._judge.ledger.loads_of(self._name, live=True) and self._open() == 0:
@@ -302,13 +336,14 @@ class Round:
         left = self._judge.ledger.work_tables()
         told += [f"leftover: {row['name']}" for row in left]
         seen = judge.clickhouse.rows(
-            "SELECT count() AS rows, uniqExact(p, o) AS offsets,"
-            " (SELECT count() FROM orders) AS loaded FROM seen"
+            "SELECT count() AS rows, uniqExact(p, o, l) AS written,"
+            " (SELECT count() FROM orders WHERE (_partition, _offset, toString(_load_id))"
+            "  NOT IN (SELECT p, o, l FROM seen)) AS missed FROM seen"
         )[0]
-        if seen["rows"] != seen["offsets"]:
+        if seen["rows"] != seen["written"]:
             told.append(f"the materialized view saw rows twice: {seen}")
         # The engine does not write a row of the target and of the view as one.
-        if seen["rows"] != seen["loaded"] and not self._engine_died:
+        if seen["missed"] and not self._engine_died:
             told.append(f"the materialized view missed rows: {seen}")
         return told
 

@@ -22,7 +22,9 @@ When = Literal["before", "during", "after", "pause"]
 _STATEMENTS = (
     (r"CREATE TABLE IF NOT EXISTS .*`staging_", "create staging"),
     (r"RENAME TABLE ", "fence"),
+    (r"INSERT INTO .*\.quarantine_resolutions", "resolve"),
     (r"INSERT INTO ", "copy"),
+    (r"DELETE FROM ", "remove"),
     (r"DROP TABLE .*`publishing_", "drop publishing"),
     (r"DROP TABLE .*`staging_", "drop staging"),
     (r"CREATE (OR REPLACE )?VIEW .*audit_", "gate"),
@@ -34,6 +36,8 @@ _TABLES = {
     "load_chunks": "chunk finished",
     "load_accounts": "account",
     "quality_results": "quality",
+    "load_replaced": "count replaced",
+    "load_repairs": "repairs",
     "reports": "report",
 }
 
@@ -62,6 +66,9 @@ STEPS = (
     "event withdrawn",
 )
 """In the order in which a load comes to them; the last three belong to settling."""
+
+EXCHANGING = ("count replaced", "event replacing", "resolve", "remove")
+"""Further steps, of loads that replace or replay: between ``copy`` and ``event published``."""
 
 
 class Stop(msgspec.Struct, frozen=True):

@@ -12,9 +12,11 @@ import msgspec
 import structlog
 
 from include.schemas.orders import contract as orders
-from sluice.contract import Contract
+from sluice.asked import words
+from sluice.contract import Breaker, Contract
 from sluice.errors import SluiceError
 from sluice.load import Loader
+from sluice.planning import Request
 from sluice.settings import Connection, Settings, parse_connection
 from tests.chaos.steps import Stop, stop_at
 
@@ -31,6 +33,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         owner: the run; a retry of a run has the same one.
         over: folder with an empty file for each run that is over.
         stop: where the process is to be stopped, if at all.
+        request: what it is asked to load.
+        max_message_bytes: smaller than some messages now and then, which are then refused.
     """
 
     topic: str
@@ -41,11 +45,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     over: Path
     log: Path
     stop: Stop | None = None
+    request: Request = Request()
+    max_message_bytes: int = 1 << 24
 
 
 def contract_for(topic: str) -> Contract:
-    """The contract of orders, for a topic of the chaos run."""
-    return msgspec.structs.replace(orders, topic=topic)
+    """The contract of orders, for a topic of the chaos run; it publishes whatever was refused."""
+    return msgspec.structs.replace(orders, topic=topic, breaker=Breaker(max_refused_share=1.0))
 
 
 def loader_for(job: Job) -> Loader:
@@ -56,6 +62,7 @@ def loader_for(job: Job) -> Loader:
         batch_rows=120,
         stall_seconds=20,
         lease_minutes=0.02,
+        max_message_bytes=job.max_message_bytes,
     )
     connections = (parse_connection(job.kafka), parse_connection(job.clickhouse))
     return Loader(
@@ -72,12 +79,12 @@ def load(job: Job) -> None:
     sys.stdout = sys.stderr = job.log.open("a")
     logging.basicConfig(stream=sys.stderr, force=True)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    print(f"--- {job.owner} {job.stop}", flush=True)
+    print(f"--- {job.owner} {job.stop} {words(job.request)}", flush=True)
     try:
         loader = loader_for(job)
         if job.stop:
             stop_at(loader, job.stop)
-        plan = loader.plan()
+        plan = loader.plan(job.request)
         try:
             for number in range(len(plan.chunks)):
                 loader.drain(plan.load_id, number)

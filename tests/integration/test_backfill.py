@@ -7,13 +7,12 @@ import pytest
 
 from sluice.contract import Contract
 from sluice.errors import PlanError
-from sluice.load import Loader
 from sluice.planning import Request
 from sluice.samples import samples
 from sluice.verify import Verifier
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
-from tests.loads import filled, sums
+from tests.loads import filled, finish, sums
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -21,15 +20,6 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 def at(minutes: int) -> int:
     """Milliseconds of a time after noon."""
     return int(NOON.timestamp() * 1000) + minutes * 60_000
-
-
-def finish(loader: Loader, request: Request) -> str:
-    plan = loader.plan(request)
-    for number in range(len(plan.chunks)):
-        loader.drain(plan.load_id, number)
-    loader.audit(plan.load_id)
-    loader.publish(plan.load_id)
-    return plan.load_id
 
 
 def test_a_window_of_offsets_and_then_the_rest(make_loader: MakeLoader, contract: Contract) -> None:
@@ -76,7 +66,7 @@ def test_the_command_shows_first_and_then_loads(run: Run) -> None:
     done = run("backfill", "payments", "--partition", "0", "--to", "20")
     assert done.exit_code == 0, done.output
     left = run("backfill", "payments", "--partition", "0", "--to", "30", "--dry-run")
-    assert "10 offsets; about" in left.output
+    assert "10 offsets, about 0.0 MB; about" in left.output
     wrong = run("backfill", "payments", "--from", "soon")
     assert wrong.exit_code == 1
     assert "neither an offset nor a time" in wrong.output

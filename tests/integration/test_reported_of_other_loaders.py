@@ -21,8 +21,7 @@ from sluice.samples import as_version, produce, samples
 from sluice.settings import Connection
 from sluice.verify import Verifier
 from tests.conftest import MakeLoader, load
-from tests.integration.test_topic_changes import delete_up_to
-from tests.loads import filled, sums, target
+from tests.loads import delete_up_to, filled, sums, target
 
 
 def good(loader: Loader) -> None:
@@ -242,5 +241,5 @@ def test_ranges_are_half_open_and_touch(make_loader: MakeLoader, contract: Contr
     load(loader)
     filled(make_loader, contract, 50, partitions=1)
     load(make_loader(contract))
-    ranges = sorted(r for _, _, r in loader.ledger.taken(contract.topic))
+    ranges = sorted(t.range for t in loader.ledger.taken(contract.topic))
     assert ranges == [OffsetRange(0, 0, 100), OffsetRange(0, 100, 150)]

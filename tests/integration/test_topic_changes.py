@@ -11,7 +11,7 @@ from sluice.errors import OffsetsExpired, TopicRecreated
 from sluice.samples import produce, samples
 from sluice.settings import Connection
 from tests.conftest import MakeLoader, load
-from tests.loads import filled, sums, target
+from tests.loads import delete_up_to, filled, sums, target
 
 
 def test_a_recreated_topic_is_refused(
@@ -25,14 +25,6 @@ def test_a_recreated_topic_is_refused(
     with pytest.raises(TopicRecreated, match="was recreated since the last load"):
         again.plan()
     assert target(again)["loads"] == 1
-
-
-def delete_up_to(kafka: Connection, topic: str, offset: int) -> None:
-    from confluent_kafka import TopicPartition
-
-    admin = AdminClient(dict(kafka.extra))
-    for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
-        future.result(20)
 
 
 @pytest.mark.parametrize("policy", ["fail", "record"])

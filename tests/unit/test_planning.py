@@ -3,7 +3,7 @@ import pytest
 
 from include.schemas.orders import contract as orders
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
-from sluice.planning import Known, Request, new_messages, origins, parse_partitions
+from sluice.planning import Known, Request, choose, origins, parse_partitions
 from sluice.range_reader import Topic, Watermarks
 from sluice.ranges import OffsetRange
 
@@ -19,7 +19,7 @@ def plan(
     on_expired: str = "fail",
 ) -> list[OffsetRange]:
     contract = msgspec.structs.replace(orders, on_expired=on_expired)
-    return new_messages(contract, topic, marks, known, request)
+    return choose(contract, topic, marks, known, request).ranges
 
 
 def test_the_first_load_takes_all_that_is_there() -> None:
@@ -66,10 +66,7 @@ def test_offsets_that_expired_before_they_were_loaded_are_an_error() -> None:
 def test_expired_offsets_are_planned_when_the_contract_records_them() -> None:
     known = Known(topic_id="id-1", origins={0: 0, 1: 50}, loaded=[OffsetRange(0, 0, 10)])
     marks = {0: Watermarks(50, 100), 1: Watermarks(50, 50)}
-    assert plan(known, marks=marks, on_expired="record") == [
-        OffsetRange(0, 10, 50),
-        OffsetRange(0, 50, 100),
-    ]
+    assert plan(known, marks=marks, on_expired="record") == [OffsetRange(0, 10, 100)]
 
 
 def test_a_recreated_topic_is_refused() -> None:
@@ -107,7 +104,7 @@ def within(
     *window: OffsetRange, known: Known = Known(), on_expired: str = "fail"
 ) -> list[OffsetRange]:
     contract = msgspec.structs.replace(orders, on_expired=on_expired)
-    return new_messages(contract, TOPIC, MARKS, known, Request(), window)
+    return choose(contract, TOPIC, MARKS, known, Request(), window).ranges
 
 
 def test_a_window_takes_what_lies_in_it_and_is_not_loaded() -> None:

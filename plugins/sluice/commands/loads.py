@@ -1,4 +1,4 @@
-"""Loading, and looking at loads: ``load``, ``backfill``, ``status``, ``report``."""
+"""Loading what is new, and looking at loads: ``load``, ``status``, ``report``."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,16 +6,15 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from sluice.commands.running import most_option, partitions_option, run_load
 from sluice.commands.shown import (
     console,
     loader_of,
-    progress_bar,
     show_report,
     topic_argument,
     topics_argument,
 )
 from sluice.contract import discover, find
-from sluice.ledger import PUBLISHED
 from sluice.load import Loader
 from sluice.planning import Request
 from sluice.range_reader import kept
@@ -24,15 +23,6 @@ from sluice.report import find as find_report
 from sluice.report import page
 from sluice.settings import Settings
 
-SHOWN = 20
-"""Ranges that a dry run prints."""
-
-
-partitions_option = click.option(
-    "--partition", "partitions", multiple=True, type=int, help="Only this; repeatable."
-)
-most_option = click.option("--max-messages", default=0, help="At most so many offsets; 0 is all.")
-
 
 @click.command()
 @topic_argument
@@ -40,69 +30,7 @@ most_option = click.option("--max-messages", default=0, help="At most so many of
 @most_option
 def load(topic: str, partitions: tuple[int, ...], max_messages: int) -> None:
     """Load everything new of TOPIC: plan, drain, audit, publish, report."""
-    _run(loader_of(find(topic)), Request(partitions=partitions, max_messages=max_messages))
-
-
-@click.command()
-@topic_argument
-@click.option("--from", "low", default="", metavar="WHEN", help="First offset, or time (ISO 8601).")
-@click.option("--to", "high", default="", metavar="WHEN", help="Offset, or time, to stop before.")
-@partitions_option
-@most_option
-@click.option("--dry-run", is_flag=True, help="Only show what would be read.")
-def backfill(
-    topic: str,
-    low: str,
-    high: str,
-    partitions: tuple[int, ...],
-    max_messages: int,
-    dry_run: bool,
-) -> None:
-    """Load what lies between two offsets or times of TOPIC and is not loaded yet.
-
-    A time stands for the first message at or after it, in each partition. What is loaded or being
-    loaded already is left out, so a backfill that was interrupted can be started again.
-    """
-    loader = loader_of(find(topic))
-    request = Request(partitions=partitions, max_messages=max_messages, low=low, high=high)
-    if not dry_run:
-        _run(loader, request)
-        return
-    loader.create_tables()
-    found = loader.broker.topic(topic)
-    ranges = loader.planner.wanted(found, loader.broker.watermarks(found), request)
-    table = Table("partition", "from", "to", "offsets", title=f"a backfill of {topic} would read")
-    for r in ranges[:SHOWN]:
-        table.add_row(*(f"{n:,}" for n in (r.partition, r.low, r.high, r.count)))
-    console.print(table)
-    if len(ranges) > SHOWN:
-        console.print(f"and {len(ranges) - SHOWN:,} more ranges")
-    offsets, rate = total(ranges), loader.ledger.rate(topic)
-    if rate:
-        minutes = offsets / rate / 60
-        console.print(
-            f"{offsets:,} offsets; about {minutes:,.1f} minutes at the rate of the last loads"
-        )
-    else:
-        console.print(f"{offsets:,} offsets; there is no load yet to tell the time from")
-
-
-def _run(loader: Loader, request: Request) -> None:
-    """A whole load, with a bar, and its report at the end."""
-    with console.status("planning"):
-        plan = loader.plan(request)
-    try:
-        with progress_bar() as bar:
-            task = bar.add_task("reading", total=plan.offsets)
-            for number in range(len(plan.chunks)):
-                loader.drain(plan.load_id, number, lambda done: bar.advance(task, done))
-        with console.status("auditing"):
-            loader.audit(plan.load_id)
-        with console.status("publishing"):
-            loader.publish(plan.load_id)
-    finally:
-        report = loader.report(plan.load_id)
-        show_report(report)
+    run_load(loader_of(find(topic)), Request(partitions=partitions, max_messages=max_messages))
 
 
 @click.command()
@@ -118,7 +46,7 @@ def _show_status(loader: Loader) -> None:
     topic = loader.broker.topic(loader.contract.topic)
     marks = loader.broker.watermarks(topic)
     taken = loader.ledger.taken(topic.name)
-    published = merge(r for _, state, r in taken if state == PUBLISHED)
+    published = merge(t.range for t in taken if t.published)
     waiting = subtract(kept(marks), published)
     starts = {r.partition: r.low for r in reversed(waiting)}
     since = loader.broker.times_at(topic, starts, marks)

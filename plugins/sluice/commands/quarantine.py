@@ -1,4 +1,4 @@
-"""Looking at refused messages: ``quarantine list|show|export``."""
+"""Refused messages: ``quarantine list|show|export|replay``."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,20 +9,22 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from sluice.commands.running import dry_run_option, most_option, run_load, show_survey
 from sluice.commands.shown import console, loader_of, progress_bar, topic_argument
 from sluice.contract import find
+from sluice.planning import Request
 from sluice.quarantine import Filter, Quarantine, as_json, shown
 
-STATUSES = click.Choice(["quarantined", "pending", "dropped"])
+STATUSES = click.Choice(["quarantined", "loaded", "superseded", "pending", "dropped"])
 
 
 @click.group()
 def quarantine() -> None:
-    """Look at messages that were refused; they are kept whole."""
+    """Look at messages that were refused, and replay them; they are kept whole."""
 
 
-def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that narrow down which messages."""
+def narrowed_down(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that narrow down which messages, by what they are."""
     options = (
         click.option("--reason", default="", help="Only of this reason, such as missing_field."),
         click.option("--field", default="", help="Only about this field."),
@@ -31,17 +33,23 @@ def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--partition", type=int, help="Only of this partition."),
         click.option("--from", "low", type=int, help="First offset."),
         click.option("--to", "high", type=int, help="Offset to stop before."),
-        click.option(
-            "--status",
-            type=STATUSES,
-            default="quarantined",
-            show_default=True,
-            help="Of published loads, of held ones or those under way, or of abandoned ones.",
-        ),
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, and by what became of them."""
+    status = click.option(
+        "--status",
+        type=STATUSES,
+        default="quarantined",
+        show_default=True,
+        help="Of published loads; loaded or refused again by a later one; of loads that are held or"
+        " under way; or of abandoned ones.",
+    )
+    return narrowed_down(status(command))
 
 
 def _open(topic: str) -> Quarantine:
@@ -93,6 +101,7 @@ def show(topic: str, partition: int, offset: int, status: str) -> None:
             "ClickHouse code": str(message.code or ""),
             "timestamp": message.timestamp.isoformat(),
             "load": message.load_id,
+            "resolved by": message.resolved_by + (" (repaired)" if message.repaired else ""),
             "key": shown(message.key),
             **{f"header {shown(name.encode())}": shown(value) for name, value in message.headers},
         }
@@ -120,3 +129,27 @@ def export(topic: str, file: str, most: int, **narrowed: Any) -> None:
             count += 1
             bar.advance(task)
     console.print(f"wrote {count:,} messages to {file}")
+
+
+@quarantine.command("replay")
+@topic_argument
+@narrowed_down
+@most_option
+@dry_run_option
+def replay(topic: str, max_messages: int, dry_run: bool, **narrowed: Any) -> None:
+    """Validate refused messages of TOPIC again, under today's contract.
+
+    What passes, as it is or after the contract's repair function, becomes rows with their original
+    offsets. What fails stays in quarantine, with today's reason. Replaying twice is harmless.
+    """
+    partition = narrowed.pop("partition")
+    request = Request(
+        partitions=() if partition is None else (partition,),
+        max_messages=max_messages,
+        refused=Filter(topic=topic, **narrowed),
+    )
+    loader = loader_of(find(topic))
+    if dry_run:
+        show_survey(loader, request)
+    else:
+        run_load(loader, request)

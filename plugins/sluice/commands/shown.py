@@ -12,6 +12,14 @@ from sluice.report import Report
 from sluice.settings import Settings, connection_from_environment
 
 console = Console(highlight=False)
+LEFT_ALONE = {
+    "replaced": "offsets of these were loaded already, and are loaded anew",
+    "there": "offsets are loaded already, and left alone",
+    "elsewhere": "offsets are being loaded by another load",
+    "gone": "offsets are gone from the topic",
+    "ahead": "offsets are beyond the topic's end",
+}
+"""How the parts of a survey are told."""
 topic_argument = click.argument("topic")
 topics_argument = click.argument("topics", nargs=-1)
 
@@ -66,6 +74,15 @@ def show_report(found: Report) -> None:
             f" {reason.partition}, offset {reason.offset}: {reason.message}",
             markup=False,
             soft_wrap=True,
+        )
+    for name, text in LEFT_ALONE.items():
+        if count := found.survey.get(name):
+            console.print(f"{count:>15,} {text}")
+    if found.changes:
+        columns = ", ".join(f"{c} {n:,}" for c, n in found.changes["columns"].items()) or "none"
+        console.print(
+            f"changed   {found.changes['changed']:,} of {found.changes['compared']:,} rows that"
+            f" were loaded anew; by column: {columns}"
         )
     if found.expired:
         console.print(f"expired   {found.expired:,} offsets were gone before they could be read")

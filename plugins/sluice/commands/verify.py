@@ -7,11 +7,10 @@ from sluice.bounds import bounds
 from sluice.commands.shown import console, loader_of, progress_bar, topic_argument
 from sluice.contract import find
 from sluice.holdings import Progress
-from sluice.ledger import PUBLISHED
 from sluice.load import Loader
 from sluice.payloads import decoder_of
 from sluice.range_reader import kept
-from sluice.ranges import OffsetRange, intersect, total
+from sluice.ranges import OffsetRange, intersect, merge, total
 from sluice.verify import Finding, Verdict, Verifier
 from sluice.verify_content import ContentCheck
 
@@ -51,7 +50,7 @@ def verify(
         loader.settings.cluster,
         within,
     )
-    published = [r for _, s, r in loader.ledger.taken(topic) if s == PUBLISHED]
+    published = merge(t.range for t in loader.ledger.taken(topic) if t.published)
     asked = published if within is None else intersect(published, within)
     with progress_bar() as bar:
         task = bar.add_task("auditing the tables", total=total(asked))

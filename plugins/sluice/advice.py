@@ -1,0 +1,51 @@
+"""What to do next, said to the person who reads a load's report."""
+
+from typing import TYPE_CHECKING
+
+from sluice.ledger import HELD, PUBLISHED
+
+if TYPE_CHECKING:
+    from sluice.report import Report
+
+
+def advice_on(report: "Report", database: str) -> list[str]:
+    """Sentences, each about one thing that may need a person."""
+    advice = []
+    if report.expired:
+        advice.append(
+            f"{report.expired:,} offsets were gone before they could be read: retention was"
+            " faster. They are counted as absent; load more often, or keep the topic longer."
+        )
+    if report.sum("quarantined"):
+        advice.append(
+            f"{report.sum('quarantined'):,} messages were refused. They are kept whole in"
+            f" {database}.quarantine; the reasons are below. Once the contract is mended, replay"
+            f" them: sluice quarantine replay {report.topic}"
+        )
+    if report.survey.get("gone"):
+        advice.append(
+            f"{report.survey['gone']:,} offsets of what was asked for are gone from the topic and"
+            " were never loaded: retention has removed them."
+        )
+    if report.survey.get("elsewhere"):
+        advice.append(
+            f"{report.survey['elsewhere']:,} offsets of what was asked for were being loaded by"
+            " another load when this one was planned. Ask again should that one fail."
+        )
+    if report.outside:
+        advice.append(
+            f"{report.outside:,} rows have timestamps outside of the range of time that was asked"
+            " for: producers' clocks run backwards. A range of time is read from its first message"
+            " to the first of the time after it; what arrived late is in the range it arrived in."
+        )
+    if report.state == HELD:
+        advice.append(
+            "Nothing of this load is visible. Its offsets are planned again by the next load,"
+            " once this run is over: mend the cause, or raise the contract's limit."
+        )
+    elif report.state != PUBLISHED:
+        advice.append(
+            "The load did not reach its end. Clear the failed task to go on where it stopped;"
+            " or let the next load settle it."
+        )
+    return advice

@@ -1,0 +1,65 @@
+"""Messages in quarantine as a source that a drain can read, as it reads the broker."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from sluice.errors import AttemptFailed
+from sluice.quarantine import Filter, Quarantine, Quarantined
+from sluice.range_reader import Record, Skip, Topic
+from sluice.ranges import OffsetRange, total
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A refused message as a record; a null that had become empty stays empty."""
+
+    message: Quarantined
+
+    def partition(self) -> int:
+        """The partition it came from."""
+        return self.message.partition
+
+    def offset(self) -> int:
+        """Its offset there."""
+        return self.message.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind of timestamp, which is not kept, and milliseconds since 1970."""
+        return 0, round(self.message.timestamp.timestamp() * 1000)
+
+    def key(self) -> bytes | None:
+        """The key; None when it was empty or null."""
+        return self.message.key or None
+
+    def value(self) -> bytes | None:
+        """The value."""
+        return self.message.value
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        """The headers."""
+        return list(self.message.headers)
+
+
+class Replayed:
+    """Reads messages that are in quarantine now."""
+
+    def __init__(self, quarantine: Quarantine) -> None:
+        self._quarantine = quarantine
+
+    def read(
+        self, topic: Topic, ranges: Sequence[OffsetRange]
+    ) -> Iterator[tuple[list[Record], list[Skip]]]:
+        """The messages of some ranges, a page at a time.
+
+        Raises (while iterating):
+            AttemptFailed: one is not in quarantine any more.
+        """
+        found = 0
+        for page in self._quarantine.pages(Filter(topic=topic.name), ranges):
+            found += len(page)
+            yield [Kept(message) for message in page], []
+        if found != total(ranges):
+            raise AttemptFailed(
+                f"topic {topic.name!r}: {total(ranges) - found} messages that were to be replayed"
+                " are not in quarantine any more"
+            )

@@ -1,0 +1,141 @@
+"""What a request would read now, told from broker and ledger. Reads only."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sluice.bounds import bounds
+from sluice.clickhouse import ClickHouse
+from sluice.contract import Contract
+from sluice.errors import PlanError
+from sluice.kafka import Broker
+from sluice.ledger import PUBLISHED, Kind, Ledger, Taken
+from sluice.planning import Known, Request, Survey, asked_partitions, choose, origins
+from sluice.quarantine import Quarantine
+from sluice.range_reader import Topic, Watermarks
+from sluice.ranges import OffsetRange, intersect, limit, subtract, total
+
+REPLAYED_AT_MOST = 500_000
+"""Messages of one replay: each that stands alone is a range of its own in the ledger."""
+
+
+class Prospect(msgspec.Struct, frozen=True, kw_only=True):
+    """A load that could be planned.
+
+    Attributes:
+        kind: a window whose offsets no load has is a plain load, also when it asks to replace.
+        revision: above that of every published load when others answer for its offsets.
+        replaces: published loads that hold offsets which it would load anew.
+    """
+
+    topic: Topic
+    watermarks: dict[int, Watermarks]
+    survey: Survey
+    kind: Kind
+    revision: int
+    replaces: list[str]
+
+
+class Surveyor:
+    """Surveys the topic of one contract."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        broker: Broker,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        cluster: str = "",
+    ) -> None:
+        self._contract, self._broker, self._cluster = contract, broker, cluster
+        self._clickhouse, self._ledger = clickhouse, ledger
+
+    def prospect(self, request: Request) -> Prospect:
+        """What would be planned for a request.
+
+        Raises:
+            PlanError, OffsetsExpired, BrokerError: see :func:`choose` and :func:`bounds`.
+        """
+        request.check()
+        self._check_table(request)
+        topic = self._broker.topic(self._contract.topic)
+        watermarks = self._broker.watermarks(topic)
+        taken = self._ledger.taken(topic.name)
+        kind: Kind = "load"
+        if request.refused is not None:
+            survey, kind = self._refused(topic, request, taken), "replay"
+        else:
+            known = self._known(topic, taken)
+            window = self._window(topic, watermarks, request)
+            survey = choose(self._contract, topic, watermarks, known, request, window)
+            if survey.replaced:
+                kind = "replace"
+        published = [t for t in taken if t.published]
+        return Prospect(
+            topic=topic,
+            watermarks=watermarks,
+            survey=survey,
+            kind=kind,
+            revision=0 if kind == "load" else 1 + max((t.revision for t in published), default=0),
+            replaces=_overlapping(published, survey.ranges) if kind == "replace" else [],
+        )
+
+    def _check_table(self, request: Request) -> None:
+        """Refuse to replace where old rows and new ones cannot be told apart.
+
+        Raises:
+            PlanError: says what to do instead.
+        """
+        if request.existing != "replace":
+            return
+        if self._contract.table.replaces:
+            raise PlanError(
+                f"table {self._contract.table.name!r} keeps only the newest row of a key"
+                f" ({self._contract.table.engine}), so the rows of a load cannot be exchanged for"
+                " others: load into a table of a new name instead"
+            )
+        if self._cluster:
+            raise PlanError(
+                "rows in a cluster are not replaced, because no statement removes them from all"
+                " replicas at once: load into a table of a new name instead"
+            )
+
+    def _window(
+        self, topic: Topic, watermarks: dict[int, Watermarks], request: Request
+    ) -> list[OffsetRange] | None:
+        if not request.windowed:
+            return None
+        if request.offsets:
+            asked_partitions(topic, {r.partition for r in request.offsets})
+            return list(request.offsets)
+        return bounds(self._broker, topic, request.low or None, request.high or None)
+
+    def _refused(self, topic: Topic, request: Request, taken: Sequence[Taken]) -> Survey:
+        """The messages in quarantine that a replay would read."""
+        assert request.refused is not None
+        asked = asked_partitions(topic, request.partitions)
+        store = Quarantine(self._clickhouse, self._ledger.database)
+        most = min(request.max_messages or REPLAYED_AT_MOST, REPLAYED_AT_MOST)
+        found = store.offsets(request.refused, asked)
+        reserved = [t.range for t in taken if not t.published]
+        ranges = limit(subtract(found, reserved), most)
+        return Survey(ranges=ranges, elsewhere=total(intersect(found, reserved)))
+
+    def _known(self, topic: Topic, taken: Sequence[Taken]) -> Known:
+        loads = self._ledger.loads_of(topic.name)
+        ids = [load.plan["topic_id"] for load in loads if load.state == PUBLISHED]
+        return Known(
+            topic_id=ids[0] if ids else "",
+            origins=origins([load.plan for load in reversed(loads)], topic.partitions),
+            # What a replay has read another load had published before.
+            loaded=[t.range for t in taken if t.published and t.kind != "replay"],
+            reserved=[t.range for t in taken if not t.published],
+        )
+
+
+def _overlapping(published: Sequence[Taken], ranges: Sequence[OffsetRange]) -> list[str]:
+    """Loads that hold some of the ranges."""
+    by_load: dict[str, list[OffsetRange]] = {}
+    for t in published:
+        by_load.setdefault(t.load_id, []).append(t.range)
+    return [load_id for load_id, held in by_load.items() if intersect(held, ranges)]
