@@ -32,11 +32,17 @@ def advice_on(report: "Report", database: str) -> list[str]:
             f"{report.survey['elsewhere']:,} offsets of what was asked for were being loaded by"
             " another load when this one was planned. Ask again should that one fail."
         )
+    if report.survey.get("unsearched"):
+        advice.append(
+            f"{report.survey['unsearched']:,} offsets after the range of time were not looked"
+            " through for late messages of it (SLUICE_SCAN_OFFSETS); should there be any, the next"
+            " load of what is new has them."
+        )
     if report.outside:
         advice.append(
             f"{report.outside:,} rows have timestamps outside of the range of time that was asked"
-            " for: producers' clocks run backwards. A range of time is read from its first message"
-            " to the first of the time after it; what arrived late is in the range it arrived in."
+            " for: it holds more messages than are looked through (SLUICE_SCAN_OFFSETS), and was"
+            " taken from its first message to the first of the time after it."
         )
     if report.state == HELD:
         advice.append(

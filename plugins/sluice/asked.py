@@ -6,12 +6,11 @@ looked at again here.
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, get_args
 
 import msgspec
 
-from sluice.bounds import parse_time
+from sluice.bounds import window_of
 from sluice.errors import PlanError
 from sluice.planning import EVER, Existing, Request, parse_partitions
 from sluice.quarantine import Filter
@@ -96,19 +95,14 @@ def _window(topic: str, what: str, given: Mapping[str, str]) -> dict[str, Any]:
 def _times(low: str, high: str) -> dict[str, Any]:
     if not low and not high:
         raise PlanError("a range of time needs a From or a To, such as 2026-01-31T14:00Z")
-    starts, ends = (_time(text) if text else None for text in (low, high))
-    if starts and ends and starts >= ends:
-        raise PlanError(f"From ({low}) must be before To ({high})")
+    for text in (low, high):
+        if text.isascii() and text.isdigit():
+            raise PlanError(
+                f"{text} is a number, and a range of time was asked for: choose 'offsets', or write"
+                " a time such as 2026-01-31T14:00Z"
+            )
+    window_of(low, high)
     return {"low": low, "high": high}
-
-
-def _time(text: str) -> datetime:
-    if text.isascii() and text.isdigit():
-        raise PlanError(
-            f"{text} is a number, and a range of time was asked for: choose 'offsets', or write a"
-            " time such as 2026-01-31T14:00Z"
-        )
-    return parse_time(text)
 
 
 def parse_offsets(text: str) -> list[OffsetRange]:

@@ -46,9 +46,17 @@ Window = tuple[datetime | None, datetime | None]
 
 
 def window_of(low: str, high: str) -> Window | None:
-    """The times that a person wrote; None when they are offsets, or nothing."""
-    times = [parse_time(text) if text and not text.isdigit() else None for text in (low, high)]
-    return (times[0], times[1]) if any(times) else None
+    """The times that a person wrote; None when one of them is an offset, or both are empty.
+
+    Raises:
+        PlanError: one is no time, or the range ends before it begins.
+    """
+    if not (low or high) or any(text.isascii() and text.isdigit() for text in (low, high)):
+        return None
+    times = [parse_time(text) if text else None for text in (low, high)]
+    if times[0] and times[1] and times[0] >= times[1]:
+        raise PlanError(f"the range of time begins at {low} and must end later, not at {high}")
+    return times[0], times[1]
 
 
 def parse_time(text: str) -> datetime:

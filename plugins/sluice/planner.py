@@ -61,7 +61,7 @@ class Planner:
         self.contract, self.settings, self.settler = contract, settings, settler
         self.broker, self.clickhouse, self.ledger = broker, clickhouse, ledger
         self.owner = settler.owner
-        self.surveyor = Surveyor(contract, broker, clickhouse, ledger, settings.cluster)
+        self.surveyor = Surveyor(contract, broker, clickhouse, ledger, settings)
         self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
 
     def plan(self, request: Request = Request(), resume: bool = False) -> Plan:

@@ -79,6 +79,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         elsewhere: in the window, and being loaded by another.
         gone: in the window, not loaded, and not in the topic any more.
         ahead: in the window, and beyond the topic's end.
+        unsearched: after a range of time, and not looked through for late messages of it.
     """
 
     ranges: list[OffsetRange]
@@ -87,6 +88,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: int = 0
     gone: int = 0
     ahead: int = 0
+    unsearched: int = 0
 
     @property
     def offsets(self) -> int:
@@ -96,7 +98,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def left_alone(self) -> dict[str, int]:
         """What else there is to tell of a window, by name; only what there is any of."""
-        names = ("replaced", "there", "elsewhere", "gone", "ahead")
+        names = ("replaced", "there", "elsewhere", "gone", "ahead", "unsearched")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 

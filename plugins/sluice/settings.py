@@ -43,6 +43,8 @@ class Settings(BaseSettings):
             when there is no other way to know that it is over.
         stall_seconds: how long a drain waits for the next message that must be there.
         max_message_bytes: largest message read; a larger one is an error that names it.
+        scan_offsets: unread offsets that a plan looks through for the messages of a range of
+            time; with more, late messages are not looked for.
         consumer_group: group whose offsets mirror what is published; ``{topic}`` is replaced.
     """
 
@@ -58,6 +60,7 @@ class Settings(BaseSettings):
     lease_minutes: float = 60
     stall_seconds: float = 60
     max_message_bytes: int = 16 * 1024 * 1024
+    scan_offsets: int = 5_000_000
     consumer_group: str = "sluice-{topic}"
 
 

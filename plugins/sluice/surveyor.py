@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sluice.bounds import bounds
+from sluice.bounds import bounds, window_of
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.errors import PlanError
@@ -12,8 +12,11 @@ from sluice.kafka import Broker
 from sluice.ledger import PUBLISHED, Kind, Ledger, Taken
 from sluice.planning import Known, Request, Survey, asked_partitions, choose, origins
 from sluice.quarantine import Quarantine
+from sluice.quoting import quoted
 from sluice.range_reader import Topic, Watermarks
 from sluice.ranges import OffsetRange, intersect, limit, subtract, total
+from sluice.settings import Settings
+from sluice.time_windows import TimeWindows
 
 REPLAYED_AT_MOST = 500_000
 """Messages of one replay: each that stands alone is a range of its own in the ledger."""
@@ -45,9 +48,9 @@ class Surveyor:
         broker: Broker,
         clickhouse: ClickHouse,
         ledger: Ledger,
-        cluster: str = "",
+        settings: Settings,
     ) -> None:
-        self._contract, self._broker, self._cluster = contract, broker, cluster
+        self._contract, self._broker, self._settings = contract, broker, settings
         self._clickhouse, self._ledger = clickhouse, ledger
 
     def prospect(self, request: Request) -> Prospect:
@@ -66,8 +69,9 @@ class Surveyor:
             survey, kind = self._refused(topic, request, taken), "replay"
         else:
             known = self._known(topic, taken)
-            window = self._window(topic, watermarks, request)
+            window, unsearched = self._window(topic, watermarks, request, known)
             survey = choose(self._contract, topic, watermarks, known, request, window)
+            survey = msgspec.structs.replace(survey, unsearched=unsearched)
             if survey.replaced:
                 kind = "replace"
         published = [t for t in taken if t.published]
@@ -94,21 +98,34 @@ class Surveyor:
                 f" ({self._contract.table.engine}), so the rows of a load cannot be exchanged for"
                 " others: load into a table of a new name instead"
             )
-        if self._cluster:
+        if self._settings.cluster:
             raise PlanError(
                 "rows in a cluster are not replaced, because no statement removes them from all"
                 " replicas at once: load into a table of a new name instead"
             )
 
     def _window(
-        self, topic: Topic, watermarks: dict[int, Watermarks], request: Request
-    ) -> list[OffsetRange] | None:
+        self, topic: Topic, watermarks: dict[int, Watermarks], request: Request, known: Known
+    ) -> tuple[list[OffsetRange] | None, int]:
+        """The offsets that a request is about, and how many were not looked through for them."""
         if not request.windowed:
-            return None
+            return None, 0
         if request.offsets:
             asked_partitions(topic, {r.partition for r in request.offsets})
-            return list(request.offsets)
-        return bounds(self._broker, topic, request.low or None, request.high or None)
+            return list(request.offsets), 0
+        if window := window_of(request.low, request.high):
+            table = f"{quoted(self._clickhouse.database)}.{quoted(self._contract.table.name)}"
+            windows = TimeWindows(
+                self._broker,
+                self._clickhouse,
+                table,
+                self._ledger.database,
+                self._settings.scan_offsets,
+            )
+            anew = request.existing == "replace"
+            found = windows.find(topic, watermarks, window, known, anew)
+            return found.ranges, found.unsearched
+        return bounds(self._broker, topic, request.low or None, request.high or None), 0
 
     def _refused(self, topic: Topic, request: Request, taken: Sequence[Taken]) -> Survey:
         """The messages in quarantine that a replay would read."""

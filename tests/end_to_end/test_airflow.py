@@ -103,16 +103,27 @@ def test_the_form_narrows_a_load(
     report = report_of(whole_stack, run_id)
     assert {r.partition for r in report.ranges} == {1, 2}
     assert report.sum("planned") == 20
-    far = str(max(r.high for r in report.ranges) + 1_000_000)
-    run_id, state = run_dag(DAG, **{"from": far})
+    far = max(r.high for r in report.ranges) + 1_000_000
+    run_id, state = run_dag(DAG, what="offsets", offsets=f"1: {far}-")
     assert state == "success"
     assert report_of(whole_stack, run_id).ranges == []
-    run_id, state = run_dag(DAG, **{"from": "0", "to": far})
+    every = ", ".join(f"{p}: 0-{far}" for p in range(4))
+    run_id, state = run_dag(DAG, what="offsets", offsets=every)
     assert state == "success"
     assert report_of(whole_stack, run_id).sum("planned") == 380
 
 
-@pytest.mark.parametrize("conf", [{"partitions": "0-3"}, {"max_messages": "many"}, {"from": 3}])
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"partitions": "0-3"},
+        {"max_messages": "many"},
+        {"from": 3},
+        {"offsets": "0-100"},
+        {"what": "all"},
+        {"existing": "merge"},
+    ],
+)
 def test_the_form_refuses_what_it_cannot_read(api: Api, conf: dict[str, object]) -> None:
     answer = api.client.post(f"/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": conf})
     assert answer.status_code == 400

@@ -227,7 +227,6 @@ def test_what_cannot_be_replaced_is_refused(make_loader: MakeLoader, contract: C
     newest = make_loader(msgspec.structs.replace(contract, table=table))
     with pytest.raises(PlanError, match="keeps only the newest row of a key"):
         newest.planner.surveyor.prospect(ANEW)
-    clustered = make_loader(contract)
-    clustered.planner.surveyor._cluster = "somewhere"
+    clustered = make_loader(contract, cluster="somewhere")
     with pytest.raises(PlanError, match="in a cluster"):
-        clustered.survey(ANEW)
+        clustered.planner.surveyor.prospect(ANEW)

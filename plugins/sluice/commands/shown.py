@@ -18,6 +18,7 @@ LEFT_ALONE = {
     "elsewhere": "offsets are being loaded by another load",
     "gone": "offsets are gone from the topic",
     "ahead": "offsets are beyond the topic's end",
+    "unsearched": "offsets after the range of time were not looked through for late messages",
 }
 """How the parts of a survey are told."""
 topic_argument = click.argument("topic")
