@@ -12,32 +12,10 @@ import msgspec
 
 from sluice.bounds import window_of
 from sluice.errors import PlanError
+from sluice.form_fields import BELONGS, TITLES
 from sluice.planning import EVER, Existing, Request, parse_partitions
 from sluice.quarantine import Filter
 from sluice.ranges import OffsetRange
-
-TITLES: Mapping[str, str] = {
-    "new": "new messages",
-    "offsets": "offsets",
-    "times": "a range of time",
-    "everything": "everything since the topic's beginning",
-    "quarantined": "messages in quarantine",
-}
-"""How a form calls what it can be asked for."""
-
-BELONGS: Mapping[str, tuple[str, str]] = {
-    "offsets": ("offsets", "Offsets"),
-    "from": ("times", "From"),
-    "to": ("times", "To"),
-    "reason": ("quarantined", "Reason"),
-    "field": ("quarantined", "Field"),
-    "version": ("quarantined", "Version"),
-    "load": ("quarantined", "Load"),
-}
-"""Fields that mean something for one choice only, and their titles."""
-
-OFFSETS = r"^\s*(\d+\s*:\s*\d+\s*(-|–|to)\s*\d*\s*([,;\n]\s*|$))*$"
-"""How ranges are written, as a form checks it: ``0: 100-200, 1: 50-``."""
 
 _RANGE = re.compile(r"\s*(\d{1,9})\s*:\s*(\d{1,18})\s*(?:-|–|to)\s*(\d{0,18})\s*", re.A)
 

@@ -5,9 +5,9 @@ A form checks types; combinations are checked by :mod:`sluice.asked` when the ru
 
 from airflow.sdk import Param
 
-from sluice.asked import OFFSETS, TITLES
 from sluice.contract import Contract
 from sluice.errors import Reason
+from sluice.form_fields import OFFSETS, TITLES
 
 PART = "A part of the topic"
 MORE = "More"

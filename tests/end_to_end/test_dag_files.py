@@ -55,7 +55,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_topic_has_its_load_dag(bag: dict[str, Any]) -> None:
     assert bag["errors"] == {}
-    assert set(bag["dags"]) == {"load_orders", "load_payments"}
+    assert set(bag["dags"]) == {"load_orders", "load_payments", "replay_orders", "replay_payments"}
 
 
 def test_the_steps_are_in_order(bag: dict[str, Any]) -> None:
