@@ -46,12 +46,14 @@ def main(seed: int, rounds: int, keep_going: bool) -> None:
             for number in range(seed, seed + rounds):
                 bar.update(task, seed=number)
                 this = time.monotonic()
-                disturbed = Round(stack, number, folder)
                 try:
+                    disturbed = Round(stack, number, folder)
                     disturbed.run()
-                except RoundFailed as error:
+                except Exception as error:
                     failed.append(number)
-                    console.print(f"[red]{error}[/red]", soft_wrap=True)
+                    console.print(f"seed {number}: failed: {error}", style="red", soft_wrap=True)
+                    if not isinstance(error, RoundFailed):
+                        console.print_exception()  # of the harness, not of what it looks at
                     if not keep_going:
                         break
                 else:

@@ -1,5 +1,6 @@
 """One round: a schedule drawn from a seed, and the audit that judges what it left."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -248,10 +249,11 @@ class Round:
         """Whether the worker pauses, rather than end without coming to its step."""
         assert worker.pid is not None
         process, give_up = psutil.Process(worker.pid), time.monotonic() + PATIENCE
-        while worker.is_alive() and time.monotonic() < give_up:
-            if process.status() == psutil.STATUS_STOPPED:
-                return True
-            time.sleep(0.02)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ends as we look
+            while worker.is_alive() and time.monotonic() < give_up:
+                if process.status() == psutil.STATUS_STOPPED:
+                    return True
+                time.sleep(0.02)
         return False
 
     def _restart(self, name: str) -> None:
