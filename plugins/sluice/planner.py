@@ -101,7 +101,7 @@ class Planner:
         """
         load = self.current()
         if load and load.live:
-            if load.plan.get("request") == msgspec.to_builtins(request):
+            if _asked(load) == request:
                 return self.plan(request)
             if self.settler.publisher.is_publishing(load.load_id):
                 self.settler.publisher.publish(load.load_id, self.owner)
@@ -124,9 +124,8 @@ class Planner:
 
     def _adopt(self, request: Request) -> Load | None:
         """An unfinished load of the same request whose owner is gone; it is ours from now on."""
-        asked = msgspec.to_builtins(request)
         for load in self.ledger.loads_of(self.contract.topic, live=True):
-            same = load.plan.get("request") == asked and self._fits(load)
+            same = _asked(load) == request and self._fits(load)
             if same and load.state != states.PLANNED and self.settler.is_over(load.owner):
                 self.ledger.record(load.load_id, load.topic, states.ADOPTED, self.owner)
                 log.info("load_adopted", load_id=load.load_id, owner=load.owner)
@@ -217,6 +216,10 @@ class Planner:
             chunks=[chunks[number] for number in sorted(chunks)],
             revision=self.ledger.revision(load_id),
         )
+
+
+def _asked(load: Load) -> Request:
+    return msgspec.convert(load.plan.get("request", {}), Request)
 
 
 def _safe(topic: str) -> str:

@@ -3,11 +3,13 @@
 from datetime import UTC, datetime
 from random import Random
 
+import msgspec
 import pytest
 
 from sluice.contract import Contract
 from sluice.errors import PlanError
 from sluice.planning import Request
+from sluice.ranges import OffsetRange
 from sluice.samples import samples
 from sluice.verify import Verifier
 from tests.commands import Run
@@ -48,6 +50,54 @@ def test_a_window_of_time(make_loader: MakeLoader, contract: Contract) -> None:
         "SELECT min(_timestamp) AS first, max(_timestamp) AS last FROM orders"
     )
     assert (row["first"].minute, row["last"].minute) == (10, 29)
+
+
+def test_an_interrupted_backfill_goes_on_where_it_stopped(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 600, partitions=2)
+    request = Request(offsets=(OffsetRange(0, 10, 200), OffsetRange(1, 10, 200)))
+    killed = make_loader(contract, chunk_offsets=100)
+    plan = killed.plan(request, resume=True)
+    killed.drain(plan.load_id, 0)
+    other = make_loader(contract, chunk_offsets=100)
+    other.settler.is_over = lambda _: False
+    assert other.plan(Request(low="0"), resume=True).offsets == 220
+    again = make_loader(contract)
+    again.settler.is_over = lambda owner: owner == killed.owner
+    assert again.plan(request, resume=True) == plan
+    found = again.ledger.load(plan.load_id)
+    assert found is not None
+    assert (found.owner, found.state) == (again.owner, "reserved")
+    assert set(again.ledger.winners(plan.load_id)) == {0}
+    for number in range(len(plan.chunks)):
+        again.drain(plan.load_id, number)
+    again.audit(plan.load_id)
+    again.publish(plan.load_id)
+    assert sums(again, plan.load_id)["planned"] == 380
+    assert len(again.ledger.winners(plan.load_id)) == 4
+    assert loader.clickhouse.rows(
+        f"SELECT count() AS n FROM {loader.ledger.database}.load_chunks"
+    ) == [{"n": 4}]
+
+
+def test_a_run_that_is_asked_for_something_else_gives_up_what_it_had(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """As a backfill of Airflow's does with a run that had failed."""
+    filled(make_loader, contract, 300, partitions=1)
+    run = make_loader(contract, "run")
+    first = run.plan()
+    part = Request(low="100", high="200")
+    second = run.plan(part, again=True)
+    assert (second.load_id != first.load_id, second.offsets) == (True, 100)
+    assert run.plan(part, again=True) == second
+    found = run.ledger.load(first.load_id)
+    assert found is not None
+    assert found.state == "abandoned"
+    finish(run, part)
+    third = run.plan(msgspec.structs.replace(part, existing="replace"), again=True)
+    assert (third.offsets, third.revision) == (100, 1)
 
 
 def test_what_is_no_offset_and_no_time_is_refused(
