@@ -16,6 +16,9 @@ from sluice.ranges import OffsetRange
 POLL_MESSAGES = 250
 """Messages taken at a time: few, so that they are decoded while the processor's cache has them."""
 
+POLL_SECONDS = 0.05
+"""How long these are waited for: a partition's last ones are not held back for more to come."""
+
 SkipKind = Literal["absent", "expired", "tombstone"]
 
 
@@ -143,7 +146,7 @@ class RangeReader:
         self._consumer.assign(starts)
         heard = time.monotonic()
         while self._current:
-            polled = self._consumer.consume(POLL_MESSAGES, timeout=0.5)
+            polled = self._consumer.consume(POLL_MESSAGES, timeout=POLL_SECONDS)
             messages = self._take(polled)
             if messages or self._skips:
                 heard = time.monotonic()
