@@ -124,6 +124,22 @@ _PRODUCTS = (
 )
 
 
+class TracedOrderEventMessage(OrderEventMessage, frozen=True, gc=False, kw_only=True):
+    """An order that carries its tracing in its body; see ``TracingHelper.add_tracing``.
+
+    Loads keep the ids in the columns ``_correlation_id``, ``_trace_id`` and ``_span_id``.
+
+    Attributes:
+        correlation_id: UUID that the request and all that follows from it share.
+        trace_id: W3C trace id, 32 hexadecimal digits; empty without a trace.
+        span_id: W3C id of the producer's span, 16 hexadecimal digits; empty without a trace.
+    """
+
+    correlation_id: str = ""
+    trace_id: str = ""
+    span_id: str = ""
+
+
 def sample(random: Random) -> OrderEventMessage:
     """One realistic order of the current version."""
     items = []

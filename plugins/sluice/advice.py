@@ -46,8 +46,9 @@ def advice_on(report: "Report", database: str) -> list[str]:
         )
     if report.state == HELD:
         advice.append(
-            "Nothing of this load is visible. Its offsets are planned again by the next load,"
-            " once this run is over: mend the cause, or raise the contract's limit."
+            "Nothing of this load is visible. Look at it, and publish it all the same (sluice"
+            f" release {report.load_id}), or give it up (sluice discard), so that the next load"
+            " reads its offsets again. Nobody deciding, it is given up after SLUICE_HOLD_HOURS."
         )
     elif report.state != PUBLISHED:
         advice.append(

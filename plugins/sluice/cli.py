@@ -8,7 +8,18 @@ import click
 import structlog
 
 from sluice import __version__
-from sluice.commands import backfill, loads, new_topic, quarantine, samples, schemas, tables, verify
+from sluice.commands import (
+    backfill,
+    decide,
+    loads,
+    new_topic,
+    quarantine,
+    samples,
+    schemas,
+    tables,
+    verify,
+    where,
+)
 from sluice.errors import SluiceError
 
 
@@ -58,6 +69,9 @@ for command in (
     loads.report,
     verify.verify,
     quarantine.quarantine,
+    decide.release,
+    decide.discard,
+    where.where,
     samples.produce_samples,
 ):
     main.add_command(command)

@@ -83,6 +83,7 @@ class Loader:
             owner,
             is_over,
             settings.lease_minutes,
+            settings.hold_hours,
         )
         self.planner = Planner(
             contract, self.broker, self.clickhouse, self.ledger, settings, self.settler
@@ -146,7 +147,7 @@ class Loader:
             BrokerError, EngineError, OffsetsExpired, AttemptFailed, BreakerTripped: see
                 :class:`Drain`.
         """
-        load = self._load(load_id)
+        load = self.known(load_id)
         finished = self.ledger.winners(load_id)
         if number in finished:
             log.info("chunk_found", load_id=load_id, chunk=number)
@@ -200,7 +201,7 @@ class Loader:
             AccountingError, BreakerTripped, QualityHeld: nothing will be published.
             LoadLost: the load was settled by another.
         """
-        load = self._load(load_id)
+        load = self.known(load_id)
         if load.state in (states.PUBLISHED, *states.UNDER_WAY):
             log.info("audit_found", load_id=load_id, state=load.state)
             return
@@ -229,7 +230,7 @@ class Loader:
                 {"error": str(error), "kind": type(error).__name__},
             )
             raise
-        told = _detail(balance)
+        told = detail_of(balance)
         asked = load.plan.get("request", {})
         if window := window_of(asked.get("low", ""), asked.get("high", "")):
             told["outside"] = auditor.outside(load_id, balance, window)
@@ -244,7 +245,7 @@ class Loader:
             LoadLost: the load was abandoned, or its audit has not passed.
             AccountingError: the target does not hold what was staged.
         """
-        load = self._load(load_id)
+        load = self.known(load_id)
         if load.live and load.state not in (states.AUDITED, *states.UNDER_WAY):
             raise LoadLost(f"load {load_id} is {load.state}; its audit has not passed")
         self.publisher.publish(load_id, self.owner)
@@ -261,7 +262,7 @@ class Loader:
 
     def report(self, load_id: str) -> Report:
         """Make and keep the report of a load, however far it came."""
-        self._load(load_id)
+        self.known(load_id)
         reporter = Reporter(self.contract, self.clickhouse, self.ledger)
         report = reporter.make(load_id)
         reporter.keep(report)
@@ -278,13 +279,19 @@ class Loader:
         reporter.keep(report)
         return report
 
-    def _load(self, load_id: str) -> Load:
+    def known(self, load_id: str) -> Load:
+        """A load that the ledger has.
+
+        Raises:
+            LoadLost: it has none of this id.
+        """
         load = self.ledger.load(load_id)
         if load is None:
             raise LoadLost(f"the ledger knows no load {load_id}")
         return load
 
 
-def _detail(balance: Balance) -> dict[str, Any]:
+def detail_of(balance: Balance) -> dict[str, Any]:
+    """What the ledger keeps of a balance."""
     terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent")
     return {term: balance.sum(term) for term in terms} | {"versions": balance.versions}

@@ -47,6 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         survey: for a part of the topic, the offsets that were left alone; see :class:`Survey`.
         changes: what a replacing load has changed: rows ``compared``, ``changed``, by ``columns``.
         outside: rows with timestamps outside of the range of time that was asked for.
+        decision: who has released or discarded the load, and why; empty when nobody had to.
     """
 
     load_id: str
@@ -71,6 +72,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     survey: dict[str, int] = {}
     changes: dict[str, Any] = {}
     outside: int = 0
+    decision: str = ""
 
     def sum(self, term: str) -> int:
         """A term of the law over all partitions."""
@@ -123,6 +125,7 @@ class Reporter:
             asked=words(msgspec.convert(load.plan.get("request", {}), Request)),
             survey={n: count for n, count in load.plan.get("survey", {}).items() if count},
             changes=next((e["detail"]["changes"] for e in events if e["state"] == REPLACING), {}),
+            decision=_decision(events),
             outside=audited[-1].get("outside", 0) if audited else 0,
         )
         return msgspec.structs.replace(report, advice=advice_on(report, ledger.database))
@@ -225,6 +228,15 @@ def page(report: Report) -> str:
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     return environment.get_template("report.html").render(report=report)
+
+
+def _decision(events: list[dict[str, Any]]) -> str:
+    """Who has decided about a held load, and why."""
+    for event in reversed(events):
+        for did in ("released", "discarded"):
+            if who := event["detail"].get(f"{did}_by"):
+                return f"{did} by {who}: {event['detail']['why']}"
+    return ""
 
 
 def _digest(text: str) -> str:

@@ -41,6 +41,8 @@ class Settings(BaseSettings):
         batch_bytes: JSON bytes of a micro-batch, at most; one longer row is a batch of its own.
         lease_minutes: a load that has told nothing for so long may be settled by another,
             when there is no other way to know that it is over.
+        hold_hours: how long a load that its audit holds waits for a person, who releases or
+            discards it. Its offsets stay reserved; other loads go on beside it.
         stall_seconds: how long a drain waits for the next message that must be there.
         max_message_bytes: largest message read; a larger one is an error that names it.
         scan_offsets: unread offsets that a plan looks through for the messages of a range of
@@ -58,6 +60,7 @@ class Settings(BaseSettings):
     batch_rows: int = 40_000
     batch_bytes: int = 16 * 1024 * 1024
     lease_minutes: float = 60
+    hold_hours: float = 24
     stall_seconds: float = 60
     max_message_bytes: int = 16 * 1024 * 1024
     scan_offsets: int = 5_000_000

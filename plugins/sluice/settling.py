@@ -1,7 +1,8 @@
 """Ending what runs that are over have left: a load is rolled forward, or abandoned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,7 @@ class Settler:
         owner: the run that settles; its own loads are left alone.
         is_over: tells of other owners whether they are over.
         lease_minutes: silence after which a load counts as left, when there is no telling.
+        hold_hours: how long a load that its audit holds waits for a person to release it.
     """
 
     def __init__(
@@ -36,15 +38,17 @@ class Settler:
         owner: str,
         is_over: IsOver,
         lease_minutes: float,
+        hold_hours: float = 0,
     ) -> None:
         self.topic, self.owner, self.is_over = topic, owner, is_over
         self.clickhouse, self.ledger, self.publisher = clickhouse, ledger, publisher
         self._lease = timedelta(minutes=lease_minutes)
+        self._hold = timedelta(hours=hold_hours)
 
     def settle(self) -> None:
         """End what runs that are over have left: roll forward or abandon."""
         for load in self.ledger.loads_of(self.topic, live=True):
-            if load.owner == self.owner or not self._over(load):
+            if load.owner == self.owner or self._waits(load) or not self._over(load):
                 continue
             if not self.publisher.is_publishing(load.load_id):
                 self.abandon(load)
@@ -81,8 +85,17 @@ class Settler:
             return silent > self._lease
         return over
 
-    def abandon(self, load: Load) -> None:
+    def _waits(self, load: Load) -> bool:
+        """Whether a person may still release it; only what was read to its end can be."""
+        if load.state != states.HELD or datetime.now(UTC) - load.last_at > self._hold:
+            return False
+        return self.ledger.chunks(load.load_id).keys() == self.ledger.winners(load.load_id).keys()
+
+    def abandon(self, load: Load, detail: Mapping[str, Any] = {}) -> bool:
         """Free the offsets of a load; its late tasks fail on the missing table.
+
+        Returns:
+            Whether it is abandoned; False when it has begun to publish, or has ended.
 
         Dropping the staging table decides it: a load that has begun to publish has renamed
         the table, and is not abandoned.
@@ -94,6 +107,7 @@ class Settler:
                 raise
             again = self.ledger.load(load.load_id)
             if self.publisher.is_publishing(load.load_id) or (again and not again.live):
-                return
-        self.ledger.record(load.load_id, load.topic, states.ABANDONED, self.owner)
+                return False
+        self.ledger.record(load.load_id, load.topic, states.ABANDONED, self.owner, detail)
         log.warning("abandoned", load_id=load.load_id, owner=load.owner, state=load.state)
+        return True

@@ -16,6 +16,7 @@ from sluice.range_reader import Topic, stamp
 from sluice.ranges import OffsetRange, chunk
 from sluice.repair import Repair
 from sluice.staging import COLUMNS, ROWS
+from sluice.tracing import MARK, with_body
 from sluice.verify import Finding
 from sluice.wire import UNTRACED, read_headers
 
@@ -72,6 +73,8 @@ class ContentCheck:
                     continue
                 headers = record.headers()
                 about = read_headers(headers) if headers else UNTRACED
+                if MARK in value and not about.correlation_id:
+                    about = with_body(about, value)
                 found = self._repair.decode(value, about.version)
                 if isinstance(found, Refusal):
                     continue

@@ -7,6 +7,7 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
+from sluice.decisions import release
 from sluice.report import Report, find
 from tests.end_to_end.conftest import loader_of, wait_for_run
 
@@ -155,11 +156,20 @@ def test_a_held_load_fails_its_run_and_still_reports(
     assert report.state == "held"
     assert "the contract's limit is 1.0%" in report.error
     assert rows_in_target(whole_stack) == before
-    # Enough good messages bring the share below the limit: the offsets are planned again.
-    send("orders", 60_000, broken_share=0.0)
+    # What is new goes on beside it, and a person decides.
+    send("orders", 500, broken_share=0.0)
     again, state = run_dag(DAG)
     assert state == "success", log_of(api, again, "audit")
-    assert report_of(whole_stack, again).sum("planned") == 61_000
+    assert report_of(whole_stack, again).sum("planned") == 500
+    loader = loader_of(whole_stack, "orders")
+    release(loader, report.load_id, "tests", "broken on purpose")
+    loader.report(report.load_id)
+    report = report_of(whole_stack, run_id)
+    assert (report.state, report.decision) == (
+        "published",
+        "released by tests: broken on purpose",
+    )
+    assert rows_in_target(whole_stack)[0] == before[0] + 500 + report.sum("loaded")
 
 
 def test_the_report_page_is_for_those_who_may_read_runs(

@@ -1,15 +1,19 @@
 """What stops a load before anything of it is visible."""
 
+import re
 from random import Random
 
 import msgspec
 import pytest
 
 from sluice.contract import Breaker, Contract, Rule
+from sluice.decisions import discard, release
 from sluice.errors import BreakerTripped, LoadLost, QualityHeld
+from sluice.load import Loader
 from sluice.samples import produce, samples
+from tests.commands import Run
 from tests.conftest import MakeLoader, load
-from tests.loads import filled, sums, target
+from tests.loads import filled, sums, target, verdict
 
 
 def test_an_unfinished_chunk_publishes_nothing(make_loader: MakeLoader, contract: Contract) -> None:
@@ -70,3 +74,69 @@ def test_a_critical_rule_holds_the_load_and_a_warning_does_not(
     with pytest.raises(QualityHeld, match="no order is dear"):
         held.audit(plan.load_id)
     assert target(held)["loads"] == 1
+
+
+def held(make_loader: MakeLoader, contract: Contract) -> tuple[Loader, str]:
+    """A load in which too much was refused, and its loader."""
+    strict = msgspec.structs.replace(contract, breaker=Breaker(max_refused_share=0.1))
+    loader = filled(make_loader, strict, 1000, broken_share=0.3)
+    plan = loader.plan()
+    loader.drain(plan.load_id, 0)
+    with pytest.raises(BreakerTripped):
+        loader.audit(plan.load_id)
+    return loader, plan.load_id
+
+
+def test_a_held_load_waits_while_others_go_on_and_is_released(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader, load_id = held(make_loader, contract)
+    produce(contract, loader.broker, samples(contract, 200, Random(8), 0, 0))
+    other = make_loader(loader.contract)
+    assert sums(other, load(other))["planned"] == 200
+    release(make_loader(loader.contract), load_id, "eve", "known to be broken")
+    report = loader.report(load_id)
+    assert (report.state, report.decision) == ("published", "released by eve: known to be broken")
+    account = sums(loader, load_id)
+    assert (account["planned"], account["difference"]) == (1000, 0)
+    assert target(loader)["rows"] == 200 + account["loaded"]
+    assert verdict(loader).findings == []
+    for decide in (release, discard):
+        with pytest.raises(LoadLost, match="is published, and not held"):
+            decide(loader, load_id, "eve", "again")
+
+
+def test_a_discarded_load_s_offsets_are_read_again(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader, load_id = held(make_loader, contract)
+    discard(make_loader(loader.contract), load_id, "eve", "the contract was wrong")
+    assert loader.report(load_id).decision == "discarded by eve: the contract was wrong"
+    lenient = msgspec.structs.replace(contract, breaker=Breaker(max_refused_share=1))
+    assert sums(loader, load(make_loader(lenient)))["planned"] == 1000
+    assert verdict(loader).findings == []
+
+
+def test_nobody_deciding_a_held_load_is_given_up(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    held(make_loader, contract)
+    lenient = msgspec.structs.replace(contract, breaker=Breaker(max_refused_share=1))
+    assert make_loader(lenient).plan().offsets == 0
+    assert make_loader(lenient, hold_hours=0).plan().offsets == 1000
+
+
+def test_the_commands_release_and_discard(run: Run) -> None:
+    run("produce-samples", "orders", "--count", "1500", "--partitions", "1", "--broken", "0.3")
+    assert run("load", "orders").exit_code == 1
+    load_id = re.findall(r"orders_\w+", run("status", "orders").output)[0]
+    assert run("release", load_id).exit_code == 2
+    assert run("discard", "orders_1", "--why", "x").exit_code == 1
+    given_up = run("discard", load_id, "--why", "a test", "--by", "eve")
+    assert given_up.exit_code == 0, given_up.output
+    assert run("load", "orders").exit_code == 1
+    load_id = re.findall(r"orders_\w+", run("status", "orders").output)[0]
+    released = run("release", load_id, "--why", "a test", "--by", "eve")
+    assert released.exit_code == 0, released.output
+    assert "released by eve: a test" in released.output
+    assert run("verify", "orders").exit_code == 0

@@ -85,6 +85,8 @@ def show_report(found: Report) -> None:
             f"changed   {found.changes['changed']:,} of {found.changes['compared']:,} rows that"
             f" were loaded anew; by column: {columns}"
         )
+    if found.decision:
+        console.print(found.decision, markup=False)
     if found.expired:
         console.print(f"expired   {found.expired:,} offsets were gone before they could be read")
     for step in found.steps:

@@ -1,0 +1,60 @@
+"""Tracing given to messages by producers and found again by loads."""
+
+from random import Random
+from uuid import UUID
+
+import msgspec
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import use_span
+
+from include.schemas.orders import AddressMessage, TracedOrderEventMessage, contract
+from sluice.tracing import MARK, TracingHelper, with_body
+from sluice.wire import Tracing, read_headers
+
+ORDER = contract.example(Random(1))
+
+
+def test_all_fields_of_an_order_are_kept() -> None:
+    traced = TracingHelper.add_tracing(ORDER)
+    assert isinstance(traced, TracedOrderEventMessage)
+    for field in ORDER.__struct_fields__:
+        assert getattr(traced, field) == getattr(ORDER, field)
+    assert UUID(traced.correlation_id).version == 4
+    assert (traced.trace_id, traced.span_id) == ("", "")
+    again = TracingHelper.add_tracing(traced, "given")
+    assert (again.correlation_id, again.order_id) == ("given", ORDER.order_id)
+    assert TracingHelper.generate_correlation_id() != TracingHelper.generate_correlation_id()
+
+
+def test_the_current_span_is_taken_and_found_again_in_headers() -> None:
+    span = TracerProvider().get_tracer("test").start_span("produce")
+    with use_span(span):
+        traced = TracingHelper.add_tracing(ORDER, "c-1")
+    context = span.get_span_context()
+    assert int(traced.trace_id, 16) == context.trace_id
+    assert int(traced.span_id, 16) == context.span_id
+    found = read_headers(TracingHelper.headers(traced))
+    assert found == Tracing("", "c-1", traced.trace_id, traced.span_id)
+    assert TracingHelper.headers(TracingHelper.add_tracing(ORDER, "c")) == [
+        ("correlation_id", b"c")
+    ]
+
+
+def test_the_body_says_what_the_headers_do_not() -> None:
+    value = msgspec.json.encode(TracingHelper.add_tracing(ORDER, "c-1"))
+    assert MARK in value
+    assert with_body(Tracing("1.2"), value) == Tracing("1.2", "c-1")
+    assert with_body(Tracing("", "", "t", "s"), value) == Tracing("", "c-1", "t", "s")
+    assert with_body(Tracing(), b"\x00\x00\x00\x00\x07" + value).correlation_id == "c-1"
+
+
+@pytest.mark.parametrize("value", [b'{"correlation_id": 7}', b'["correlation_id"]', b'"x', b"\xff"])
+def test_a_field_of_another_kind_is_no_correlation_id(value: bytes) -> None:
+    about = Tracing("1.2")
+    assert with_body(about, value) is about
+
+
+def test_a_class_without_a_traced_one_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="AddressMessage has no subclass"):
+        TracingHelper.add_tracing(AddressMessage("s", "c", "p", "x"))
