@@ -192,6 +192,20 @@ CREATE TABLE IF NOT EXISTS sluice.reports
 ENGINE = MergeTree ORDER BY (topic, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
+-- The numbers of a load, as they are emitted: see plugins/sluice/run_metrics.py. Of each load,
+-- name and labels the last value counts.
+CREATE TABLE IF NOT EXISTS sluice.metrics
+(
+    load_id String,
+    topic LowCardinality(String),
+    name LowCardinality(String),
+    labels Map(LowCardinality(String), String),
+    value Float64,
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, name, load_id, at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
 -- A load's state: an end state once there is one, else the latest. Its owner: who planned it, or
 -- who has adopted it since.
 CREATE OR REPLACE VIEW sluice.loads AS
@@ -204,7 +218,7 @@ SELECT
         countIf(e.state = 'abandoned') > 0, 'abandoned',
         countIf(e.state = 'withdrawn') > 0, 'withdrawn',
         argMaxIf(e.state, e.at, e.state != 'adopted')) AS state,
-    argMin(e.detail, e.at) AS plan,
+    argMinIf(e.detail, e.at, e.state = 'planned') AS plan,
     min(e.at) AS planned_at,
     max(e.at) AS last_at
 FROM sluice.load_events AS e

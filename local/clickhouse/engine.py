@@ -108,8 +108,12 @@ class Engine:
 
 
 def _has_left(client: socket.socket) -> bool:
+    # Not select(), which knows no descriptor above 1023; an engine has more files than that open.
     try:
-        readable = select.select([client], [], [], 0)[0]
-        return bool(readable) and not client.recv(1, socket.MSG_PEEK)
+        poll = select.poll()
+        poll.register(client, select.POLLIN)
+        return bool(poll.poll(0)) and not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False  # its handler has read meanwhile what there was
     except (OSError, ValueError):
         return True

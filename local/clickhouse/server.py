@@ -205,14 +205,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def _insert(self, connection: Any, head: re.Match[bytes], pieces: Iterator[bytes]) -> None:
         insert = connection.send_insert(head[1].decode(), head[2].decode())
+        sent = False
         try:
             for piece in pieces:
                 if piece:
                     insert.append(piece)
+                    sent = sent or bool(piece.strip())
             result = insert.finish()
         except BaseException:
             insert.cancel()
             raise
+        if sent and not result.rows_written:  # the engine ends a cancelled one without an error
+            raise ClickHouseError(394, "The insert was cancelled. (QUERY_WAS_CANCELLED)")
         written = (result.rows_written, result.bytes_written)
         self._reply(200, b"", self._about(None, written=written, seconds=result.elapsed))
 

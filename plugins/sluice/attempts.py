@@ -1,6 +1,7 @@
 """What attempts at a load's chunks leave in the ledger: their ends, skips, refusals, accounts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -54,6 +55,15 @@ class AttemptRecords:
         row = {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(result)
         token = f"{load_id}/{result.chunk}/{result.attempt}/finished"
         self.clickhouse.insert(f"{self._db}.load_chunks", [row], token)
+
+    def last_chunk_at(self, load_id: str) -> datetime | None:
+        """When an attempt of the load last reached a chunk's end; None before the first."""
+        rows = self.clickhouse.rows(
+            f"SELECT max(at) AS at, count() AS n FROM {self._db}.load_chunks"
+            " WHERE load_id = {id:String}",
+            {"id": load_id},
+        )
+        return rows[0]["at"] if rows[0]["n"] else None
 
     def winners(self, load_id: str) -> dict[int, ChunkResult]:
         """The attempt of each finished chunk that counts."""

@@ -51,6 +51,11 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
         """A term of the law over all partitions."""
         return sum(getattr(account, term) for account in self.accounts)
 
+    def told(self) -> dict[str, Any]:
+        """What the ledger keeps of it."""
+        terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent")
+        return {term: self.sum(term) for term in terms} | {"versions": self.versions}
+
 
 class Auditor:
     """Audits one load; reads only, but for the account that it records."""

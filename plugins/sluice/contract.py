@@ -3,9 +3,12 @@
 Light to import: the DAG processor reads every contract each time it parses the DAG files.
 """
 
+import hashlib
 import importlib
+import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import date
 from random import Random
@@ -204,6 +207,15 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
     def version(self) -> Version:
         """The current version."""
         return self.versions[-1]
+
+    @property
+    def digest(self) -> str:
+        """Changes when the file that defines its messages does; the same in every process."""
+        try:
+            source = inspect.getsource(sys.modules[self.message.__module__])
+        except (KeyError, OSError, TypeError):
+            return ""  # defined without a file
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
 
     def example(self, random: Random) -> M:
         """A message of the current version: what ``sample`` makes, or random values.

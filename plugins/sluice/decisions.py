@@ -6,7 +6,7 @@ from sluice import ledger as states
 from sluice.audit import Auditor
 from sluice.errors import LoadLost
 from sluice.ledger import Load
-from sluice.load import Loader, detail_of
+from sluice.load import Loader
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ def release(loader: Loader, load_id: str, who: str, why: str) -> None:
     """
     load = _held(loader, load_id)
     balance = Auditor(loader.contract, loader.clickhouse, loader.ledger).balance(load_id)
-    told = detail_of(balance) | {"released_by": who, "why": why}
+    told = balance.told() | {"released_by": who, "why": why}
     detail = told | {"attempts": {str(n): a for n, a in balance.winners.items()}}
     loader.ledger.record(load_id, load.topic, states.AUDITED, loader.owner, detail)
     log.warning("released", load_id=load_id, who=who, why=why)

@@ -125,10 +125,14 @@ class Holdings:
             (row["kind"], row["load_id"], OffsetRange(row["partition"], row["low"], row["high"]))
             for row in rows
         ]
-        standing = _standing(skips, published) if any(t.revision for t in published) else skips
+        standing = (
+            _standing(skips, published)
+            if any(t.kind == "replace" for t in published)
+            else [(kind, r) for kind, _, r in skips]
+        )
         found: dict[str, Held] = {}
         for kind in ("tombstone", "absent", "expired"):
-            ranges = self.inside(r for k, _, r in standing if k == kind)
+            ranges = self.inside(r for k, r in standing if k == kind)
             merged = merge(ranges)
             twice = ranges if total(ranges) != total(merged) else []
             found[kind] = Held(merged, twice)
@@ -137,22 +141,28 @@ class Holdings:
 
 def _standing(
     skips: Sequence[tuple[str, str, OffsetRange]], published: Sequence[Taken]
-) -> list[tuple[str, str, OffsetRange]]:
-    """Skips for which no other load answers."""
+) -> list[tuple[str, OffsetRange]]:
+    """Skips, by kind, for which no other load answers.
+
+    Replays have no say: what they read had a message, so it was never skipped.
+    """
     revisions = {t.load_id: t.revision for t in published}
-    left: list[tuple[str, str, OffsetRange]] = []
+    of_revision: dict[int, list[OffsetRange]] = {}
+    for t in published:
+        if t.kind != "replay":
+            of_revision.setdefault(t.revision, []).append(t.range)
+    left: list[tuple[str, OffsetRange]] = []
     answered: list[OffsetRange] = []
-    for revision in sorted(set(revisions.values()), reverse=True):
-        lower = [t.range for t in published if t.revision < revision]
+    for revision in sorted(of_revision, reverse=True):
+        lower = [r for other, ranges in of_revision.items() if other < revision for r in ranges]
         absent: list[OffsetRange] = []
-        for kind, load_id, r in skips:
-            if revisions.get(load_id) != revision:
-                continue
-            gone = kind != "tombstone"
-            if gone:
-                absent.append(r)
-            taken = [*answered, *(lower if gone else ())]
-            left += [(kind, load_id, piece) for piece in subtract([r], taken)]
-        held = [t.range for t in published if t.revision == revision]
-        answered = merge([*answered, *subtract(held, absent)])
+        for kind in ("tombstone", "absent", "expired"):
+            mine = [r for k, i, r in skips if k == kind and revisions.get(i) == revision]
+            if kind != "tombstone":
+                absent += mine
+            taken = [*answered, *(lower if kind != "tombstone" else ())]
+            left += [(kind, r) for r in subtract(mine, taken)]
+            if total(mine) != total(merge(mine)):
+                left += [(kind, r) for r in mine]  # so that it is seen that some are there twice
+        answered = merge([*answered, *subtract(of_revision[revision], absent)])
     return left

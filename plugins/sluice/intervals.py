@@ -5,29 +5,30 @@ the run: one that somebody has triggered by hand for a date carries the interval
 and a backfill that reprocesses it would load the wrong one.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-import msgspec
 from croniter import croniter  # type: ignore[import-untyped]
 
 from sluice.contract import Contract
 from sluice.errors import PlanError
-from sluice.planning import Request
+from sluice.form_fields import BELONGS
 
 
 def of_interval(
-    request: Request, contract: Contract, logical_date: datetime | None, loaded: bool
-) -> Request:
-    """The request of a backfill run.
+    params: Mapping[str, Any], contract: Contract, logical_date: datetime | None, loaded: bool
+) -> dict[str, Any]:
+    """The form of a backfill run, filled in.
 
     Args:
-        request: what the backfill's configuration asks for besides.
+        params: what the backfill's configuration asks for besides.
         loaded: whether the run has loaded its interval before: then it is loaded anew.
 
     Raises:
         PlanError: the configuration asks for another part of the topic, or there is no interval.
     """
-    if request.windowed or request.refused:
+    if params.get("what") not in (None, "new") or any(params.get(name) for name in BELONGS):
         raise PlanError(
             "a backfill of Airflow's loads for each run the messages of its interval: leave out"
             " what to load, or trigger the DAG by hand for it"
@@ -39,9 +40,5 @@ def of_interval(
         )
     start = logical_date.astimezone(UTC)
     end = croniter(contract.schedule, start).get_next(datetime)
-    return msgspec.structs.replace(
-        request,
-        low=start.isoformat(),
-        high=end.isoformat(),
-        existing="replace" if loaded else request.existing,
-    )
+    interval = {"what": "times", "from": start.isoformat(), "to": end.isoformat()}
+    return {**params, **interval} | ({"existing": "replace"} if loaded else {})

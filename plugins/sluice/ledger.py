@@ -207,6 +207,10 @@ class Ledger(AttemptRecords):
             {"db": self.database},
         )
 
+    def last_sign(self, load: Load) -> datetime:
+        """When something was last heard of a load."""
+        return max(load.last_at, self.last_chunk_at(load.load_id) or load.last_at)
+
     def states(self, load_ids: Sequence[str]) -> dict[str, str]:
         """The state of each load that the ledger knows, of some."""
         rows = self.clickhouse.rows(

@@ -7,13 +7,12 @@ command line run the same ones.
 """
 
 import uuid
-from typing import Any
 
 import structlog
 
 from sluice import ledger as states
 from sluice.attempts import ChunkResult
-from sluice.audit import Auditor, Balance
+from sluice.audit import Auditor
 from sluice.bounds import window_of
 from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse, connect
 from sluice.contract import Contract
@@ -21,6 +20,7 @@ from sluice.ddl import ClickHouseSchemaMapper
 from sluice.drain import Drain, Progress
 from sluice.errors import (
     BreakerTripped,
+    BrokerError,
     EngineError,
     LoadLost,
     QualityError,
@@ -28,6 +28,7 @@ from sluice.errors import (
     TopicRecreated,
 )
 from sluice.kafka import Broker
+from sluice.lag import lag_of
 from sluice.ledger import Ledger, Load
 from sluice.migrate import Migrator
 from sluice.planner import Plan, Planner
@@ -39,6 +40,7 @@ from sluice.ranges import merge, total
 from sluice.registry_client import registry_from_environment
 from sluice.replay import Replayed
 from sluice.report import Report, Reporter
+from sluice.run_metrics import Value, keep, values_of
 from sluice.settings import Connection, Settings
 from sluice.settling import IsOver, Settler
 from sluice.surveyor import Prospect
@@ -124,12 +126,12 @@ class Loader:
         return self.planner.plan_again(request) if again else self.planner.plan(request, resume)
 
     def survey(self, request: Request) -> Prospect:
-        """What a plan would read now; reads only, but for the tables.
+        """What a plan would read now; creates the ledger, and changes nothing else.
 
         Raises:
             PlanError, OffsetsExpired, BrokerError: see :meth:`Surveyor.prospect`.
         """
-        self.create_tables()
+        self.ledger.create()
         return self.planner.surveyor.prospect(request)
 
     def current(self) -> Load | None:
@@ -230,7 +232,7 @@ class Loader:
                 {"error": str(error), "kind": type(error).__name__},
             )
             raise
-        told = detail_of(balance)
+        told = balance.told()
         asked = load.plan.get("request", {})
         if window := window_of(asked.get("low", ""), asked.get("high", "")):
             told["outside"] = auditor.outside(load_id, balance, window)
@@ -266,7 +268,17 @@ class Loader:
         reporter = Reporter(self.contract, self.clickhouse, self.ledger)
         report = reporter.make(load_id)
         reporter.keep(report)
+        keep(self.clickhouse, self.ledger.database, report, self.numbers(report))
         return report
+
+    def numbers(self, report: Report) -> list[Value]:
+        """What a load tells in numbers. Without the lag while the broker is away."""
+        try:
+            lags = lag_of(self.contract.topic, self.broker, self.ledger)
+        except BrokerError as error:
+            log.warning("lag_unknown", error=str(error))
+            lags = []
+        return list(values_of(report, lags))
 
     def foresee(self, request: Request) -> Report:
         """Keep a report of what a plan would read now, in place of a load.
@@ -289,9 +301,3 @@ class Loader:
         if load is None:
             raise LoadLost(f"the ledger knows no load {load_id}")
         return load
-
-
-def detail_of(balance: Balance) -> dict[str, Any]:
-    """What the ledger keeps of a balance."""
-    terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent")
-    return {term: balance.sum(term) for term in terms} | {"versions": balance.versions}

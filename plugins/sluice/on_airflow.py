@@ -102,15 +102,16 @@ def _plan(topic: str, what: str) -> "Plan | None":
 
     context: Any = get_current_context()
     params = {**context["params"]} | ({"what": what} if what else {})
-    request, loader = request_of(topic, params), _loader(topic)
-    run = context["dag_run"]
+    loader, run = _loader(topic), context["dag_run"]
     again = run.run_type == "backfill"
     if again:
         from sluice.intervals import of_interval
 
+        loader.ledger.create()
         owned = loader.ledger.loads_of(topic, loader.owner)
         loaded = any(load.state == "published" for load in owned)
-        request = of_interval(request, loader.contract, run.logical_date, loaded)
+        params = of_interval(params, loader.contract, run.logical_date, loaded)
+    request = request_of(topic, params)
     if params.get("dry_run"):
         foreseen = loader.foresee(request)
         offsets, ranges = total(foreseen.ranges), [str(r) for r in foreseen.ranges[:50]]

@@ -4,6 +4,7 @@ import random
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,7 +16,7 @@ from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
 from sluice.errors import PlanError, ShapeChanged
 from sluice.kafka import Broker
-from sluice.ledger import Ledger, Load
+from sluice.ledger import Ledger, Load, Taken
 from sluice.planning import Request
 from sluice.ranges import OffsetRange, chunk, subtract, total
 from sluice.settings import Settings
@@ -33,12 +34,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         revision: above 0 when it answers for offsets that other loads have published.
+        replaces: the loads whose rows go; None when it replaces none.
     """
 
     load_id: str
     topic: str
     chunks: list[list[OffsetRange]]
     revision: int = 0
+    replaces: tuple[str, ...] | None = None
 
     @property
     def offsets(self) -> int:
@@ -62,6 +65,7 @@ class Planner:
         self.broker, self.clickhouse, self.ledger = broker, clickhouse, ledger
         self.owner = settler.owner
         self.surveyor = Surveyor(contract, broker, clickhouse, ledger, settings)
+        self._digest = contract.digest
         self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
 
     def plan(self, request: Request = Request(), resume: bool = False) -> Plan:
@@ -77,14 +81,14 @@ class Planner:
             PlanError: the request cannot be planned; says what to change.
             OffsetsExpired: offsets are gone, and the contract says to fail.
         """
-        if (load := self.current()) and not self._fits(load):
+        if (load := self.current()) and not (self._fits(load) and self._same_contract(load)):
             # Another deployment planned it: what it staged cannot be mixed with ours.
             self.settler.abandon(load)
             load = self.current()
         if load is None and resume:
             load = self._adopt(request)
         if load:
-            recorded = self._recorded(load.load_id)
+            recorded = self._recorded(load)
             if load.state != states.PLANNED or self._confirm(recorded):
                 log.info("plan_found", load_id=load.load_id, state=load.state)
                 return recorded
@@ -125,8 +129,9 @@ class Planner:
     def _adopt(self, request: Request) -> Load | None:
         """An unfinished load of the same request whose owner is gone; it is ours from now on."""
         for load in self.ledger.loads_of(self.contract.topic, live=True):
-            same = _asked(load) == request and self._fits(load)
-            if same and load.state != states.PLANNED and self.settler.is_over(load.owner):
+            same = _asked(load) == request and self._fits(load) and self._same_contract(load)
+            goes_on = load.state not in (states.PLANNED, states.HELD)
+            if same and goes_on and self.settler.is_over(load.owner):
                 self.ledger.record(load.load_id, load.topic, states.ADOPTED, self.owner)
                 log.info("load_adopted", load_id=load.load_id, owner=load.owner)
                 return load
@@ -142,6 +147,11 @@ class Planner:
         """Whether this deployment can go on with a load: it stages alike, or need not any more."""
         alike = load.plan.get("shape") == self._mapper.shape
         return alike or load.state in (*states.UNDER_WAY, states.PUBLISHED)
+
+    def _same_contract(self, load: Load) -> bool:
+        """Whether the file of the contract is the one it was planned with, or need not be."""
+        same = load.plan.get("contract", self._digest) == self._digest
+        return same or not load.live or load.state in states.UNDER_WAY
 
     def check_shape(self, load: Load) -> None:
         """Refuse to go on with a load of another deployment.
@@ -169,6 +179,7 @@ class Planner:
         detail = {
             "topic_id": found.topic.id,
             "shape": self._mapper.shape,
+            "contract": self._digest,
             "request": msgspec.to_builtins(request),
             "watermarks": {str(p): [w.low, w.high] for p, w in found.watermarks.items()},
             "kind": found.kind,
@@ -178,7 +189,13 @@ class Planner:
         self.ledger.reserve(
             load_id, contract.topic, self.owner, chunks, detail, found.kind, found.revision
         )
-        plan = Plan(load_id=load_id, topic=contract.topic, chunks=chunks, revision=found.revision)
+        plan = Plan(
+            load_id=load_id,
+            topic=contract.topic,
+            chunks=chunks,
+            revision=found.revision,
+            replaces=_replaces(found.kind, found.replaces),
+        )
         if not self._confirm(plan):
             return None
         log.info(
@@ -196,10 +213,10 @@ class Planner:
 
         Of two planners the one that wrote later sees the other, also when it was interrupted
         in between and asks again. A load may overlap published ones that it replaces: those of
-        lower revisions.
+        lower revisions, and when it replaces rows, those that it knew of when it was planned.
         """
         taken = self.ledger.taken(plan.topic, besides=plan.load_id)
-        others = [t.range for t in taken if not t.published or t.revision >= plan.revision]
+        others = [t.range for t in taken if self._conflicts(plan, t)]
         mine = [r for part in plan.chunks for r in part]
         if total(subtract(mine, others)) == plan.offsets:
             self.ledger.record(plan.load_id, plan.topic, states.RESERVED, self.owner)
@@ -208,14 +225,24 @@ class Planner:
         self.clickhouse.execute(f"DROP TABLE IF EXISTS {self.ledger.staging_table(plan.load_id)}")
         return False
 
-    def _recorded(self, load_id: str) -> Plan:
-        chunks = self.ledger.chunks(load_id)
+    def _conflicts(self, plan: Plan, other: Taken) -> bool:
+        if not other.published or other.revision >= plan.revision:
+            return True
+        return plan.replaces is not None and other.load_id not in plan.replaces
+
+    def _recorded(self, load: Load) -> Plan:
+        chunks = self.ledger.chunks(load.load_id)
         return Plan(
-            load_id=load_id,
+            load_id=load.load_id,
             topic=self.contract.topic,
             chunks=[chunks[number] for number in sorted(chunks)],
-            revision=self.ledger.revision(load_id),
+            revision=self.ledger.revision(load.load_id),
+            replaces=_replaces(load.plan.get("kind", ""), load.plan.get("replaces", ())),
         )
+
+
+def _replaces(kind: str, loads: Sequence[str]) -> tuple[str, ...] | None:
+    return tuple(loads) if kind == "replace" else None
 
 
 def _asked(load: Load) -> Request:

@@ -65,6 +65,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
                 "what is new is not loaded yet, so there is nothing to replace: say which offsets"
                 " or times are to be loaded anew, or 'everything'"
             )
+        if self.existing == "replace" and self.max_messages:
+            raise PlanError(
+                "a limit would load the same offsets anew each time: narrow what is to be replaced"
+                " by offsets or times"
+            )
+        if self.low.isdigit() and self.high.isdigit() and int(self.low) >= int(self.high):
+            raise PlanError(f"offsets {self.low} to {self.high} hold none: the end must be above")
         if empty := [r for r in self.offsets if r.low >= r.high]:
             raise PlanError(f"{empty[0]} holds no offset: its end must be above its start")
 
@@ -230,8 +237,8 @@ def check_same_topic(
     """
     advice = (
         f" Its offsets begin anew, and would be mistaken for those in table"
-        f" {contract.table.name!r}. Give the contract a new table name, or, if the old rows may"
-        f" go, drop the table and the topic's rows in the ledger"
+        f" {contract.table.name!r}. Rename that table to keep its rows, or drop it, and forget the"
+        " topic in the ledger: docs/backfill.md says how"
     )
     if known.topic_id and topic.id != known.topic_id:
         raise TopicRecreated(

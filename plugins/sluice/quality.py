@@ -183,6 +183,10 @@ def _rows_check(column: str, condition: str, description: str, severity: Severit
     )
 
 
+RUNS_AGAIN = 2
+"""How often a suite is run again in which a check raised."""
+
+
 class Gate:
     """Runs the suite of a contract over a load's staged rows, and keeps the results."""
 
@@ -206,7 +210,7 @@ class Gate:
             f"CREATE OR REPLACE VIEW {name} AS {self._select(load_id, attempts)}"
         )
         try:
-            results = self._run(view, suite(self._contract, rows))
+            results = self._run_patiently(view, suite(self._contract, rows))
         except Exception as error:  # Great Expectations raises what its parts raise
             secret = self._connection.password.get_secret_value()
             text = str(error).replace(secret, "***") if secret else str(error)
@@ -244,6 +248,20 @@ class Gate:
             f"SELECT {', '.join([*shown, *ROW_KEY])} FROM {self._ledger.staging_table(load_id)}"
             f" WHERE _attempt IN ({among})"
         )
+
+    def _run_patiently(self, view: str, checks: list[Check]) -> list[Result]:
+        """Run again when a check raised: a server that was away for a moment fails no load.
+
+        The library tells that a check raised, not why; one that always does counts as failed.
+        """
+        results = self._run(view, checks)
+        for _ in range(RUNS_AGAIN):
+            if not any(result.error for result in results):
+                break
+            log.warning("quality_runs_again", raised=sum(bool(r.error) for r in results))
+            self._clickhouse.rows("SELECT 1 AS one")  # returns when the server is there
+            results = self._run(view, checks)
+        return results
 
     def _run(self, view: str, checks: list[Check]) -> list[Result]:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")

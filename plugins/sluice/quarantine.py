@@ -127,14 +127,16 @@ class Quarantine:
             if len(rows) < size or (most and left <= 0):
                 return
 
-    def offsets(self, wanted: Filter, partitions: Collection[int]) -> list[OffsetRange]:
-        """Where the messages of some partitions are."""
+    def offsets(self, wanted: Filter, partitions: Collection[int], most: int) -> list[OffsetRange]:
+        """Where the messages of some partitions are; those that were refused first, when many."""
         where, parameters = _where(wanted)
         rows = self._clickhouse.rows(
-            "SELECT q.partition AS partition, arraySort(groupArray(q.offset)) AS offsets"
+            "SELECT partition, arraySort(groupArray(offset)) AS offsets FROM ("
+            " SELECT q.partition AS partition, q.offset AS offset"
             f" FROM {self._db}.quarantine AS q WHERE {where}"
-            " AND q.partition IN {partitions:Array(Int32)} GROUP BY partition",
-            parameters | {"partitions": list(partitions)},
+            " AND q.partition IN {partitions:Array(Int32)}"
+            " ORDER BY q.at, partition, offset LIMIT {most:UInt64}) GROUP BY partition",
+            parameters | {"partitions": list(partitions), "most": most},
         )
         return merge(OffsetRange(r["partition"], o, o + 1) for r in rows for o in r["offsets"])
 

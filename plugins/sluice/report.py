@@ -47,6 +47,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         survey: for a part of the topic, the offsets that were left alone; see :class:`Survey`.
         changes: what a replacing load has changed: rows ``compared``, ``changed``, by ``columns``.
         outside: rows with timestamps outside of the range of time that was asked for.
+        bytes: of the values that were read.
+        cpu_seconds: of reading and validating them.
         decision: who has released or discarded the load, and why; empty when nobody had to.
     """
 
@@ -73,6 +75,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, Any] = {}
     outside: int = 0
     decision: str = ""
+    bytes: int = 0
+    cpu_seconds: float = 0.0
 
     def sum(self, term: str) -> int:
         """A term of the law over all partitions."""
@@ -126,6 +130,8 @@ class Reporter:
             survey={n: count for n, count in load.plan.get("survey", {}).items() if count},
             changes=next((e["detail"]["changes"] for e in events if e["state"] == REPLACING), {}),
             decision=_decision(events),
+            bytes=sum(result.bytes for result in winners.values()),
+            cpu_seconds=sum(result.cpu_seconds for result in winners.values()),
             outside=audited[-1].get("outside", 0) if audited else 0,
         )
         return msgspec.structs.replace(report, advice=advice_on(report, ledger.database))

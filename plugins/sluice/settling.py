@@ -81,7 +81,7 @@ class Settler:
     def _over(self, load: Load) -> bool:
         over = self.is_over(load.owner)
         if over is None:
-            silent = datetime.now(UTC) - load.last_at
+            silent = datetime.now(UTC) - self.ledger.last_sign(load)
             return silent > self._lease
         return over
 

@@ -10,16 +10,29 @@ from sluice.contract import Contract
 from sluice.errors import PlanError
 from sluice.kafka import Broker
 from sluice.ledger import PUBLISHED, Kind, Ledger, Taken
-from sluice.planning import Known, Request, Survey, asked_partitions, choose, origins
+from sluice.planning import (
+    Known,
+    Request,
+    Survey,
+    asked_partitions,
+    check_same_topic,
+    choose,
+    origins,
+)
 from sluice.quarantine import Quarantine
 from sluice.quoting import quoted
 from sluice.range_reader import Topic, Watermarks
-from sluice.ranges import OffsetRange, intersect, limit, subtract, total
+from sluice.ranges import OffsetRange, intersect, subtract, total
 from sluice.settings import Settings
 from sluice.time_windows import TimeWindows
 
 REPLAYED_AT_MOST = 500_000
 """Messages of one replay: each that stands alone is a range of its own in the ledger."""
+
+
+BEGIN_ANEW = (
+    "To load such a table anew, begin from nothing: docs/backfill.md says how to forget a topic"
+)
 
 
 class Prospect(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,10 +78,11 @@ class Surveyor:
         watermarks = self._broker.watermarks(topic)
         taken = self._ledger.taken(topic.name)
         kind: Kind = "load"
+        known = self._known(topic, taken)
+        check_same_topic(self._contract, topic, watermarks, known)
         if request.refused is not None:
             survey, kind = self._refused(topic, request, taken), "replay"
         else:
-            known = self._known(topic, taken)
             window, unsearched = self._window(topic, watermarks, request, known)
             survey = choose(self._contract, topic, watermarks, known, request, window)
             survey = msgspec.structs.replace(survey, unsearched=unsearched)
@@ -96,12 +110,12 @@ class Surveyor:
             raise PlanError(
                 f"table {self._contract.table.name!r} keeps only the newest row of a key"
                 f" ({self._contract.table.engine}), so the rows of a load cannot be exchanged for"
-                " others: load into a table of a new name instead"
+                f" others. {BEGIN_ANEW}"
             )
         if self._settings.cluster:
             raise PlanError(
                 "rows in a cluster are not replaced, because no statement removes them from all"
-                " replicas at once: load into a table of a new name instead"
+                f" replicas at once. {BEGIN_ANEW}"
             )
 
     def _window(
@@ -133,10 +147,9 @@ class Surveyor:
         asked = asked_partitions(topic, request.partitions)
         store = Quarantine(self._clickhouse, self._ledger.database)
         most = min(request.max_messages or REPLAYED_AT_MOST, REPLAYED_AT_MOST)
-        found = store.offsets(request.refused, asked)
+        found = store.offsets(request.refused, asked, most)
         reserved = [t.range for t in taken if not t.published]
-        ranges = limit(subtract(found, reserved), most)
-        return Survey(ranges=ranges, elsewhere=total(intersect(found, reserved)))
+        return Survey(ranges=subtract(found, reserved), elsewhere=total(intersect(found, reserved)))
 
     def _known(self, topic: Topic, taken: Sequence[Taken]) -> Known:
         loads = self._ledger.loads_of(topic.name)

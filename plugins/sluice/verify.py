@@ -7,7 +7,8 @@ what is wrong can be named to the offset.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,6 +16,7 @@ import structlog
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.errors import BrokerError
+from sluice.findings import Finding, about
 from sluice.holdings import Held, Holdings, Progress
 from sluice.kafka import Broker
 from sluice.ledger import UNDER_WAY, Ledger, Taken
@@ -25,25 +27,8 @@ from sluice.target import Target
 
 log = structlog.get_logger()
 
-Kind = Literal["missing", "doubled", "unexplained", "ledger", "leftover", "broker", "content"]
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is not as it must be.
-
-    Attributes:
-        kind: *missing*: published by the ledger, and nowhere; *doubled*: in two places, or twice
-            in one; *unexplained*: a row that no load accounts for; *ledger*: records that
-            contradict each other or the tables; *leftover*: a staging table of no live load;
-            *broker*: a message that the topic has and the tables deny; *content*: a row that is
-            not what its message says.
-        ranges: the offsets, when it is about offsets.
-        text: what it is, as a sentence.
-    """
-
-    kind: Kind
-    text: str
-    ranges: tuple[OffsetRange, ...] = ()
+STUCK = timedelta(hours=1)
+"""Silence of a load that publishes, after which it is a finding."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,12 +79,12 @@ class Verifier:
         began = time.monotonic()
         taken = self._ledger.taken(self._contract.topic)
         loads = [t for t in taken if t.published]
-        under_way = [t for t in taken if t.state in UNDER_WAY]
         published = self._holdings.inside(t.range for t in loads)
+        rows = self._holdings.target(published, progress)
+        refused, skips = self._holdings.quarantine(), self._holdings.skipped(loads)
+        under_way = self._under_way(taken)
         live = self._holdings.inside(t.range for t in under_way)
         moving = self._holdings.inside(t.range for t in under_way if t.revision)
-        rows = self._holdings.target(merge([*published, *live]), progress)
-        refused, skips = self._holdings.quarantine(), self._holdings.skipped(loads)
         findings = [
             *self._overlaps(loads),
             *self._placed(merge(published), merge(live), moving, rows, refused, skips),
@@ -114,26 +99,39 @@ class Verifier:
             seconds=time.monotonic() - began,
         )
 
+    def _under_way(self, before: list[Taken]) -> list[Taken]:
+        """Ranges of loads that publish, or have come to it since ``before`` was read."""
+        was = {t.load_id: t.state for t in before}
+        return [
+            t
+            for t in self._ledger.taken(self._contract.topic)
+            if t.state in UNDER_WAY
+            or was.get(t.load_id) in UNDER_WAY
+            or (t.published and was.get(t.load_id) != t.state)
+        ]
+
     def against_broker(self, progress: Progress = lambda offsets: None) -> list[Finding]:
         """Read the topic, and hold every message that it still has against the tables.
 
         A message that is gone from the topic by now (retention, compaction) proves nothing.
         """
         topic = self._broker.topic(self._contract.topic)
-        published = merge(t.range for t in self._ledger.taken(topic.name) if t.published)
+        taken = self._ledger.taken(topic.name)
+        published = merge(t.range for t in taken if t.published)
         marks = self._broker.watermarks(topic)
         asked = intersect(self._holdings.inside(published), kept(marks))
         messages, nulls = self._read(topic, asked, progress)
         rows = self._holdings.target(asked, lambda _: None)
         loaded = merge([*rows.ranges, *self._holdings.quarantine().ranges])
+        moving = [t.range for t in self._under_way(taken) if t.revision]
         findings = []
         # A replacing table may have merged away the row of a message that is still there.
-        if denied := [] if self._target.replaces else subtract(messages, loaded):
+        if denied := [] if self._target.replaces else subtract(messages, [*loaded, *moving]):
             text = "the topic has messages that are neither loaded nor in quarantine"
-            findings.append(_finding("broker", text, denied))
+            findings.append(about("broker", text, denied))
         if imagined := intersect(nulls, loaded):
             text = "the topic has null values where there are rows"
-            findings.append(_finding("broker", text, imagined))
+            findings.append(about("broker", text, imagined))
         return findings
 
     def _read(
@@ -165,7 +163,7 @@ class Verifier:
                 twice += intersect([r], seen)
                 seen.append(r)
             if twice:
-                yield _finding("ledger", "two loads have published the same offsets", twice)
+                yield about("ledger", "two loads have published the same offsets", twice)
 
     def _placed(
         self,
@@ -185,21 +183,22 @@ class Verifier:
         }
         for name, held in places.items():
             if twice := subtract(held.twice, moving):
-                yield _finding("doubled", f"twice in {name}", twice)
+                yield about("doubled", f"twice in {name}", twice)
         names = list(places)
         for at, first in enumerate(names):
             for second in names[at + 1 :]:
                 both = intersect(places[first].ranges, places[second].ranges)
                 if both := subtract(both, moving):
-                    yield _finding("doubled", f"both in {first} and in {second}", both)
+                    yield about("doubled", f"both in {first} and in {second}", both)
         somewhere = merge(r for held in places.values() for r in held.ranges)
         missing = subtract(published, somewhere)
+        missing = subtract(missing, moving)
         if missing and not self._target.replaces:
             text = "published by the ledger, and neither loaded, refused nor skipped"
-            yield _finding("missing", text, missing)
+            yield about("missing", text, missing)
         if unexplained := subtract(somewhere, [*published, *live]):
             text = "rows of offsets that no load has published"
-            yield _finding("unexplained", text, unexplained)
+            yield about("unexplained", text, unexplained)
 
     def _accounts(self) -> Iterator[Finding]:
         """The loads' accounts against the rows that carry their ids."""
@@ -245,6 +244,15 @@ class Verifier:
         for row in self._ledger.work_tables():
             if row["load_id"] in over:
                 yield Finding(kind="leftover", text=f"table {row['name']} of a load that is over")
+        for load in loads:
+            silent = datetime.now(UTC) - self._ledger.last_sign(load)
+            if load.state in UNDER_WAY and silent > STUCK:
+                yield Finding(
+                    kind="leftover",
+                    text=f"load {load.load_id} began to publish and has told nothing for"
+                    f" {silent.total_seconds() / 60:.0f} minutes; its report and the log of the"
+                    " next plan say why",
+                )
 
     def _standings(
         self, published: list[OffsetRange], rows: Held, refused: Held, skips: Mapping[str, Held]
@@ -274,8 +282,3 @@ class Verifier:
             )
             for p in partitions
         ]
-
-
-def _finding(kind: Kind, text: str, ranges: Iterable[OffsetRange]) -> Finding:
-    found = tuple(merge(ranges))
-    return Finding(kind=kind, text=f"{total(found):,} offsets {text}", ranges=found)

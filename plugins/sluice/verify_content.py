@@ -8,16 +8,16 @@ from sluice.contract import Contract
 from sluice.ddl import LINEAGE, ClickHouseSchemaMapper
 from sluice.decode import Decoder
 from sluice.errors import Refusal
+from sluice.findings import Finding
 from sluice.holdings import Progress
 from sluice.kafka import Broker
 from sluice.ledger import Ledger
 from sluice.quoting import among, quoted
 from sluice.range_reader import Topic, stamp
-from sluice.ranges import OffsetRange, chunk
+from sluice.ranges import OffsetRange, chunk, subtract
 from sluice.repair import Repair
 from sluice.staging import COLUMNS, ROWS
 from sluice.tracing import MARK, with_body
-from sluice.verify import Finding
 from sluice.wire import UNTRACED, read_headers
 
 AT_ONCE = 200_000
@@ -58,13 +58,17 @@ class ContentCheck:
             table = f"{self._database}.{quoted(f'content_{uuid.uuid4().hex}')}"
             self._clickhouse.execute(self._mapper.create_staging(table))
             try:
-                self._stage(table, topic, part, progress)
-                findings += self._compare(table, part)
+                gone = self._stage(table, topic, part, progress)
+                findings += self._compare(table, subtract(part, gone))
             finally:
                 self._clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
         return findings
 
-    def _stage(self, table: str, topic: Topic, part: list[OffsetRange], progress: Progress) -> None:
+    def _stage(
+        self, table: str, topic: Topic, part: list[OffsetRange], progress: Progress
+    ) -> list[OffsetRange]:
+        """Decode what the topic has; gives the offsets that it has no message of any more."""
+        gone: list[OffsetRange] = []
         rows: list[tuple[object, ...]] = []
         for records, skips in self._broker.read(topic, part):
             for record in records:
@@ -84,8 +88,10 @@ class ContentCheck:
             if len(rows) >= BATCH:
                 self._insert(table, rows)
                 rows = []
+            gone += [skip.range for skip in skips]
             progress(len(records) + sum(skip.range.count for skip in skips))
         self._insert(table, rows)
+        return gone
 
     def _insert(self, table: str, rows: list[tuple[object, ...]]) -> None:
         if rows:

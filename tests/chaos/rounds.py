@@ -290,11 +290,11 @@ class Round:
     def _watch_target(self, clickhouse: ClickHouse) -> None:
         """A materialized view on the target: it must see each row of each load exactly once."""
         clickhouse.execute(
-            "CREATE TABLE seen (p Int32, o Int64, l String) ENGINE = MergeTree ORDER BY (p, o)"
+            "CREATE TABLE IF NOT EXISTS seen (p Int32, o Int64, l String) ENGINE = MergeTree ORDER BY (p, o)"
             " SETTINGS non_replicated_deduplication_window = 10000"
         )
         clickhouse.execute(
-            "CREATE MATERIALIZED VIEW watch TO seen AS"
+            "CREATE MATERIALIZED VIEW IF NOT EXISTS watch TO seen AS"
             " SELECT _partition AS p, _offset AS o, toString(_load_id) AS l FROM orders"
         )
 

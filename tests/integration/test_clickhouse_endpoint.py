@@ -1,5 +1,6 @@
 """The ClickHouse endpoint of the local stack, through clickhouse-connect's ordinary client."""
 
+import fcntl
 import http.client
 import json
 import multiprocessing
@@ -13,6 +14,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
+from local.clickhouse.engine import _has_left
 from local.process import Service
 from local.stack import Ports, Stack
 from sluice.settings import Connection
@@ -305,3 +307,18 @@ def test_a_killed_server_comes_back_with_its_rows(tmp_path: Path) -> None:
         assert client.command("SELECT count() FROM t") == 1000
     finally:
         stack.stop()
+
+
+def test_a_client_with_a_high_descriptor_is_not_taken_for_one_that_left() -> None:
+    """The engine has many files open; its clients' sockets then have numbers beyond 1023."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        high = fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD, 1500)
+        with socket.socket(fileno=high) as client:
+            assert not _has_left(client)
+            theirs.send(b"GET")
+            assert not _has_left(client)
+            client.recv(9)
+            theirs.close()
+            assert _has_left(client)
+        assert _has_left(client)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sluice.contract import Contract
-from sluice.errors import PlanError
+from sluice.errors import EngineError, PlanError
 from sluice.load import Loader
 from sluice.planning import Request
 from sluice.ranges import OffsetRange
@@ -230,3 +230,64 @@ def test_what_cannot_be_replaced_is_refused(make_loader: MakeLoader, contract: C
     clustered = make_loader(contract, cluster="somewhere")
     with pytest.raises(PlanError, match="in a cluster"):
         clustered.planner.surveyor.prospect(ANEW)
+
+
+def test_a_load_that_publishes_between_survey_and_reservation_is_not_doubled(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """The window holds loaded and new offsets; another load takes the new ones meanwhile."""
+    loader = filled(make_loader, contract, 400, partitions=1)
+    finish(loader, Request(high="200"))
+    slow = make_loader(contract)
+    prospect = slow.planner.surveyor.prospect
+
+    def late(request: Request) -> Any:
+        found = prospect(request)
+        slow.planner.surveyor.prospect = prospect  # type: ignore[method-assign]
+        load(make_loader(contract))
+        return found
+
+    slow.planner.surveyor.prospect = late  # type: ignore[method-assign]
+    load_id = finish(slow, ANEW)
+    assert sums(slow, load_id)["planned"] == 400
+    rows = target(loader)
+    assert rows["rows"] == rows["offsets"]
+    assert rows["loads"] == 1
+    assert verdict(loader).findings == []
+
+
+def test_a_late_publisher_of_a_replaced_load_brings_no_row_back(
+    make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has published, and died before it dropped its table; its twin wakes when all is over."""
+    loader = filled(make_loader, contract, 200)
+    load(loader)
+    first = make_loader(contract)
+    drop = first.publisher._drop
+    monkeypatch.setattr(first.publisher, "_drop", lambda _: None)
+    kept = finish(first, ANEW)
+    attempts = first.ledger.audited_attempts(kept)
+    chunks = first.ledger.chunks(kept)
+    columns = first.publisher._target.columns(first.ledger.publishing_table(kept), "")
+    twin = make_loader(contract)
+    twin.settler.settle = lambda: None  # type: ignore[method-assign]
+    finish(twin, ANEW)
+    with pytest.raises(EngineError, match="publishing_"):
+        first.publisher._copy(kept, columns, attempts[0], chunks[0], anew=True)
+    drop(kept)
+    rows = target(loader)
+    assert (rows["rows"], rows["loads"]) == (rows["offsets"], 1)
+    assert verdict(loader).findings == []
+
+
+def test_a_mended_contract_does_not_go_on_with_what_the_old_one_read(
+    make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = filled(make_loader, contract, 300)
+    plan = loader.plan(resume=True)
+    loader.drain(plan.load_id, 0)
+    monkeypatch.setattr(type(contract), "digest", property(lambda _: "mended"))
+    again = make_loader(contract)
+    assert again.plan(resume=True).load_id != plan.load_id
+    same_run = make_loader(contract, loader.owner)
+    assert same_run.plan().load_id != plan.load_id

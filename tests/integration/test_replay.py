@@ -5,12 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from sluice.contract import Contract
-from sluice.errors import PlanError
+from sluice.errors import EngineError, PlanError, TopicRecreated
 from sluice.load import Loader
 from sluice.planning import Request
 from sluice.quarantine import Filter, Quarantine
+from sluice.ranges import OffsetRange
 from sluice.samples import produce, samples
 from sluice.settings import Connection
 from tests.commands import Run
@@ -201,6 +203,96 @@ def test_a_replace_of_what_was_replayed(make_loader: MakeLoader, contract: Contr
     assert (account["loaded"], account["planned"]) == (rows, 300)
     assert target(anew) == {"rows": rows, "offsets": rows, "loads": 1}
     assert verdict(anew).findings == []
+
+
+def test_messages_that_clickhouse_refuses_again_are_kept_again(
+    make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several of them, with others between, so that they are read out of quarantine once more."""
+    contract = lenient(contract)
+    small = filled(
+        lambda c, **changed: make_loader(c, max_message_bytes=10, **changed),
+        contract,
+        60,
+        partitions=1,
+        broken_share=0,
+        tombstone_share=0,
+    )
+    load(small)
+    replaying = make_loader(contract)
+    staging = replaying.clickhouse.insert_lines
+    refused = [2, 3, 17, 40]
+
+    def refusing(table: str, columns: Any, body: bytes, *rest: Any) -> None:
+        if "staging_" in table:
+            found = {msgspec.json.decode(line)[2] for line in body.splitlines()}
+            if found & set(refused):
+                raise EngineError(117, "INCORRECT_DATA")
+        staging(table, columns, body, *rest)
+
+    monkeypatch.setattr(replaying.clickhouse, "insert_lines", refusing)
+    account = sums(replaying, finish(replaying, again(contract)))
+    assert (account["loaded"], account["quarantined"]) == (56, 4)
+    assert verdict(replaying).findings == []
+
+
+def test_a_replay_of_many_takes_those_first_that_were_refused_first(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    contract = lenient(contract)
+    loader = filled(make_loader, contract, 400, broken_share=0.1, partitions=1)
+    refused = sums(loader, load(loader))["quarantined"]
+    seen = set()
+    for _ in range(2):
+        some = msgspec.structs.replace(again(contract), max_messages=refused // 2)
+        replaying = make_loader(contract)
+        plan = replaying.plan(some)
+        seen |= {(r.partition, o) for part in plan.chunks for r in part for o in offsets(r)}
+        finish(replaying, some)
+    assert len(seen) == 2 * (refused // 2)
+
+
+def offsets(r: OffsetRange) -> range:
+    return range(r.low, r.high)
+
+
+def test_a_replay_into_a_table_that_keeps_the_newest_row(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """The message of a key was refused, and a newer one of that key is in the table already."""
+    table = msgspec.structs.replace(
+        contract.table, engine="ReplacingMergeTree(created_at)", order_by=("order_id",)
+    )
+    contract = lenient(msgspec.structs.replace(contract, table=table))
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    order = contract.example(Random(3))
+    older: Any = msgspec.to_builtins(order)
+    producer = loader.broker.producer()
+    long_ago = older | {"notes": "x" * 900, "created_at": "2020-01-01T00:00:00Z"}
+    for value in (long_ago, older):
+        producer.produce(contract.topic, msgspec.json.encode(value))
+    producer.flush()
+    size = len(msgspec.json.encode(long_ago)) - 1
+    first = make_loader(contract, max_message_bytes=size)
+    assert sums(first, load(first))["quarantined"] == 1
+    replaying = make_loader(contract)
+    finish(replaying, again(contract))
+    assert statuses(replaying) == {"loaded": 1}
+    assert verdict(replaying).findings == []
+
+
+def test_a_replay_does_not_hide_that_a_topic_was_recreated(
+    make_loader: MakeLoader, contract: Contract, kafka: Connection
+) -> None:
+    loader = filled(make_loader, contract, 100)
+    load(loader)
+    admin = AdminClient(dict(kafka.extra))
+    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    filled(make_loader, contract, 200)
+    for request in (again(contract), Request()):
+        with pytest.raises(TopicRecreated):
+            make_loader(contract).plan(request)
 
 
 def test_the_command_replays(run: Run) -> None:

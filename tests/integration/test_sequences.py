@@ -85,6 +85,7 @@ class Sequence:
         if draw < 0.75:
             ends = [sorted(self.random.sample(range(150), 2)) for _ in range(PARTITIONS)]
             some = tuple(OffsetRange(p, *ends[p]) for p in range(PARTITIONS))
+            most = 0 if existing == "replace" else most
             return Request(offsets=some, existing=existing, max_messages=most)
         low, high = sorted(self.random.sample(range(6), 2))
         hours = [(NOON + timedelta(hours=n)).isoformat() for n in (low, high)]

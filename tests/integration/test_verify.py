@@ -12,10 +12,11 @@ from sluice.bounds import bounds
 from sluice.contract import Contract
 from sluice.decode import Decoder
 from sluice.errors import PlanError
+from sluice.findings import Finding
 from sluice.load import Loader
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
-from sluice.verify import Finding, Verdict, Verifier
+from sluice.verify import Verdict, Verifier
 from sluice.verify_content import ContentCheck
 from tests.conftest import MakeLoader, load
 from tests.loads import filled

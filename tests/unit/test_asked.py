@@ -53,6 +53,10 @@ def test_each_choice() -> None:
         ({"what": "times", "from": JANUARY["to"], "to": JANUARY["from"]}, "must end later"),
         ({"existing": "replace"}, "nothing to replace"),
         ({"what": "quarantined", "existing": "replace"}, "nothing to replace"),
+        (
+            {"what": "everything", "existing": "replace", "max_messages": 5},
+            "same offsets anew each time",
+        ),
         ({"existing": "merge"}, "skipped or replaced"),
         ({"what": "all"}, "what to load is one of new, offsets"),
         ({"partitions": "all"}, "partitions must be numbers"),
@@ -81,11 +85,12 @@ def test_ways_to_write_offsets(text: str, ranges: list[OffsetRange]) -> None:
 def test_requests_in_words() -> None:
     assert words(Request()) == "everything new"
     assert words(asked(what="offsets", offsets="0: 1-2, 1: 3-")) == "offsets 0: 1-2, 1: 3-"
-    said = words(asked(what="everything", existing="replace", partitions="1", max_messages=5))
+    said = words(asked(what="everything", existing="replace", partitions="1"))
     assert said == (
-        "everything since the topic's beginning, partitions 1, at most 5 offsets, loaded anew where"
-        " it is loaded already"
+        "everything since the topic's beginning, partitions 1, loaded anew where it is loaded"
+        " already"
     )
+    assert words(asked(max_messages=5)) == "everything new, at most 5 offsets"
     assert words(asked(what="quarantined", field="x")) == "messages in quarantine, field x"
     assert words(asked(what="times", to="2026-01-01")) == "from the beginning to 2026-01-01"
 
@@ -99,19 +104,23 @@ AT = datetime(2026, 3, 5, 14, tzinfo=UTC)
 
 
 def test_the_interval_of_a_run_is_that_of_its_logical_date() -> None:
-    found = of_interval(Request(partitions=(1,)), orders, AT, loaded=False)
+    found = request_of("orders", of_interval({"partitions": "1"}, orders, AT, loaded=False))
     assert (found.low, found.high) == ("2026-03-05T14:00:00+00:00", "2026-03-05T15:00:00+00:00")
     assert (found.partitions, found.existing) == ((1,), "skip")
+    anew = request_of("orders", of_interval({"existing": "replace"}, orders, AT, loaded=False))
+    assert anew.existing == "replace"
     daily = msgspec.structs.replace(orders, schedule="30 2 * * *")
-    found = of_interval(Request(), daily, AT.replace(hour=2, minute=30), loaded=True)
+    half_past = AT.replace(hour=2, minute=30)
+    found = request_of("orders", of_interval({"what": "new"}, daily, half_past, loaded=True))
     assert (found.high, found.existing) == ("2026-03-06T02:30:00+00:00", "replace")
 
 
 def test_a_backfill_without_intervals_is_refused() -> None:
     with pytest.raises(PlanError, match="needs runs with a logical date"):
-        of_interval(Request(), orders, None, loaded=False)
+        of_interval({}, orders, None, loaded=False)
     unscheduled = msgspec.structs.replace(orders, schedule=None)
     with pytest.raises(PlanError, match="with a schedule"):
-        of_interval(Request(), unscheduled, AT, loaded=False)
-    with pytest.raises(PlanError, match="leave out what to load"):
-        of_interval(Request(low="0"), orders, AT, loaded=False)
+        of_interval({}, unscheduled, AT, loaded=False)
+    for params in ({"what": "everything"}, {"offsets": "0: 1-2"}, {"from": "2026-01-01"}):
+        with pytest.raises(PlanError, match="leave out what to load"):
+            of_interval(params, orders, AT, loaded=False)

@@ -1,6 +1,5 @@
 """Loading what is new, and looking at loads: ``load``, ``status``, ``report``."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,10 +14,9 @@ from sluice.commands.shown import (
     topics_argument,
 )
 from sluice.contract import discover, find
+from sluice.lag import lag_of
 from sluice.load import Loader
 from sluice.planning import Request
-from sluice.range_reader import kept
-from sluice.ranges import merge, subtract, total
 from sluice.report import find as find_report
 from sluice.report import page
 from sluice.settings import Settings
@@ -43,31 +41,17 @@ def status(topics: tuple[str, ...]) -> None:
 
 def _show_status(loader: Loader) -> None:
     loader.ledger.create()
-    topic = loader.broker.topic(loader.contract.topic)
-    marks = loader.broker.watermarks(topic)
-    taken = loader.ledger.taken(topic.name)
-    published = merge(t.range for t in taken if t.published)
-    waiting = subtract(kept(marks), published)
-    starts = {r.partition: r.low for r in reversed(waiting)}
-    since = loader.broker.times_at(topic, starts, marks)
-    table = Table(title=f"{topic.name} → {loader.clickhouse.database}.{loader.contract.table.name}")
+    topic = loader.contract.topic
+    table = Table(title=f"{topic} → {loader.clickhouse.database}.{loader.contract.table.name}")
     columns = ("partition", "first offset", "end", "accounted for", "lag, messages", "lag, seconds")
     for column in columns:
         table.add_column(column, justify="right")
-    for partition, mark in marks.items():
-        done = total(r for r in published if r.partition == partition)
-        left = total(r for r in waiting if r.partition == partition)
-        row = (partition, mark.low, mark.high, done, left)
-        behind = (
-            f"{(datetime.now(UTC) - since[partition]).total_seconds():,.0f}"
-            if partition in since
-            else "0"
-            if not left
-            else "?"
-        )
+    for lag in lag_of(topic, loader.broker, loader.ledger):
+        row = (lag.partition, lag.low, lag.high, lag.published, lag.waiting)
+        behind = "?" if lag.seconds is None else f"{lag.seconds:,.0f}"
         table.add_row(*(f"{n:,}" for n in row), behind)
     console.print(table)
-    loads = loader.ledger.loads_of(topic.name)
+    loads = loader.ledger.loads_of(topic)
     unfinished = [load_ for load_ in loads if load_.live]
     for title, chosen in (("unfinished loads", unfinished), ("last loads", loads[:5])):
         if chosen:

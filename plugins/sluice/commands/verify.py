@@ -6,12 +6,13 @@ from rich.table import Table
 from sluice.bounds import bounds
 from sluice.commands.shown import console, loader_of, progress_bar, topic_argument
 from sluice.contract import find
+from sluice.findings import Finding
 from sluice.holdings import Progress
 from sluice.load import Loader
 from sluice.payloads import decoder_of
 from sluice.range_reader import kept
 from sluice.ranges import OffsetRange, intersect, merge, total
-from sluice.verify import Finding, Verdict, Verifier
+from sluice.verify import Verdict, Verifier
 from sluice.verify_content import ContentCheck
 
 SHOWN = 20
