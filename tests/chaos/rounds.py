@@ -290,8 +290,8 @@ class Round:
     def _watch_target(self, clickhouse: ClickHouse) -> None:
         """A materialized view on the target: it must see each row of each load exactly once."""
         clickhouse.execute(
-            "CREATE TABLE IF NOT EXISTS seen (p Int32, o Int64, l String) ENGINE = MergeTree ORDER BY (p, o)"
-            " SETTINGS non_replicated_deduplication_window = 10000"
+            "CREATE TABLE IF NOT EXISTS seen (p Int32, o Int64, l String) ENGINE = MergeTree"
+            " ORDER BY (p, o) SETTINGS non_replicated_deduplication_window = 10000"
         )
         clickhouse.execute(
             "CREATE MATERIALIZED VIEW IF NOT EXISTS watch TO seen AS"
