@@ -1,4 +1,4 @@
-"""Airflow plugin: a tab with the load's report on each run of a load DAG."""
+"""Airflow plugin: the topics in the navigation, a tab on each DAG, the report on each run."""
 
 from typing import Any
 
@@ -33,5 +33,17 @@ class SluicePlugin(AirflowPlugin):
             "href": f"{PREFIX}/run?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "sluice",
-        }
+        },
+        {
+            "name": "Sluice",
+            "href": f"{PREFIX}/",
+            "destination": "nav",
+            "url_route": "sluice-topics",
+        },
+        {
+            "name": "Topic",
+            "href": f"{PREFIX}/topic/{{DAG_ID}}",
+            "destination": "dag",
+            "url_route": "sluice-topic",
+        },
     ]

@@ -40,7 +40,7 @@ from sluice.ranges import merge, total
 from sluice.registry_client import registry_from_environment
 from sluice.replay import Replayed
 from sluice.report import Report, Reporter
-from sluice.run_metrics import Value, keep, values_of
+from sluice.run_metrics import Emit, keep, values_of
 from sluice.settings import Connection, Settings
 from sluice.settling import IsOver, Settler
 from sluice.surveyor import Prospect
@@ -262,23 +262,25 @@ class Loader:
         if ends:
             self.broker.mirror(topic.name, self.group, ends)
 
-    def report(self, load_id: str) -> Report:
-        """Make and keep the report of a load, however far it came."""
+    def report(self, load_id: str, emit: Emit = lambda values: None) -> Report:
+        """Make and keep the report of a load, however far it came, and its numbers.
+
+        Args:
+            emit: is given the numbers, to send them elsewhere too.
+        """
         self.known(load_id)
         reporter = Reporter(self.contract, self.clickhouse, self.ledger)
         report = reporter.make(load_id)
         reporter.keep(report)
-        keep(self.clickhouse, self.ledger.database, report, self.numbers(report))
-        return report
-
-    def numbers(self, report: Report) -> list[Value]:
-        """What a load tells in numbers. Without the lag while the broker is away."""
         try:
             lags = lag_of(self.contract.topic, self.broker, self.ledger)
-        except BrokerError as error:
+        except BrokerError as error:  # the report must be made while the broker is away, too
             log.warning("lag_unknown", error=str(error))
             lags = []
-        return list(values_of(report, lags))
+        values = list(values_of(report, lags))
+        keep(self.clickhouse, self.ledger.database, report, values)
+        emit(values)
+        return report
 
     def foresee(self, request: Request) -> Report:
         """Keep a report of what a plan would read now, in place of a load.

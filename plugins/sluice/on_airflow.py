@@ -6,6 +6,7 @@ cleared and repeated at any time; XComs carry only the labels of the chunks.
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import (
     AirflowRuntimeError,
     AirflowSkipException,
 )
+from airflow.sdk.observability import stats
 from pydantic import SecretStr
 
 from sluice.contract import Contract, find
@@ -32,6 +34,7 @@ from sluice.settings import Connection, Settings
 if TYPE_CHECKING:
     from sluice.load import Loader
     from sluice.planner import Plan
+    from sluice.run_metrics import Value
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -151,7 +154,7 @@ def report(topic: str) -> dict[str, Any]:
 
     def run() -> dict[str, Any]:
         load_id = _load_id(loader)
-        made = loader.report(load_id)
+        made = loader.report(load_id, partial(_emit, topic))
         if made.state != "published":
             raise AirflowFailException(f"load {load_id} is {made.state}. {made.error}")
         return {
@@ -161,6 +164,18 @@ def report(topic: str) -> dict[str, Any]:
         }
 
     return _told(run)
+
+
+def _emit(topic: str, values: "Sequence[Value]") -> None:
+    """Send a load's numbers by Airflow's own metrics, to wherever these are configured to go."""
+    from sluice.run_metrics import METRICS
+
+    for value in values:
+        tags = {"topic": topic, **value.labels}
+        if METRICS[value.name].kind == "counter":
+            stats.incr(value.name, value.value, tags=tags)  # type: ignore[arg-type]
+        else:
+            stats.gauge(value.name, value.value, tags=tags)
 
 
 def owner_of_run(dag_id: str, run_id: str) -> str:

@@ -1,44 +1,203 @@
-"""The pages shown within Airflow's UI, under Airflow's logins and permissions."""
+"""The pages shown within Airflow's UI, under Airflow's logins and permissions.
 
+Who may read the runs of a topic's load DAG sees the topic; payloads of messages are for those who
+may trigger it.
+"""
+
+import secrets
 from html import escape
+from typing import Annotated, Any
 
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import requires_access_dag
-from fastapi import Depends, FastAPI
-from fastapi.responses import HTMLResponse
+import jinja2
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 from sluice import on_airflow, report
 from sluice.clickhouse import connect
-from sluice.errors import SluiceError
+from sluice.contract import Contract, discover
+from sluice.errors import PlanError, SluiceError
+from sluice.ledger import Ledger
+from sluice.page_data import PageData
+from sluice.quarantine import Filter, Quarantine, shown
+from sluice.run_metrics import openmetrics
 from sluice.settings import Settings
+from sluice.whereabouts import Place, Whereabouts
 
 CAN_READ_RUNS = [Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
+User = Annotated[BaseUser, Depends(get_user)]
+MESSAGES = 100
+"""Messages of the quarantine on one page."""
+
+
+class Store:
+    """One request's view of the Sluice database."""
+
+    def __init__(self) -> None:
+        settings = Settings()
+        self.clickhouse = connect(on_airflow.connection(settings.clickhouse_conn_id))
+        self.ledger = Ledger(self.clickhouse, settings.database)
+        self.data = PageData(self.clickhouse, self.ledger)
 
 
 def build_app() -> FastAPI:
     """The application mounted at ``/sluice``; each page asks Airflow who may see it."""
     app = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None)
 
+    @app.exception_handler(SluiceError)
+    def told(request: Request, error: SluiceError) -> HTMLResponse:
+        return _message(f"This cannot be shown: {error}", 503)
+
     @app.get("/run", response_class=HTMLResponse, dependencies=CAN_READ_RUNS)
     def run(dag_id: str, run_id: str) -> HTMLResponse:
-        settings = Settings()
-        owner = on_airflow.owner_of_run(dag_id, run_id)
-        try:
-            clickhouse = connect(on_airflow.connection(settings.clickhouse_conn_id))
-            found = report.find(clickhouse, settings.database, owner=owner)
-        except SluiceError as error:
-            return _message(f"The report cannot be read: {error}", 503)
-        if found is None:
-            return _message("This run has no report yet: it is made by the task 'report'.", 404)
-        return HTMLResponse(report.page(found), headers=_HEADERS)
+        return _report(owner=on_airflow.owner_of_run(dag_id, run_id))
+
+    @app.get("/load/{dag_id}/{load_id}", dependencies=CAN_READ_RUNS)
+    def load(dag_id: str, load_id: str) -> HTMLResponse:
+        return _report(load_id=load_id, topic=_contract(dag_id).topic)
+
+    @app.get("/")
+    def topics(request: Request, user: User) -> HTMLResponse:
+        seen = {topic: c.table.name for topic, c in discover().items() if _may(user, "GET", topic)}
+        return _page(request, "topics.html", topics=Store().data.topics(seen))
+
+    @app.get("/topic/{dag_id}", dependencies=CAN_READ_RUNS)
+    def topic(request: Request, dag_id: str) -> HTMLResponse:
+        name, data = _contract(dag_id).topic, Store().data
+        return _page(
+            request,
+            "topic.html",
+            topic=name,
+            loads=data.loads([name]),
+            strips=data.strips(name),
+        )
+
+    @app.get("/quarantine/{dag_id}", dependencies=CAN_READ_RUNS)
+    def quarantine(
+        request: Request,
+        user: User,
+        dag_id: str,
+        status: str = "quarantined",
+        reason: str = "",
+        field: str = "",
+        version: str = "",
+        load_id: str = "",
+    ) -> HTMLResponse:
+        name, store = _contract(dag_id).topic, Store()
+        narrowed = {"reason": reason, "field": field, "version": version}
+        wanted = Filter(topic=name, status=status, load_id=load_id, **narrowed)  # type: ignore[arg-type]
+        refused = Quarantine(store.clickhouse, store.ledger.database)
+        return _page(
+            request,
+            "quarantine.html",
+            topic=name,
+            wanted=wanted,
+            kinds=refused.kinds(wanted),
+            messages=list(refused.messages(wanted, MESSAGES)),
+            most=MESSAGES,
+            may_replay=_may(user, "POST", name),
+            conf={k: v for k, v in (narrowed | {"load": load_id}).items() if v},
+        )
+
+    @app.get("/where")
+    def where(request: Request, user: User, topic: str = "", question: str = "") -> HTMLResponse:
+        seen = {name: c for name, c in discover().items() if _may(user, "GET", name)}
+        problem, places = "", []
+        if question and topic in seen:
+            name, _, value = question.partition("=")
+            try:
+                places = _find(seen[topic], name.strip(), value.strip())
+            except PlanError as error:
+                problem = str(error)
+        answer = _page(
+            request,
+            "where.html",
+            topics=list(seen),
+            topic=topic,
+            question=question,
+            places=places,
+            problem=problem,
+        )
+        if ids := {p.correlation_id for p in places if p.correlation_id.isprintable()} - {""}:
+            answer.headers["X-Correlation-ID"] = min(ids).encode("ascii", "replace").decode()[:200]
+        return answer
+
+    @app.get("/metrics")
+    def metrics(user: User) -> Response:
+        hidden = [topic for topic in discover() if not _may(user, "GET", topic)]
+        if hidden:
+            return PlainTextResponse(f"not allowed to read {', '.join(hidden)}", 403)
+        store = Store()
+        text = openmetrics(store.clickhouse, store.ledger.database)
+        kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        return Response(text, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
     return app
 
 
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-}
+def _may(user: BaseUser, method: Any, topic: str) -> bool:
+    """Whether Airflow lets a user read, or start, runs of a topic's load DAG."""
+    return get_auth_manager().is_authorized_dag(
+        method=method,
+        access_entity=DagAccessEntity.RUN,
+        details=DagDetails(id=f"load_{topic}"),
+        user=user,
+    )
+
+
+def _contract(dag_id: str) -> Contract:
+    kind, _, topic = dag_id.partition("_")
+    found = discover().get(topic)
+    if found is None or kind not in ("load", "replay"):
+        raise PlanError(f"{dag_id!r} is no DAG of a topic")
+    return found
+
+
+def _find(contract: Contract, name: str, value: str) -> list[Place]:
+    if not name or not value:
+        raise PlanError("ask with a name and a value, such as order_id=o-17")
+    store = Store()
+    return Whereabouts(contract, store.clickhouse, store.ledger.database).find(name, value)
+
+
+def _report(topic: str = "", **which: str) -> HTMLResponse:
+    store = Store()
+    found = report.find(store.clickhouse, store.ledger.database, **which)
+    if found is None or (topic and found.topic != topic):
+        return _message("There is no report yet: it is made by the task 'report'.", 404)
+    return HTMLResponse(report.page(found), headers=_headers())
+
+
+def _page(request: Request, template: str, **values: Any) -> HTMLResponse:
+    nonce = secrets.token_urlsafe(16)
+    root = request.scope.get("root_path", "")
+    values |= {"root": root, "api": f"{root.removesuffix('/sluice')}/api/v2", "nonce": nonce}
+    return HTMLResponse(_templates().get_template(template).render(values), headers=_headers(nonce))
+
+
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(report.TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["visible"] = lambda text: shown(text.encode())
+    environment.filters["bytes"] = shown
+    return environment
+
+
+def _headers(nonce: str = "") -> dict[str, str]:
+    """Nothing is loaded from elsewhere, and of scripts only the page's own runs."""
+    scripts = f"; script-src 'nonce-{nonce}'; connect-src 'self'" if nonce else ""
+    return {
+        "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'{scripts}",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
 
 
 def _message(text: str, status: int) -> HTMLResponse:
@@ -46,4 +205,4 @@ def _message(text: str, status: int) -> HTMLResponse:
         "<!doctype html><meta charset=utf-8><meta name=color-scheme content='light dark'>"
         f"<p style='font-family:sans-serif'>{escape(text)}"
     )
-    return HTMLResponse(body, status_code=status, headers=_HEADERS)
+    return HTMLResponse(body, status_code=status, headers=_headers())

@@ -4,7 +4,7 @@ One list of names serves all: Airflow's own metrics (StatsD or OpenTelemetry), t
 for Prometheus, and the dashboard under ``docs/``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -69,6 +69,10 @@ class Value(msgspec.Struct, frozen=True):
     name: str
     value: float
     labels: Mapping[str, str] = {}
+
+
+Emit = Callable[[Sequence[Value]], None]
+"""Sends the numbers of a load somewhere."""
 
 
 def values_of(report: Report, lags: Sequence[Lag]) -> Iterator[Value]:

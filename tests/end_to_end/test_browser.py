@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import msgspec
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from local.airflow import Api
 from local.stack import Stack
-from tests.end_to_end.conftest import wait_for_run
+from tests.end_to_end.conftest import loader_of, wait_for_run
 
 pytestmark = pytest.mark.browser
 
@@ -60,8 +61,7 @@ def test_a_load_from_the_form_to_its_report(
     page.goto(f"{api.url}/dags/load_orders")
     page.get_by_role("button", name="Trigger").first.click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text("Only these partitions of")).to_be_visible(timeout=PATIENCE)
-    expect(dialog.get_by_text("At most so many offsets")).to_be_visible()
+    expect(dialog.get_by_text("What to load")).to_be_visible(timeout=PATIENCE)
     page.wait_for_timeout(500)
     page.screenshot(path=pictures / "form.png")
     dialog.get_by_role("button", name="Trigger").last.click()
@@ -105,3 +105,44 @@ def test_the_report_is_readable_in_the_dark(page: Page, api: Api, pictures: Path
     page.set_viewport_size({"width": 420, "height": 900})
     width = page.evaluate("() => document.documentElement.scrollWidth")
     assert width <= 420, "a narrow screen scrolls the tables, not the page"
+
+
+def test_a_refused_message_is_looked_at_replayed_and_found(
+    page: Page, api: Api, whole_stack: Stack, send: Callable[..., None], pictures: Path
+) -> None:
+    """A script in every field is shown as text, and nothing of it runs."""
+    page.set_viewport_size({"width": 1400, "height": 900})
+    hostile = "<script>document.title = 'owned'</script>"
+    producer = loader_of(whole_stack, "orders").broker.producer()
+    value = msgspec.json.encode({"order_id": hostile, "customer_name": hostile, hostile: hostile})
+    producer.produce("orders", value, hostile, headers=[(hostile, hostile)])
+    producer.flush()
+    send("orders", 2000)
+    assert wait_for_run(api, "load_orders", api.trigger("load_orders")) == "success"
+
+    page.goto(f"{api.url}/plugin/sluice-topics")
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", name="Topics")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(500)
+    page.screenshot(path=pictures / "topics.png")
+    frame.get_by_role("link", name="orders", exact=True).click()
+    expect(frame.get_by_role("heading", name="Topic orders")).to_be_visible()
+    page.screenshot(path=pictures / "topic.png")
+    frame.get_by_role("link", name="Quarantine").click()
+    expect(frame.get_by_role("button", name="Replay these")).to_be_visible()
+    shown = frame.locator("details", has_text="missing_field").last
+    shown.locator("summary").click()
+    expect(shown.locator("pre")).to_contain_text("<script>document.title")
+    page.screenshot(path=pictures / "quarantine.png")
+    frame.get_by_role("button", name="Replay these").click()
+    expect(frame.get_by_role("status")).to_contain_text("started run", timeout=PATIENCE)
+    run_id = frame.get_by_role("status").inner_text().removeprefix("started run ")
+    assert wait_for_run(api, "replay_orders", run_id) == "success"
+    assert page.title() != "owned"
+
+    frame.get_by_role("link", name="Where is…?").click()
+    frame.get_by_label("Topic").select_option("orders")
+    frame.get_by_label("Question").fill("offset=0:1")
+    frame.get_by_role("button", name="Find").click()
+    expect(frame.get_by_text("partition 0, offset 1")).to_be_visible()
+    page.screenshot(path=pictures / "where.png")

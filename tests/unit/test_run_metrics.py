@@ -1,0 +1,72 @@
+"""The names that are emitted, and the dashboard that shows them."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluice.attempts import Account
+from sluice.audit import Reasons
+from sluice.lag import Lag
+from sluice.report import Report, Step
+from sluice.run_metrics import METRICS, values_of
+
+DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def report(**changed: Any) -> Report:
+    fields: dict[str, Any] = {
+        "load_id": "l", "topic": "t", "table": "d.t", "owner": "o", "state": "published",
+        "error": "", "planned_at": NOW, "ended_at": NOW, "ranges": [], "filled": {}, "advice": [],
+        "accounts": [
+            Account(
+                partition=p, planned=10, loaded=7, upgraded=2, quarantined=1, tombstones=1, absent=1
+            )
+            for p in (0, 1)
+        ],
+        "versions": {"1.0": 4, "1.1": 10},
+        "reasons": [
+            Reasons(reason="not_json", field=f, count=1, partition=0, offset=1, message="")
+            for f in ("", "x")
+        ],
+        "quality": [{"success": False, "severity": "warning"}],
+        "steps": [Step(name="drain", seconds=2.0)],
+        "bytes": 100,
+        "cpu_seconds": 1.5,
+    }  # fmt: skip
+    return Report(**(fields | changed))
+
+
+LAGS = [Lag(partition=0, low=0, high=9, published=4, waiting=5, seconds=60.0)]
+
+
+def test_a_load_s_numbers_are_of_the_names_that_are_documented() -> None:
+    values = list(values_of(report(), LAGS))
+    assert {value.name for value in values} == set(METRICS)
+    for value in values:
+        assert set(value.labels) == set(METRICS[value.name].labels), value
+    told = {(v.name, *v.labels.values()): v.value for v in values}
+    assert told["sluice.offsets", "loaded"] == 14
+    assert told["sluice.refused", "not_json"] == 2
+    assert told["sluice.quality.failed", "warning"] == 1
+    assert told["sluice.lag.seconds", "0"] == 60
+
+
+def test_a_load_that_is_not_published_tells_of_no_offsets() -> None:
+    names = {value.name for value in values_of(report(state="held"), [])}
+    assert "sluice.offsets" not in names
+    assert {"sluice.loads", "sluice.refused"} <= names
+
+
+def test_the_dashboard_asks_for_names_that_are_emitted_and_for_all_of_them() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = {
+        name
+        for panel in panels
+        for target in panel["targets"]
+        for name in re.findall(r"sluice_\w+", target["expr"])
+    }
+    assert asked == {metric.exposed for metric in METRICS.values()}
+    assert len({panel["id"] for panel in panels}) == len(panels)
