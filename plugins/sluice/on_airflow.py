@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
-from airflow.sdk import BaseHook, get_current_context, task
+from airflow.sdk import Asset, AssetAlias, BaseHook, get_current_context, task
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRuntimeError,
@@ -28,7 +28,7 @@ from sluice.errors import (
     RegistryError,
     SluiceError,
 )
-from sluice.ranges import total
+from sluice.ranges import merge, total
 from sluice.settings import Connection, Settings
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ def connection(conn_id: str) -> Connection:
     )
 
 
+def asset_of(topic: str) -> Asset:
+    """What a DAG schedules itself on to follow a topic: updated when a load has published rows."""
+    return Asset(name=f"sluice_{topic}", uri=f"x-sluice://{topic}")
+
+
 def default_args(contract: Contract) -> dict[str, Any]:
     """What the tasks of a topic's DAGs have in common."""
     return {
@@ -79,7 +84,9 @@ def chain(topic: str, what: str = "") -> None:
         .expand(chunk=chunks)
     )
     audited = task(task_id="audit", trigger_rule="none_failed")(audit)(topic)
-    published = task(task_id="publish", trigger_rule="none_failed")(publish)(topic)
+    published = task(
+        task_id="publish", trigger_rule="none_failed", outlets=[AssetAlias(f"sluice {topic}")]
+    )(publish)(topic)
     reported = task(task_id="report", trigger_rule="all_done", retries=1)(report)(topic)
     drained >> audited >> published >> reported
 
@@ -138,9 +145,17 @@ def audit(topic: str) -> None:
 
 
 def publish(topic: str) -> None:
-    """Make the load visible, exactly once."""
+    """Make the load visible, exactly once, and tell those who wait for the topic's rows."""
     loader = _loader(topic)
-    _told(lambda: loader.publish(_load_id(loader)))
+    load_id = _load_id(loader)
+    _told(lambda: loader.publish(load_id))
+    accounts = loader.ledger.accounts(load_id)
+    ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
+    rows = sum(account.loaded for account in accounts)
+    if rows:
+        context: Any = get_current_context()
+        told = {"load_id": load_id, "rows": rows, "offsets": [str(r) for r in ranges[:50]]}
+        context["outlet_events"][AssetAlias(f"sluice {topic}")].add(asset_of(topic), extra=told)
 
 
 def report(topic: str) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def load_form(contract: Contract) -> dict[str, Param]:
             values_display={name: title.capitalize() for name, title in TITLES.items()},
             title="What to load",
             description_md=f"*New messages*: everything of `{topic}` that no load has loaded, up to"
-            " now. The other choices load a part of the topic, or messages in quarantine.",
+            " now. The other choices load a part of the topic, said under *A part of the topic*, or"
+            " messages in quarantine.",
         ),
         "offsets": Param(
             None,

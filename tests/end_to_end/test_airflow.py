@@ -1,6 +1,7 @@
 """Loads run by the real Airflow."""
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -60,6 +61,23 @@ def test_a_triggered_run_loads_all_that_is_new_and_a_second_one_nothing(
     assert state == "success"
     assert report_of(whole_stack, again).ranges == []
     assert rows_in_target(whole_stack) == (rows, offsets)
+
+
+def test_a_load_that_publishes_rows_updates_the_topic_s_asset(
+    api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None]
+) -> None:
+    def events(run_id: str) -> list[dict[str, Any]]:
+        found: Any = api.client.get("/assets/events", params={"source_run_id": run_id}).json()
+        return [event["extra"] for event in found["asset_events"]]
+
+    send("orders", 30, broken_share=0.0)
+    run_id, _ = run_dag(DAG)
+    report = report_of(whole_stack, run_id)
+    (told,) = events(run_id)
+    assert (told["load_id"], told["rows"]) == (report.load_id, report.sum("loaded"))
+    assert told["offsets"] == [str(r) for r in report.ranges]
+    nothing, _ = run_dag(DAG)
+    assert events(nothing) == []
 
 
 def test_the_task_logs_tell_the_story(
@@ -169,7 +187,8 @@ def test_a_held_load_fails_its_run_and_still_reports(
         "published",
         "released by tests: broken on purpose",
     )
-    assert rows_in_target(whole_stack)[0] == before[0] + 500 + report.sum("loaded")
+    loaded = report_of(whole_stack, again).sum("loaded") + report.sum("loaded")
+    assert rows_in_target(whole_stack)[0] == before[0] + loaded
 
 
 def test_the_report_page_is_for_those_who_may_read_runs(
