@@ -11,7 +11,7 @@ from sluice.errors import PlanError
 from sluice.load import Loader
 from sluice.planning import Request
 from sluice.ranges import OffsetRange
-from sluice.samples import samples
+from sluice.samples import Sample, samples
 from tests.conftest import MakeLoader, load
 from tests.loads import finish, sums, target, verdict
 
@@ -129,3 +129,26 @@ def test_windows_without_messages(make_loader: MakeLoader, contract: Contract) -
         assert loader.survey(request).survey.ranges == [OffsetRange(0, 0, 3)]
     with pytest.raises(PlanError, match="must end later"):
         loader.plan(Request(low=hour(2), high=hour(1)))
+
+
+def test_a_message_without_a_timestamp_counts_with_its_neighbours(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    producer = loader.broker.producer()
+    noon = int(NOON.timestamp() * 1000)
+    for at, sample in zip((noon, -1, noon + 1, noon + 7_200_000), made(contract, 4), strict=True):
+        producer.produce(contract.topic, sample.value, timestamp=at)
+    producer.flush()
+    assert loader.survey(window(0)).survey.ranges == [OffsetRange(0, 0, 3)]
+    load(loader)
+    rows = loader.clickhouse.rows("SELECT _timestamp AS at FROM orders ORDER BY _offset")
+    assert [row["at"].year for row in rows] == [NOON.year, 1970, NOON.year, NOON.year]
+    again = make_loader(contract)
+    assert sums(again, finish(again, window(0, anew=True)))["planned"] == 3
+    assert verdict(again).findings == []
+
+
+def made(contract: Contract, count: int) -> list[Sample]:
+    return list(samples(contract, count, Random(1), 0, 0))

@@ -8,10 +8,12 @@ from confluent_kafka.admin import AdminClient
 
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, TopicRecreated
+from sluice.load import Loader
+from sluice.quarantine import Filter, Quarantine, Quarantined
 from sluice.samples import produce, samples
 from sluice.settings import Connection
 from tests.conftest import MakeLoader, load
-from tests.loads import delete_up_to, filled, sums, target
+from tests.loads import delete_up_to, filled, sums, target, verdict
 
 
 def test_a_recreated_topic_is_refused(
@@ -68,3 +70,28 @@ def test_a_topic_recreated_between_plan_and_drain_is_not_read(
     filled(make_loader, contract, 200)
     with pytest.raises(TopicRecreated, match="was recreated since load"):
         loader.drain(plan.load_id, 0)
+
+
+def test_a_topic_can_be_forgotten(
+    make_loader: MakeLoader, contract: Contract, kafka: Connection
+) -> None:
+    """As docs/backfill.md says, under *Beginning from nothing*."""
+    loader = filled(make_loader, contract, 100, broken_share=0.1)
+    load(loader)
+    admin = AdminClient(dict(kafka.extra))
+    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    filled(make_loader, contract, 150, broken_share=0.1)
+    loader.clickhouse.execute("RENAME TABLE orders TO orders_before")
+    for table in ("load_events", "load_ranges"):
+        name = f"{loader.ledger.database}.{table}"
+        loader.clickhouse.execute(f"DELETE FROM {name} WHERE topic = '{contract.topic}'")
+    again = make_loader(contract)
+    load_id = load(again)
+    assert sums(again, load_id)["planned"] == 150
+    assert verdict(again).findings == []
+    assert {m.load_id for m in _quarantined(again)} == {load_id}
+
+
+def _quarantined(loader: Loader) -> list[Quarantined]:
+    store = Quarantine(loader.clickhouse, loader.ledger.database)
+    return list(store.messages(Filter(topic=loader.contract.topic)))

@@ -3,9 +3,17 @@ import pytest
 
 from include.schemas.orders import contract as orders
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
-from sluice.planning import Known, Request, choose, origins, parse_partitions
+from sluice.planning import (
+    Existing,
+    Known,
+    Request,
+    Survey,
+    choose,
+    origins,
+    parse_partitions,
+)
 from sluice.range_reader import Topic, Watermarks
-from sluice.ranges import OffsetRange
+from sluice.ranges import OffsetRange, chunk
 
 TOPIC = Topic("orders", "id-1", (0, 1))
 MARKS = {0: Watermarks(0, 100), 1: Watermarks(40, 50)}
@@ -125,3 +133,42 @@ def test_expired_offsets_outside_a_window_are_no_error_within_it() -> None:
         within(OffsetRange(1, 30, 45), known=known)
     found = within(OffsetRange(1, 30, 45), known=known, on_expired="record")
     assert found == [OffsetRange(1, 30, 45)]
+
+
+def surveyed(*window: OffsetRange, existing: Existing = "skip", on_expired: str = "fail") -> Survey:
+    """Partition 0 has 20-30 loaded and 60-70 reserved of 0-100; partition 1 40-50."""
+    known = Known(
+        topic_id="id-1", loaded=[OffsetRange(0, 20, 30)], reserved=[OffsetRange(0, 60, 70)]
+    )
+    contract = msgspec.structs.replace(orders, on_expired=on_expired)
+    request = Request(existing=existing)
+    return choose(contract, TOPIC, MARKS, known, request, window)
+
+
+def test_what_a_window_leaves_alone_is_told() -> None:
+    found = surveyed(OffsetRange(0, 10, 120), OffsetRange(1, 0, 45))
+    assert found.ranges == [
+        OffsetRange(0, 10, 20),
+        OffsetRange(0, 30, 60),
+        OffsetRange(0, 70, 100),
+        OffsetRange(1, 40, 45),
+    ]
+    assert found.left_alone == {"there": 10, "elsewhere": 10, "gone": 40, "ahead": 20}
+    assert surveyed(OffsetRange(0, 22, 28)).left_alone == {"there": 6}
+    assert surveyed(OffsetRange(0, 200, 300)).left_alone == {"ahead": 100}
+    assert surveyed(OffsetRange(1, 0, 10)).left_alone == {"gone": 10}
+
+
+def test_what_a_window_replaces_is_told() -> None:
+    found = surveyed(OffsetRange(0, 10, 65), existing="replace")
+    assert found.ranges == [OffsetRange(0, 10, 60)]
+    assert (found.replaced, found.left_alone) == (10, {"replaced": 10, "elsewhere": 5})
+    assert surveyed(OffsetRange(0, 0, 10), existing="replace").replaced == 0
+
+
+def test_many_small_ranges_stay_within_the_limit_of_tasks() -> None:
+    singles = [OffsetRange(0, 2 * n, 2 * n + 1) for n in range(30_000)]
+    chunks = chunk(singles, 500_000, most=20)
+    assert len(chunks) <= 20
+    assert [r for part in chunks for r in part] == singles
+    assert max(len(part) for part in chunk(singles, 500_000)) == 1000
