@@ -73,3 +73,8 @@ def delete_up_to(kafka: Connection, topic: str, offset: int) -> None:
     admin = AdminClient(dict(kafka.extra))
     for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
         future.result(20)
+
+
+def delete_topic(kafka: Connection, topic: str) -> None:
+    """Remove a topic, so that one of its name can be made anew."""
+    AdminClient(dict(kafka.extra)).delete_topics([topic])[topic].result(20)

@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from sluice.contract import Contract
 from sluice.errors import EngineError, PlanError, TopicRecreated
@@ -17,7 +16,7 @@ from sluice.samples import produce, samples
 from sluice.settings import Connection
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
-from tests.loads import delete_up_to, filled, finish, leftovers, sums, target, verdict
+from tests.loads import delete_topic, delete_up_to, filled, finish, leftovers, sums, target, verdict
 
 
 def lenient(contract: Contract) -> Contract:
@@ -28,6 +27,17 @@ def lenient(contract: Contract) -> Contract:
 
 def again(contract: Contract, **narrowed: Any) -> Request:
     return Request(refused=Filter(topic=contract.topic, **narrowed))
+
+
+def partly_refused(
+    make_loader: MakeLoader, contract: Contract, count: int, limit: int, **choices: Any
+) -> Loader:
+    """A loader that refuses messages of more than so many bytes; its topic holds samples."""
+
+    def make(contract: Contract, **changed: Any) -> Loader:
+        return make_loader(contract, max_message_bytes=limit, **changed)
+
+    return filled(make, contract, count, **choices)
 
 
 def statuses(loader: Loader) -> dict[str, int]:
@@ -43,10 +53,11 @@ def test_what_passes_now_is_loaded_with_its_offset(
 ) -> None:
     """Too large for the setting then; no other message is touched."""
     contract = lenient(contract)
-    small = filled(
-        lambda c, **changed: make_loader(c, max_message_bytes=500, **changed),
+    small = partly_refused(
+        make_loader,
         contract,
         600,
+        500,
         broken_share=0.02,
     )
     first = sums(small, load(small))
@@ -155,10 +166,11 @@ def test_a_message_that_is_gone_from_the_topic_is_replayed(
     make_loader: MakeLoader, contract: Contract, kafka: Connection
 ) -> None:
     contract = lenient(contract)
-    loader = filled(
-        lambda c, **changed: make_loader(c, max_message_bytes=500, **changed),
+    loader = partly_refused(
+        make_loader,
         contract,
         200,
+        500,
         partitions=1,
         broken_share=0,
     )
@@ -171,8 +183,11 @@ def test_a_message_that_is_gone_from_the_topic_is_replayed(
 
 def test_an_interrupted_replay_is_settled(make_loader: MakeLoader, contract: Contract) -> None:
     contract = lenient(contract)
-    small = filled(
-        lambda c, **changed: make_loader(c, max_message_bytes=500, **changed), contract, 300
+    small = partly_refused(
+        make_loader,
+        contract,
+        300,
+        500,
     )
     load(small)
     stopped = make_loader(contract)
@@ -191,8 +206,11 @@ def test_an_interrupted_replay_is_settled(make_loader: MakeLoader, contract: Con
 
 def test_a_replace_of_what_was_replayed(make_loader: MakeLoader, contract: Contract) -> None:
     contract = lenient(contract)
-    small = filled(
-        lambda c, **changed: make_loader(c, max_message_bytes=500, **changed), contract, 300
+    small = partly_refused(
+        make_loader,
+        contract,
+        300,
+        500,
     )
     load(small)
     replaying = make_loader(contract)
@@ -210,10 +228,11 @@ def test_messages_that_clickhouse_refuses_again_are_kept_again(
 ) -> None:
     """Several of them, with others between, so that they are read out of quarantine once more."""
     contract = lenient(contract)
-    small = filled(
-        lambda c, **changed: make_loader(c, max_message_bytes=10, **changed),
+    small = partly_refused(
+        make_loader,
         contract,
         60,
+        10,
         partitions=1,
         broken_share=0,
         tombstone_share=0,
@@ -287,8 +306,7 @@ def test_a_replay_does_not_hide_that_a_topic_was_recreated(
 ) -> None:
     loader = filled(make_loader, contract, 100)
     load(loader)
-    admin = AdminClient(dict(kafka.extra))
-    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    delete_topic(kafka, contract.topic)
     filled(make_loader, contract, 200)
     for request in (again(contract), Request()):
         with pytest.raises(TopicRecreated):

@@ -4,7 +4,6 @@ from random import Random
 
 import msgspec
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, TopicRecreated
@@ -13,7 +12,7 @@ from sluice.quarantine import Filter, Quarantine, Quarantined
 from sluice.samples import produce, samples
 from sluice.settings import Connection
 from tests.conftest import MakeLoader, load
-from tests.loads import delete_up_to, filled, sums, target, verdict
+from tests.loads import delete_topic, delete_up_to, filled, sums, target, verdict
 
 
 def test_a_recreated_topic_is_refused(
@@ -21,8 +20,7 @@ def test_a_recreated_topic_is_refused(
 ) -> None:
     loader = filled(make_loader, contract, 100)
     load(loader)
-    admin = AdminClient(dict(kafka.extra))
-    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    delete_topic(kafka, contract.topic)
     again = filled(make_loader, contract, 200)
     with pytest.raises(TopicRecreated, match="was recreated since the last load"):
         again.plan()
@@ -65,8 +63,7 @@ def test_a_topic_recreated_between_plan_and_drain_is_not_read(
 ) -> None:
     loader = filled(make_loader, contract, 100)
     plan = loader.plan()
-    admin = AdminClient(dict(kafka.extra))
-    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    delete_topic(kafka, contract.topic)
     filled(make_loader, contract, 200)
     with pytest.raises(TopicRecreated, match="was recreated since load"):
         loader.drain(plan.load_id, 0)
@@ -78,8 +75,7 @@ def test_a_topic_can_be_forgotten(
     """As docs/backfill.md says, under *Beginning from nothing*."""
     loader = filled(make_loader, contract, 100, broken_share=0.1)
     load(loader)
-    admin = AdminClient(dict(kafka.extra))
-    admin.delete_topics([contract.topic])[contract.topic].result(20)
+    delete_topic(kafka, contract.topic)
     filled(make_loader, contract, 150, broken_share=0.1)
     loader.clickhouse.execute("RENAME TABLE orders TO orders_before")
     for table in ("load_events", "load_ranges"):
