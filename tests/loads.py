@@ -77,4 +77,5 @@ def delete_up_to(kafka: Connection, topic: str, offset: int) -> None:
 
 def delete_topic(kafka: Connection, topic: str) -> None:
     """Remove a topic, so that one of its name can be made anew."""
-    AdminClient(dict(kafka.extra)).delete_topics([topic])[topic].result(20)
+    admin = AdminClient(dict(kafka.extra))
+    admin.delete_topics([topic])[topic].result(20)
