@@ -11,9 +11,10 @@ from sluice.decisions import discard, release
 from sluice.errors import BreakerTripped, LoadLost, QualityHeld
 from sluice.load import Loader
 from sluice.samples import produce, samples
+from sluice.settings import Connection
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
-from tests.loads import filled, sums, target, verdict
+from tests.loads import delete_topic, filled, sums, target, verdict
 
 
 def test_an_unfinished_chunk_publishes_nothing(make_loader: MakeLoader, contract: Contract) -> None:
@@ -126,8 +127,12 @@ def test_nobody_deciding_a_held_load_is_given_up(
     assert make_loader(lenient, hold_hours=0).plan().offsets == 1000
 
 
-def test_the_commands_release_and_discard(run: Run) -> None:
-    run("produce-samples", "orders", "--count", "1500", "--partitions", "1", "--broken", "0.3")
+def test_the_commands_release_and_discard(
+    run: Run, kafka: Connection, request: pytest.FixtureRequest
+) -> None:
+    # Other tests load this topic too, and so much that is broken would hold their loads.
+    request.addfinalizer(lambda: delete_topic(kafka, "orders"))
+    run("produce-samples", "orders", "--count", "1500", "--partitions", "4", "--broken", "0.3")
     assert run("load", "orders").exit_code == 1
     load_id = re.findall(r"orders_\w+", run("status", "orders").output)[0]
     assert run("release", load_id).exit_code == 2

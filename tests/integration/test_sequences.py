@@ -47,7 +47,7 @@ class Sequence:
         things = contract_of(Thing, breaker=Breaker(max_refused_share=1.0), repair=mended)
         self.contract: Contract = with_topic(things)
         self.sent = [0] * PARTITIONS
-        self.loader = make_loader(self.contract)
+        self.loader = make_loader(self.contract, lease_minutes=0.001)
         self.loader.broker.create_topic(self.contract.topic, PARTITIONS)
         self.producer = self.loader.broker.producer()
         self.story: list[str] = []
