@@ -29,6 +29,7 @@ def test_a_broker_that_restarts_in_mid_drain(
 ) -> None:
     loader = filled(make_loader, contract, 60_000)
     loader.settings.batch_rows = 2000
+    loader.broker._settings.stall_seconds = 60  # a broker takes a while to come back
     plan = loader.plan()
     read = threading.Event()
 
