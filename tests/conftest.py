@@ -28,14 +28,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write the golden files anew")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay together, and all that need Airflow: one of it is started, not two."""
-    for item in items:
-        together = "airflow" if "end_to_end" in item.path.parts else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(together))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _own_environment() -> None:
     """No setting of the machine, of .env or of a running stack reaches the tests."""
