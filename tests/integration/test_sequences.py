@@ -20,7 +20,7 @@ from tests.conftest import MakeLoader, with_topic
 from tests.contracts import contract_of
 from tests.loads import leftovers, verdict
 
-PARTITIONS, STEPS = 2, 6
+PARTITIONS, STEPS = 2, 4
 NOON = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
 
 
