@@ -102,9 +102,9 @@ def test_a_held_load_waits_while_others_go_on_and_is_released(
     assert (account["planned"], account["difference"]) == (1000, 0)
     assert target(loader)["rows"] == 200 + account["loaded"]
     assert verdict(loader).findings == []
-    for decide in (release, discard):
+    for decision in (release, discard):
         with pytest.raises(LoadLost, match="is published, and not held"):
-            decide(loader, load_id, "eve", "again")
+            decision(loader, load_id, "eve", "again")
 
 
 def test_a_discarded_load_s_offsets_are_read_again(
