@@ -314,13 +314,13 @@ def test_a_replay_does_not_hide_that_a_topic_was_recreated(
 
 
 def test_the_command_replays(run: Run) -> None:
-    run("produce-samples", "orders", "--count", "3000", "--partitions", "4")
-    assert run("load", "orders").exit_code == 0
-    shown = run("quarantine", "replay", "orders", "--dry-run")
+    run("produce-samples", "payments", "--count", "3000", "--partitions", "4")
+    assert run("load", "payments").exit_code == 0
+    shown = run("quarantine", "replay", "payments", "--dry-run")
     assert shown.exit_code == 0, shown.output
     assert "would read: messages in quarantine" in shown.output
-    done = run("quarantine", "replay", "orders", "--reason", "not_json")
+    done = run("quarantine", "replay", "payments", "--reason", "not_json")
     assert done.exit_code == 0, done.output
     assert "published" in done.output
-    assert run("verify", "orders", "--content").exit_code == 0
-    assert "0 offsets" in run("quarantine", "replay", "orders", "--field", "x", "--dry-run").output
+    assert run("verify", "payments", "--content").exit_code == 0
+    assert "0 offsets" in run("quarantine", "replay", "payments", "--field", "x", "--dry-run").output
