@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -142,9 +143,13 @@ class Api:
 
     def trigger(self, dag_id: str, conf: dict[str, object] | None = None) -> str:
         """Start a run; gives its id."""
-        response = self.client.post(
-            f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}}
-        )
+        for _ in range(10):
+            response = self.client.post(
+                f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}}
+            )
+            if response.status_code != 500:
+                break
+            time.sleep(1)  # SQLite is locked for a moment
         response.raise_for_status()
         return str(response.json()["dag_run_id"])
 

@@ -73,15 +73,31 @@ def backfill(api: Api, first: datetime, last: datetime, behaviour: str = "none")
         "max_active_runs": 3,
         "reprocess_behavior": behaviour,
     }
-    while (answer := api.client.post("/backfills", json=asked)).status_code == 503:
-        time.sleep(0.5)  # SQLite is locked; Airflow itself asks for PostgreSQL
-    assert answer.status_code == 200, answer.text
-    number = answer.json()["id"]
+    # With SQLite it is refused while tasks write, and may be there all the same: Airflow itself
+    # asks for PostgreSQL.
+    for _ in range(40):
+        answer = api.client.post("/backfills", json=asked)
+        if answer.status_code not in (409, 500, 503):
+            break
+        time.sleep(1)
+        if going := running(api):
+            number = going[0]
+            break
+    else:
+        raise AssertionError(answer.text)
+    if answer.status_code == 200:
+        number = answer.json()["id"]
 
     def over() -> bool:
         return api.get(f"/backfills/{number}")["completed_at"] is not None
 
     until(over, f"the end of backfill {number}", 240)
+
+
+def running(api: Api) -> list[int]:
+    """Backfills of the DAG that are not over."""
+    found = api.client.get("/backfills", params={"dag_id": DAG}).json().get("backfills", [])
+    return [backfill["id"] for backfill in found if backfill["completed_at"] is None]
 
 
 def runs_at(api: Api, *moments: datetime) -> list[dict[str, str]]:

@@ -323,4 +323,6 @@ def test_the_command_replays(run: Run) -> None:
     assert done.exit_code == 0, done.output
     assert "published" in done.output
     assert run("verify", "payments", "--content").exit_code == 0
-    assert "0 offsets" in run("quarantine", "replay", "payments", "--field", "x", "--dry-run").output
+    assert (
+        "0 offsets" in run("quarantine", "replay", "payments", "--field", "x", "--dry-run").output
+    )
