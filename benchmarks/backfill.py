@@ -114,9 +114,7 @@ def main(messages: int) -> None:
     stack = Stack(folder, Ports.free())
     try:
         with console.status("starting Kafka and ClickHouse"):
-            stack.start(("kafka", "clickhouse"))
-            for name in ("kafka", "clickhouse"):
-                stack.services[name].wait()
+            stack.up("kafka", "clickhouse")
         kafka, clickhouse = (
             parse_connection(stack.connections[f"AIRFLOW_CONN_{name}_DEFAULT"])
             for name in ("KAFKA", "CLICKHOUSE")

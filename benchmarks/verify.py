@@ -35,9 +35,7 @@ def main(offsets: int, partitions: int, repeat: int) -> None:
     stack = Stack(folder, Ports.free())
     try:
         with console.status("starting Kafka and ClickHouse"):
-            stack.start(("kafka", "clickhouse"))
-            for name in ("kafka", "clickhouse"):
-                stack.services[name].wait()
+            stack.up("kafka", "clickhouse")
         loader = _loader(stack)
         with console.status(f"filling {offsets:,} offsets"):
             _fill(loader, offsets, partitions)

@@ -87,6 +87,12 @@ class Stack:
                 started.append(name)
         return started
 
+    def up(self, *names: str) -> None:
+        """Start what does not run yet of these, and wait until it answers."""
+        self.start(names)
+        for name in names:
+            self.services[name].wait()
+
     def stop(self, names: Sequence[str] = ALL) -> list[str]:
         """Stop what this stack started, and nothing else."""
         return [name for name in reversed(names) if self.services[name].stop()]

@@ -55,29 +55,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made.stop()
 
 
-def _running(stack: Stack, name: str) -> None:
-    stack.start((name,))
-    stack.services[name].wait()
-
-
 @pytest.fixture(scope="session")
 def kafka(stack: Stack) -> Connection:
     """Connection to the real broker."""
-    _running(stack, "kafka")
+    stack.up("kafka")
     return parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"])
 
 
 @pytest.fixture(scope="session")
 def clickhouse_server(stack: Stack) -> Connection:
     """Connection to the real engine, in the database ``default``."""
-    _running(stack, "clickhouse")
+    stack.up("clickhouse")
     return parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
 
 
 @pytest.fixture(scope="session")
 def registry_url(stack: Stack) -> str:
     """The Confluent API of the real schema registry."""
-    _running(stack, "registry")
+    stack.up("registry")
     return registry.url(stack.ports.registry)
 
 

@@ -1,5 +1,6 @@
 """Loads in tests: topics filled with samples, and what a load left in ClickHouse."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -66,6 +67,21 @@ def leftovers(loader: Loader) -> list[str]:
         {"db": loader.ledger.database},
     )
     return [row["name"] for row in rows]
+
+
+def after_each_statement(loader: Loader, look: Callable[[], None]) -> None:
+    """Call something after each statement and insert of a loader; what it raises is raised."""
+
+    def looking(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            answer = call(*arguments, **named)
+            look()
+            return answer
+
+        return wrapped
+
+    for name in ("execute", "insert_lines"):
+        setattr(loader.clickhouse, name, looking(getattr(loader.clickhouse, name)))
 
 
 def delete_up_to(kafka: Connection, topic: str, offset: int) -> None:

@@ -52,9 +52,13 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
         return sum(getattr(account, term) for account in self.accounts)
 
     def told(self) -> dict[str, Any]:
-        """What the ledger keeps of it."""
+        """Its sums, as a log tells them."""
         terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent")
         return {term: self.sum(term) for term in terms} | {"versions": self.versions}
+
+    def record(self) -> dict[str, Any]:
+        """What the ledger keeps of it: also which attempts were counted."""
+        return self.told() | {"attempts": {str(n): a for n, a in self.winners.items()}}
 
 
 class Auditor:

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from sluice.errors import EngineError, SettingsError
+from sluice.quoting import quoted
 from sluice.settings import Connection
 
 log = structlog.get_logger()
@@ -87,6 +88,10 @@ class ClickHouse:
     def database(self) -> str:
         """The database of the target tables."""
         return self.client.database or "default"
+
+    def qualified(self, table: str) -> str:
+        """A table of that database, as a statement names it."""
+        return f"{quoted(self.database)}.{quoted(table)}"
 
     def execute(
         self,

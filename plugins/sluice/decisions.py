@@ -20,8 +20,7 @@ def release(loader: Loader, load_id: str, who: str, why: str) -> None:
     """
     load = _held(loader, load_id)
     balance = Auditor(loader.contract, loader.clickhouse, loader.ledger).balance(load_id)
-    told = balance.told() | {"released_by": who, "why": why}
-    detail = told | {"attempts": {str(n): a for n, a in balance.winners.items()}}
+    detail = balance.record() | {"released_by": who, "why": why}
     loader.ledger.record(load_id, load.topic, states.AUDITED, loader.owner, detail)
     log.warning("released", load_id=load_id, who=who, why=why)
     loader.publish(load_id)

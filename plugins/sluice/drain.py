@@ -23,8 +23,7 @@ from sluice.registry_client import SchemaRegistry
 from sluice.repair import Repair
 from sluice.settings import Settings
 from sluice.staging import ROWS, Batch, Position, Refused, Repaired, Stager
-from sluice.tracing import MARK, with_body
-from sluice.wire import UNTRACED, read_headers
+from sluice.tracing import tracing_of
 
 log = structlog.get_logger()
 
@@ -138,10 +137,7 @@ class Drain:
                 tombstones.append(OffsetRange(partition, offset, offset + 1))
                 continue
             size += len(value)
-            headers = message.headers()
-            about = read_headers(headers) if headers else UNTRACED
-            if MARK in value and not about.correlation_id:
-                about = with_body(about, value)
+            about = tracing_of(message.headers(), value)
             if len(value) > limit:
                 text = f"{len(value):,} bytes; the limit is {limit:,} (SLUICE_MAX_MESSAGE_BYTES)"
                 decoded: Decoded | Refusal = Refusal(Reason.TOO_LARGE, text)

@@ -69,6 +69,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         """Whether its offsets are reserved and not yet published."""
         return self.state not in ENDED
 
+    @property
+    def kind(self) -> "Kind":
+        """What it loads."""
+        kind: Kind = self.plan.get("kind", "load")
+        return kind
+
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """A range that a live or published load holds.

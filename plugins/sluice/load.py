@@ -164,7 +164,7 @@ class Loader:
                 f"topic {topic.name!r} was recreated since load {load_id} was planned: its id was"
                 f" {load.plan['topic_id']} and is {topic.id}; nothing of it is read"
             )
-        replaying = load.plan.get("kind") == "replay"
+        replaying = load.kind == "replay"
         drain = Drain(
             self.contract,
             Replayed(Quarantine(self.clickhouse, self.ledger.database))
@@ -214,7 +214,7 @@ class Loader:
         try:
             balance = auditor.balance(load_id)
             # Most of what is replayed may be refused again; it was refused before.
-            if load.plan.get("kind") != "replay":
+            if load.kind != "replay":
                 auditor.check_breaker(load_id, balance)
             if balance.sum("loaded"):
                 gate = Gate(
@@ -232,13 +232,13 @@ class Loader:
                 {"error": str(error), "kind": type(error).__name__},
             )
             raise
-        told = balance.told()
-        asked = load.plan.get("request", {})
-        if window := window_of(asked.get("low", ""), asked.get("high", "")):
-            told["outside"] = auditor.outside(load_id, balance, window)
-        detail = told | {"attempts": {str(n): a for n, a in balance.winners.items()}}
+        outside = {}
+        asked = Request.recorded(load.plan)
+        if window := window_of(asked.low, asked.high):
+            outside = {"outside": auditor.outside(load_id, balance, window)}
+        detail = balance.record() | outside
         self.ledger.record(load_id, load.topic, states.AUDITED, self.owner, detail)
-        log.info("audited", load_id=load_id, **told)
+        log.info("audited", load_id=load_id, **balance.told(), **outside)
 
     def publish(self, load_id: str) -> None:
         """Make an audited load visible, then mirror its ends in the consumer group.

@@ -8,7 +8,6 @@ import secrets
 from html import escape
 from typing import Annotated, Any
 
-import jinja2
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -22,7 +21,8 @@ from sluice.contract import Contract, discover
 from sluice.errors import PlanError, SluiceError
 from sluice.ledger import Ledger
 from sluice.page_data import PageData
-from sluice.quarantine import Filter, Quarantine, shown
+from sluice.quarantine import Filter, Quarantine
+from sluice.rendering import render
 from sluice.run_metrics import openmetrics
 from sluice.settings import Settings
 from sluice.whereabouts import Place, Whereabouts
@@ -175,19 +175,7 @@ def _page(request: Request, template: str, **values: Any) -> HTMLResponse:
     nonce = secrets.token_urlsafe(16)
     root = request.scope.get("root_path", "")
     values |= {"root": root, "api": f"{root.removesuffix('/sluice')}/api/v2", "nonce": nonce}
-    return HTMLResponse(_templates().get_template(template).render(values), headers=_headers(nonce))
-
-
-def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(report.TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["visible"] = lambda text: shown(text.encode())
-    environment.filters["bytes"] = shown
-    return environment
+    return HTMLResponse(render(template, **values), headers=_headers(nonce))
 
 
 def _headers(nonce: str = "") -> dict[str, str]:

@@ -4,7 +4,6 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,7 +15,7 @@ from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
 from sluice.errors import PlanError, ShapeChanged
 from sluice.kafka import Broker
-from sluice.ledger import Ledger, Load, Taken
+from sluice.ledger import Kind, Ledger, Load, Taken
 from sluice.planning import Request
 from sluice.ranges import OffsetRange, chunk, subtract, total
 from sluice.settings import Settings
@@ -34,14 +33,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         revision: above 0 when it answers for offsets that other loads have published.
-        replaces: the loads whose rows go; None when it replaces none.
+        replaces: the loads whose rows go.
     """
 
     load_id: str
     topic: str
     chunks: list[list[OffsetRange]]
+    kind: Kind = "load"
     revision: int = 0
-    replaces: tuple[str, ...] | None = None
+    replaces: tuple[str, ...] = ()
 
     @property
     def offsets(self) -> int:
@@ -65,7 +65,6 @@ class Planner:
         self.broker, self.clickhouse, self.ledger = broker, clickhouse, ledger
         self.owner = settler.owner
         self.surveyor = Surveyor(contract, broker, clickhouse, ledger, settings)
-        self._digest = contract.digest
         self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
 
     def plan(self, request: Request = Request(), resume: bool = False) -> Plan:
@@ -105,7 +104,7 @@ class Planner:
         """
         load = self.current()
         if load and load.live:
-            if _asked(load) == request:
+            if Request.recorded(load.plan) == request:
                 return self.plan(request)
             if self.settler.publisher.is_publishing(load.load_id):
                 self.settler.publisher.publish(load.load_id, self.owner)
@@ -129,7 +128,11 @@ class Planner:
     def _adopt(self, request: Request) -> Load | None:
         """An unfinished load of the same request whose owner is gone; it is ours from now on."""
         for load in self.ledger.loads_of(self.contract.topic, live=True):
-            same = _asked(load) == request and self._fits(load) and self._same_contract(load)
+            same = (
+                Request.recorded(load.plan) == request
+                and self._fits(load)
+                and self._same_contract(load)
+            )
             goes_on = load.state not in (states.PLANNED, states.HELD)
             if same and goes_on and self.settler.is_over(load.owner):
                 self.ledger.record(load.load_id, load.topic, states.ADOPTED, self.owner)
@@ -150,7 +153,7 @@ class Planner:
 
     def _same_contract(self, load: Load) -> bool:
         """Whether the file of the contract is the one it was planned with, or need not be."""
-        same = load.plan.get("contract", self._digest) == self._digest
+        same = load.plan.get("contract", self.contract.digest) == self.contract.digest
         return same or not load.live or load.state in states.UNDER_WAY
 
     def check_shape(self, load: Load) -> None:
@@ -179,7 +182,7 @@ class Planner:
         detail = {
             "topic_id": found.topic.id,
             "shape": self._mapper.shape,
-            "contract": self._digest,
+            "contract": self.contract.digest,
             "request": msgspec.to_builtins(request),
             "watermarks": {str(p): [w.low, w.high] for p, w in found.watermarks.items()},
             "kind": found.kind,
@@ -193,8 +196,9 @@ class Planner:
             load_id=load_id,
             topic=contract.topic,
             chunks=chunks,
+            kind=found.kind,
             revision=found.revision,
-            replaces=_replaces(found.kind, found.replaces),
+            replaces=tuple(found.replaces),
         )
         if not self._confirm(plan):
             return None
@@ -228,7 +232,7 @@ class Planner:
     def _conflicts(self, plan: Plan, other: Taken) -> bool:
         if not other.published or other.revision >= plan.revision:
             return True
-        return plan.replaces is not None and other.load_id not in plan.replaces
+        return plan.kind == "replace" and other.load_id not in plan.replaces
 
     def _recorded(self, load: Load) -> Plan:
         chunks = self.ledger.chunks(load.load_id)
@@ -236,17 +240,10 @@ class Planner:
             load_id=load.load_id,
             topic=self.contract.topic,
             chunks=[chunks[number] for number in sorted(chunks)],
+            kind=load.kind,
             revision=self.ledger.revision(load.load_id),
-            replaces=_replaces(load.plan.get("kind", ""), load.plan.get("replaces", ())),
+            replaces=tuple(load.plan.get("replaces", ())),
         )
-
-
-def _replaces(kind: str, loads: Sequence[str]) -> tuple[str, ...] | None:
-    return tuple(loads) if kind == "replace" else None
-
-
-def _asked(load: Load) -> Request:
-    return msgspec.convert(load.plan.get("request", {}), Request)
 
 
 def _safe(topic: str) -> str:

@@ -39,6 +39,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     existing: Existing = "skip"
     refused: Filter | None = None
 
+    @classmethod
+    def recorded(cls, plan: Mapping[str, Any]) -> "Request":
+        """The request of a load, as its plan records it."""
+        return msgspec.convert(plan.get("request", {}), cls)
+
     @property
     def windowed(self) -> bool:
         """Whether it is about a part of the topic, not about what is new."""

@@ -45,7 +45,7 @@ class Replacing:
         cls, load: Load, target: Target, clickhouse: ClickHouse, ledger: Ledger
     ) -> "Replacing | None":
         """For a load that replaces or replays; None for one of what was not loaded before."""
-        if load.plan.get("kind", "load") == "load":
+        if load.kind == "load":
             return None
         return cls(load, load.plan["replaces"], target, clickhouse, ledger)
 

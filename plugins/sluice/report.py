@@ -2,10 +2,8 @@
 
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import msgspec
 
 from sluice.advice import advice_on
@@ -19,10 +17,10 @@ from sluice.ledger import AUDITED, PUBLISHED, REPLACING, Ledger
 from sluice.planning import Request
 from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge
+from sluice.rendering import render
 from sluice.surveyor import Prospect
 
 DRY_RUN = "dry run"
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,8 +123,8 @@ class Reporter:
             steps=self._steps(events, load_id),
             advice=[],
             expired=self._expired(load_id, attempts),
-            kind=load.plan.get("kind", "load"),
-            asked=words(msgspec.convert(load.plan.get("request", {}), Request)),
+            kind=load.kind,
+            asked=words(Request.recorded(load.plan)),
             survey={n: count for n, count in load.plan.get("survey", {}).items() if count},
             changes=next((e["detail"]["changes"] for e in events if e["state"] == REPLACING), {}),
             decision=_decision(events),
@@ -229,11 +227,7 @@ def find(
 
 def page(report: Report) -> str:
     """The report as one HTML page. Every value is escaped; nothing is loaded from elsewhere."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    return environment.get_template("report.html").render(report=report)
+    return render("report.html", report=report)
 
 
 def _decision(events: list[dict[str, Any]]) -> str:

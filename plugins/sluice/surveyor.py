@@ -20,7 +20,6 @@ from sluice.planning import (
     origins,
 )
 from sluice.quarantine import Quarantine
-from sluice.quoting import quoted
 from sluice.range_reader import Topic, Watermarks
 from sluice.ranges import OffsetRange, intersect, subtract, total
 from sluice.settings import Settings
@@ -79,8 +78,8 @@ class Surveyor:
         taken = self._ledger.taken(topic.name)
         kind: Kind = "load"
         known = self._known(topic, taken)
-        check_same_topic(self._contract, topic, watermarks, known)
         if request.refused is not None:
+            check_same_topic(self._contract, topic, watermarks, known)
             survey, kind = self._refused(topic, request, taken), "replay"
         else:
             window, unsearched = self._window(topic, watermarks, request, known)
@@ -128,11 +127,10 @@ class Surveyor:
             asked_partitions(topic, {r.partition for r in request.offsets})
             return list(request.offsets), 0
         if window := window_of(request.low, request.high):
-            table = f"{quoted(self._clickhouse.database)}.{quoted(self._contract.table.name)}"
             windows = TimeWindows(
                 self._broker,
                 self._clickhouse,
-                table,
+                self._clickhouse.qualified(self._contract.table.name),
                 self._ledger.database,
                 self._settings.scan_offsets,
             )

@@ -30,7 +30,7 @@ class Target:
     def __init__(self, contract: Contract, clickhouse: ClickHouse, cluster: str = "") -> None:
         self._contract, self._clickhouse = contract, clickhouse
         self._mapper = ClickHouseSchemaMapper.of(contract, cluster)
-        self.name = f"{quoted(clickhouse.database)}.{quoted(contract.table.name)}"
+        self.name = clickhouse.qualified(contract.table.name)
         self.settings = dict(CLUSTERED) if cluster else {}
 
     @property

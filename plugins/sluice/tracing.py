@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from opentelemetry import trace
 
-from sluice.wire import HEADER_BYTES, Tracing
+from sluice.wire import HEADER_BYTES, UNTRACED, Headers, Tracing, read_headers
 
 FIELDS = ("correlation_id", "trace_id", "span_id")
 """What a traced message has besides the fields of its class."""
@@ -80,6 +80,14 @@ class _Body(Struct, frozen=True, gc=False):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def tracing_of(headers: Headers | None, value: bytes) -> Tracing:
+    """What a message's headers say, and its body where they say nothing."""
+    about = read_headers(headers) if headers else UNTRACED
+    if MARK in value and not about.correlation_id:
+        return with_body(about, value)
+    return about
 
 
 def with_body(about: Tracing, value: bytes) -> Tracing:

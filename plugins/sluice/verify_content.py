@@ -17,8 +17,7 @@ from sluice.range_reader import Topic, stamp
 from sluice.ranges import OffsetRange, chunk, subtract
 from sluice.repair import Repair
 from sluice.staging import COLUMNS, ROWS
-from sluice.tracing import MARK, with_body
-from sluice.wire import UNTRACED, read_headers
+from sluice.tracing import tracing_of
 
 AT_ONCE = 200_000
 """Offsets that are staged and compared at a time."""
@@ -48,7 +47,7 @@ class ContentCheck:
         self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
         self._repair = Repair(contract, decoder)
         self._mapper = ClickHouseSchemaMapper.of(contract)
-        self._target = f"{quoted(clickhouse.database)}.{quoted(contract.table.name)}"
+        self._target = clickhouse.qualified(contract.table.name)
         self._database = quoted(ledger.database)
 
     def run(self, topic: Topic, ranges: Sequence[OffsetRange], progress: Progress) -> list[Finding]:
@@ -75,10 +74,7 @@ class ContentCheck:
                 value = record.value()
                 if value is None:
                     continue
-                headers = record.headers()
-                about = read_headers(headers) if headers else UNTRACED
-                if MARK in value and not about.correlation_id:
-                    about = with_body(about, value)
+                about = tracing_of(record.headers(), value)
                 found = self._repair.decode(value, about.version)
                 if isinstance(found, Refusal):
                     continue

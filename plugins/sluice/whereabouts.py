@@ -49,7 +49,7 @@ class Whereabouts:
     def __init__(self, contract: Contract, clickhouse: ClickHouse, database: str) -> None:
         self._contract, self._clickhouse = contract, clickhouse
         self._db = quoted(database)
-        self._table = f"{quoted(clickhouse.database)}.{quoted(contract.table.name)}"
+        self._table = clickhouse.qualified(contract.table.name)
         self._types = {c.name: c.form.type for c in ClickHouseSchemaMapper.of(contract).columns}
 
     def find(self, name: str, value: str) -> list[Place]:

@@ -38,9 +38,7 @@ def main(seed: int, rounds: int, keep_going: bool) -> None:
     )
     try:
         with console.status("starting Kafka and ClickHouse"):
-            stack.start(("kafka", "clickhouse"))
-            for name in ("kafka", "clickhouse"):
-                stack.services[name].wait()
+            stack.up("kafka", "clickhouse")
         with bar:
             task = bar.add_task("", total=rounds, seed=seed)
             for number in range(seed, seed + rounds):

@@ -69,8 +69,7 @@ def test_a_whole_airflow_that_dies_and_comes_back_goes_on(
     for process in processes:
         process.kill()
     psutil.wait_procs(processes, timeout=10)
-    whole_stack.start(("airflow",))
-    whole_stack.services["airflow"].wait()
+    whole_stack.up("airflow")
     again = whole_stack.api()
     until(lambda: again.run_state(DAG, run_id) in ("success", "failed"), "the end of the run", 240)
     if again.run_state(DAG, run_id) == "failed":

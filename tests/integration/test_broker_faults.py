@@ -19,11 +19,6 @@ from tests.conftest import MakeLoader, load
 from tests.loads import filled, sums, target
 
 
-def restart(stack: Stack) -> None:
-    stack.start(("kafka",))
-    stack.services["kafka"].wait()
-
-
 def test_a_broker_that_restarts_in_mid_drain(
     stack: Stack, make_loader: MakeLoader, contract: Contract
 ) -> None:
@@ -36,7 +31,7 @@ def test_a_broker_that_restarts_in_mid_drain(
     def kill() -> None:
         read.wait()
         stack.services["kafka"].kill()
-        restart(stack)
+        stack.up("kafka")
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -64,7 +59,7 @@ def test_a_leader_that_is_away_is_an_error_that_names_what_waits(
         with pytest.raises(BrokerError, match=contract.topic):
             loader.drain(plan.load_id, 0)
     finally:
-        restart(stack)
+        stack.up("kafka")
     loader.broker._settings.stall_seconds = 15
     monkeypatch.undo()
     loader.drain(plan.load_id, 0)

@@ -1,6 +1,5 @@
 """Loading anew what is loaded already: rows are exchanged, and at no moment is one missing."""
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -15,7 +14,16 @@ from sluice.ranges import OffsetRange
 from sluice.samples import produce, samples
 from sluice.settings import Connection
 from tests.conftest import MakeLoader, load
-from tests.loads import delete_up_to, filled, finish, leftovers, sums, target, verdict
+from tests.loads import (
+    after_each_statement,
+    delete_up_to,
+    filled,
+    finish,
+    leftovers,
+    sums,
+    target,
+    verdict,
+)
 
 ANEW = Request(low="0", existing="replace")
 
@@ -112,22 +120,10 @@ def test_at_no_moment_is_a_row_missing(make_loader: MakeLoader, contract: Contra
     before = target(loader)["rows"]
     again = make_loader(contract, chunk_offsets=150)
     fewest = [before]
-    for name in ("execute", "insert_lines"):
-        _after_each(again, name, lambda: fewest.append(target(loader)["offsets"]))
+    after_each_statement(again, lambda: fewest.append(target(loader)["offsets"]))
     finish(again, ANEW)
     assert len(fewest) > 20
     assert min(fewest) == before
-
-
-def _after_each(loader: Loader, name: str, look: Callable[[], None]) -> None:
-    call = getattr(loader.clickhouse, name)
-
-    def watched(*arguments: Any, **named: Any) -> Any:
-        answer = call(*arguments, **named)
-        look()
-        return answer
-
-    setattr(loader.clickhouse, name, watched)
 
 
 @pytest.mark.parametrize("statement", range(1, 12, 2))
@@ -149,8 +145,7 @@ def test_an_interrupted_exchange_is_settled_by_the_next_plan(
         if left[0] == 0:
             raise KeyboardInterrupt
 
-    for name in ("execute", "insert_lines"):
-        _after_each(stopped, name, count_down)
+    after_each_statement(stopped, count_down)
     with pytest.raises(KeyboardInterrupt):
         stopped.publish(plan.load_id)
     assert target(loader)["offsets"] == before

@@ -183,12 +183,7 @@ def test_a_message_that_is_gone_from_the_topic_is_replayed(
 
 def test_an_interrupted_replay_is_settled(make_loader: MakeLoader, contract: Contract) -> None:
     contract = lenient(contract)
-    small = partly_refused(
-        make_loader,
-        contract,
-        300,
-        500,
-    )
+    small = partly_refused(make_loader, contract, 300, 500)
     load(small)
     stopped = make_loader(contract)
     plan = stopped.plan(again(contract))
@@ -206,12 +201,7 @@ def test_an_interrupted_replay_is_settled(make_loader: MakeLoader, contract: Con
 
 def test_a_replace_of_what_was_replayed(make_loader: MakeLoader, contract: Contract) -> None:
     contract = lenient(contract)
-    small = partly_refused(
-        make_loader,
-        contract,
-        300,
-        500,
-    )
+    small = partly_refused(make_loader, contract, 300, 500)
     load(small)
     replaying = make_loader(contract)
     finish(replaying, again(contract))

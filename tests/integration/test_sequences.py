@@ -1,7 +1,6 @@
 """A hundred random sequences of loads, backfills, replays and deaths: each offset exactly once."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from sluice.quarantine import Filter
 from sluice.ranges import OffsetRange
 from tests.conftest import MakeLoader, with_topic
 from tests.contracts import contract_of
-from tests.loads import leftovers, verdict
+from tests.loads import after_each_statement, leftovers, verdict
 
 PARTITIONS, STEPS = 2, 4
 NOON = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
@@ -128,18 +127,12 @@ class Sequence:
 def _die_after(loader: Loader, statements: int) -> None:
     left = [statements]
 
-    def dying(call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            answer = call(*arguments, **named)
-            left[0] -= 1
-            if left[0] <= 0:
-                raise Interrupted
-            return answer
+    def count_down() -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise Interrupted
 
-        return wrapped
-
-    for name in ("execute", "insert_lines"):
-        setattr(loader.clickhouse, name, dying(getattr(loader.clickhouse, name)))
+    after_each_statement(loader, count_down)
 
 
 @pytest.fixture(autouse=True)
