@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from sluice import on_airflow
 from sluice.contract import discover
+from sluice.dag_tasks import chain, default_args
 from sluice.trigger_form import load_form
 
 for topic, contract in discover().items():
@@ -29,6 +29,6 @@ Any task may be cleared and run again. Owner: {contract.owner}.
         catchup=False,
         params=load_form(contract),
         tags=["sluice", "load", contract.owner],
-        default_args=on_airflow.default_args(contract),
+        default_args=default_args(contract),
     ):
-        on_airflow.chain(topic)
+        chain(topic)

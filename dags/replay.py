@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG
 
-from sluice import on_airflow
 from sluice.contract import discover
+from sluice.dag_tasks import chain, default_args
 from sluice.trigger_form import replay_form
 
 for topic, contract in discover().items():
@@ -22,6 +22,6 @@ fails stays in quarantine. Replaying twice is harmless. Owner: {contract.owner}.
         catchup=False,
         params=replay_form(contract),
         tags=["sluice", "replay", contract.owner],
-        default_args=on_airflow.default_args(contract),
+        default_args=default_args(contract),
     ):
-        on_airflow.chain(topic, what="quarantined")
+        chain(topic, what="quarantined")

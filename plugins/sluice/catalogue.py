@@ -111,7 +111,7 @@ def _fields(contract: Contract) -> Iterator[tuple[str, ...]]:
     for field in _info(contract.message).fields:
         yield (
             f"`{field.encode_name}`",
-            _type(field.type) + ("" if field.required else ", may be left out"),
+            type_name(field.type) + ("" if field.required else ", may be left out"),
             since.get(field.name, first),
             docs.get(field.name, ""),
         )
@@ -122,13 +122,14 @@ def _nested(contract: Contract) -> Iterator[str]:
     for cls in within:
         docs = attribute_docs(cls)
         rows: list[tuple[str, ...]] = [
-            (f"`{f.encode_name}`", _type(f.type), docs.get(f.name, "")) for f in _info(cls).fields
+            (f"`{f.encode_name}`", type_name(f.type), docs.get(f.name, ""))
+            for f in _info(cls).fields
         ]
         yield f"### {cls.__name__}\n\n{_summary(cls)}\n"
         yield _table(("field", "type", "meaning"), rows)
 
 
-def _type(type_: mi.Type) -> str:
+def type_name(type_: mi.Type) -> str:
     """A type in words, with its bounds."""
     inner, _, nullable = unwrap(type_)
     null = " or null" if nullable else ""
@@ -136,15 +137,15 @@ def _type(type_: mi.Type) -> str:
         case mi.StructType(cls=cls):
             return f"{cls.__name__}{null}"
         case mi.ListType(item_type=item) | mi.VarTupleType(item_type=item):
-            return f"list of {_type(item)}{_bounds(inner)}{null}"
+            return f"list of {type_name(item)}{_bounds(inner)}{null}"
         case mi.SetType(item_type=item) | mi.FrozenSetType(item_type=item):
-            return f"set of {_type(item)}{_bounds(inner)}{null}"
+            return f"set of {type_name(item)}{_bounds(inner)}{null}"
         case mi.TupleType(item_types=items):
-            return f"tuple of {', '.join(map(_type, items))}{null}"
+            return f"tuple of {', '.join(map(type_name, items))}{null}"
         case mi.DictType(key_type=key, value_type=value):
-            return f"map of {_type(key)} to {_type(value)}{null}"
+            return f"map of {type_name(key)} to {type_name(value)}{null}"
         case mi.UnionType(types=types):
-            return f"{' or '.join(map(_type, types))}{null}"
+            return f"{' or '.join(map(type_name, types))}{null}"
         case mi.EnumType(cls=cls):
             return f"one of {', '.join(f'`{m.value}`' for m in cls)}{null}"
         case mi.LiteralType(values=values):

@@ -21,6 +21,7 @@ from sluice.commands import (
     where,
 )
 from sluice.errors import SluiceError
+from sluice.spans import export_from_environment
 
 
 class Told(click.Group):
@@ -55,6 +56,7 @@ def main(verbose: bool) -> None:
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    export_from_environment()
 
 
 for command in (

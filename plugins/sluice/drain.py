@@ -22,6 +22,7 @@ from sluice.ranges import OffsetRange, merge, total
 from sluice.registry_client import SchemaRegistry
 from sluice.repair import Repair
 from sluice.settings import Settings
+from sluice.spans import LINKS, batch_span, is_recorded
 from sluice.staging import ROWS, Batch, Position, Refused, Repaired, Stager
 from sluice.tracing import tracing_of
 
@@ -73,6 +74,7 @@ class Drain:
         self._attempt = attempt
         self._refusals: Counter[str] = Counter()
         self._in_a_row = 0
+        self._links = LINKS if is_recorded() else 0
         read_bytes, number = 0, 0
         read_again = partial(self._read_again, topic)
         stager = Stager(self._clickhouse, self._ledger, load_id, topic.name, attempt, read_again)
@@ -138,6 +140,8 @@ class Drain:
                 continue
             size += len(value)
             about = tracing_of(message.headers(), value)
+            if about.trace_id and about.span_id and len(batch.producers) < self._links:
+                batch.producers[about.trace_id] = about.span_id
             if len(value) > limit:
                 text = f"{len(value):,} bytes; the limit is {limit:,} (SLUICE_MAX_MESSAGE_BYTES)"
                 decoded: Decoded | Refusal = Refusal(Reason.TOO_LARGE, text)
@@ -208,6 +212,7 @@ class Drain:
         stager.put(batch)
         count = batch.rows + len(batch.refused) + sum(s.range.count for s in batch.skips)
         self._progress(count)
+        batch_span(batch.started, batch.producers, offsets=count, refused=len(batch.refused))
         log.info(
             "batch",
             number=batch.number,

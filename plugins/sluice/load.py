@@ -12,8 +12,7 @@ import structlog
 
 from sluice import ledger as states
 from sluice.attempts import ChunkResult
-from sluice.audit import Auditor
-from sluice.bounds import window_of
+from sluice.audit_step import AuditStep
 from sluice.clickhouse import UNKNOWN_TABLE, ClickHouse, connect
 from sluice.contract import Contract
 from sluice.ddl import ClickHouseSchemaMapper
@@ -23,8 +22,6 @@ from sluice.errors import (
     BrokerError,
     EngineError,
     LoadLost,
-    QualityError,
-    SluiceError,
     TopicRecreated,
 )
 from sluice.kafka import Broker
@@ -34,15 +31,15 @@ from sluice.migrate import Migrator
 from sluice.planner import Plan, Planner
 from sluice.planning import Request
 from sluice.publish import Publisher
-from sluice.quality import Gate
 from sluice.quarantine import Quarantine
 from sluice.ranges import merge, total
 from sluice.registry_client import registry_from_environment
 from sluice.replay import Replayed
 from sluice.report import Report, Reporter
 from sluice.run_metrics import Emit, keep, values_of
-from sluice.settings import Connection, Settings
+from sluice.settings import Connection, Settings, lineage_is_wanted
 from sluice.settling import IsOver, Settler
+from sluice.spans import span
 from sluice.surveyor import Prospect
 
 log = structlog.get_logger()
@@ -69,7 +66,7 @@ class Loader:
         is_over: IsOver = lambda owner: None,
     ) -> None:
         self.contract, self.settings, self.owner = contract, settings, owner
-        self._clickhouse_connection = clickhouse
+        self._kafka_connection, self._clickhouse_connection = kafka, clickhouse
         self.broker = Broker(kafka, settings)
         self.clickhouse: ClickHouse = connect(clickhouse)
         self.registry = registry_from_environment(contract.subject)
@@ -122,8 +119,12 @@ class Loader:
             MigrationError: the target table does not fit the contract.
             PlanError, OffsetsExpired: see :meth:`Planner.plan`.
         """
-        self.create_tables()
-        return self.planner.plan_again(request) if again else self.planner.plan(request, resume)
+        with span("plan", topic=self.contract.topic) as made:
+            self.create_tables()
+            planner = self.planner
+            plan = planner.plan_again(request) if again else planner.plan(request, resume)
+            made.set_attributes({"sluice.load_id": plan.load_id, "sluice.offsets": plan.offsets})
+            return plan
 
     def survey(self, request: Request) -> Prospect:
         """What a plan would read now; creates the ledger, and changes nothing else.
@@ -177,14 +178,11 @@ class Loader:
             self.registry,
             replaying,
         )
+        ranges = self.ledger.chunks(load_id)[number]
+        attempt = f"{number}-{uuid.uuid4().hex[:12]}"
         try:
-            return drain.run(
-                load_id,
-                topic,
-                number,
-                self.ledger.chunks(load_id)[number],
-                attempt=f"{number}-{uuid.uuid4().hex[:12]}",
-            )
+            with span("drain", topic=load.topic, load_id=load_id, chunk=number):
+                return drain.run(load_id, topic, number, ranges, attempt)
         except BreakerTripped as error:
             detail = {"error": str(error), "kind": type(error).__name__}
             self.ledger.record(load_id, load.topic, states.HELD, self.owner, detail)
@@ -210,35 +208,10 @@ class Loader:
         if not load.live:
             raise LoadLost(f"load {load_id} is {load.state}; there is nothing to audit")
         self.planner.check_shape(load)
-        auditor = Auditor(self.contract, self.clickhouse, self.ledger)
-        try:
-            balance = auditor.balance(load_id)
-            # Most of what is replayed may be refused again; it was refused before.
-            if load.kind != "replay":
-                auditor.check_breaker(load_id, balance)
-            if balance.sum("loaded"):
-                gate = Gate(
-                    self.contract, self.clickhouse, self.ledger, self._clickhouse_connection
-                )
-                gate.audit(load_id, list(balance.winners.values()), balance.sum("loaded"))
-        except SluiceError as error:
-            passing = isinstance(error, EngineError | QualityError)
-            state = states.FAILED if passing else states.HELD
-            self.ledger.record(
-                load_id,
-                load.topic,
-                state,
-                self.owner,
-                {"error": str(error), "kind": type(error).__name__},
+        with span("audit", topic=load.topic, load_id=load_id):
+            AuditStep(self.contract, self.clickhouse, self.ledger, self._clickhouse_connection).run(
+                load, self.owner
             )
-            raise
-        outside = {}
-        asked = Request.recorded(load.plan)
-        if window := window_of(asked.low, asked.high):
-            outside = {"outside": auditor.outside(load_id, balance, window)}
-        detail = balance.record() | outside
-        self.ledger.record(load_id, load.topic, states.AUDITED, self.owner, detail)
-        log.info("audited", load_id=load_id, **balance.told(), **outside)
 
     def publish(self, load_id: str) -> None:
         """Make an audited load visible, then mirror its ends in the consumer group.
@@ -250,8 +223,9 @@ class Loader:
         load = self.known(load_id)
         if load.live and load.state not in (states.AUDITED, *states.UNDER_WAY):
             raise LoadLost(f"load {load_id} is {load.state}; its audit has not passed")
-        self.publisher.publish(load_id, self.owner)
-        self.mirror()
+        with span("publish", topic=load.topic, load_id=load_id):
+            self.publisher.publish(load_id, self.owner)
+            self.mirror()
 
     def mirror(self) -> None:
         """Commit, for each partition, the offset up to which everything is published."""
@@ -262,16 +236,21 @@ class Loader:
         if ends:
             self.broker.mirror(topic.name, self.group, ends)
 
-    def report(self, load_id: str, emit: Emit = lambda values: None) -> Report:
-        """Make and keep the report of a load, however far it came, and its numbers.
-
-        Args:
-            emit: is given the numbers, to send them elsewhere too.
-        """
+    def write_report(self, load_id: str) -> Report:
+        """Make and keep the report of a load as it stands."""
         self.known(load_id)
         reporter = Reporter(self.contract, self.clickhouse, self.ledger)
         report = reporter.make(load_id)
         reporter.keep(report)
+        return report
+
+    def report(self, load_id: str, emit: Emit = lambda values: None) -> Report:
+        """Make and keep the report of a load, however far it came, and tell those who listen.
+
+        Args:
+            emit: is given the load's numbers, to send them elsewhere too.
+        """
+        report = self.write_report(load_id)
         try:
             lags = lag_of(self.contract.topic, self.broker, self.ledger)
         except BrokerError as error:  # the report must be made while the broker is away, too
@@ -280,6 +259,11 @@ class Loader:
         values = list(values_of(report, lags))
         keep(self.clickhouse, self.ledger.database, report, values)
         emit(values)
+        if lineage_is_wanted():
+            from sluice.lineage import Lineage  # its library takes a while to import
+
+            lineage = Lineage(self.contract, self._kafka_connection, self._clickhouse_connection)
+            lineage.send(report, self.ledger.database)
         return report
 
     def foresee(self, request: Request) -> Report:

@@ -1,16 +1,16 @@
-"""What the tasks of the DAGs call. Only this module, ``trigger_form`` and ``pages`` import Airflow.
+"""What the tasks of the DAGs call. Airflow is known here, and in ``dag_tasks``, ``decision_task``,
+``trigger_form`` and ``pages``, and nowhere else.
 
 Each function is one task. A task finds its load in the ledger by its DAG run, so it can be
 cleared and repeated at any time; XComs carry only the labels of the chunks.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
-from airflow.sdk import Asset, AssetAlias, BaseHook, get_current_context, task
+from airflow.sdk import Asset, AssetAlias, BaseHook, get_current_context
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRuntimeError,
@@ -19,12 +19,14 @@ from airflow.sdk.exceptions import (
 from airflow.sdk.observability import stats
 from pydantic import SecretStr
 
-from sluice.contract import Contract, find
+from sluice.contract import find
 from sluice.errors import (
     AttemptFailed,
+    BreakerTripped,
     BrokerError,
     EngineError,
     QualityError,
+    QualityHeld,
     RegistryError,
     SluiceError,
 )
@@ -61,36 +63,6 @@ def asset_of(topic: str) -> Asset:
     return Asset(name=f"sluice_{topic}", uri=f"x-sluice://{topic}")
 
 
-def default_args(contract: Contract) -> dict[str, Any]:
-    """What the tasks of a topic's DAGs have in common."""
-    return {
-        "owner": contract.owner,
-        "retries": 3,
-        "retry_delay": timedelta(seconds=10),
-        "retry_exponential_backoff": 2,
-    }
-
-
-def chain(topic: str, what: str = "") -> None:
-    """The tasks of a DAG, within its ``with``: plan, drain (one a chunk), audit, publish, report.
-
-    Args:
-        what: what the DAG loads; empty when its form asks.
-    """
-    chunks = task(task_id="plan")(plan)(topic, what)
-    drained = (
-        task(task_id="drain", map_index_template="{{ label }}")(drain)
-        .partial(topic=topic)
-        .expand(chunk=chunks)
-    )
-    audited = task(task_id="audit", trigger_rule="none_failed")(audit)(topic)
-    published = task(
-        task_id="publish", trigger_rule="none_failed", outlets=[AssetAlias(f"sluice {topic}")]
-    )(publish)(topic)
-    reported = task(task_id="report", trigger_rule="all_done", retries=1)(report)(topic)
-    drained >> audited >> published >> reported
-
-
 def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
     """Pin and reserve the ranges of this run; gives a label a chunk to map over.
 
@@ -112,7 +84,7 @@ def _plan(topic: str, what: str) -> "Plan | None":
 
     context: Any = get_current_context()
     params = {**context["params"]} | ({"what": what} if what else {})
-    loader, run = _loader(topic), context["dag_run"]
+    loader, run = loader_of_run(topic), context["dag_run"]
     again = run.run_type == "backfill"
     if again:
         from sluice.intervals import of_interval
@@ -134,20 +106,32 @@ def drain(topic: str, chunk: dict[str, Any]) -> int:
     """Read one chunk into the staging table; gives the micro-batches it took."""
     context: Any = get_current_context()
     context["label"] = chunk["label"]
-    result = _told(lambda: _loader(topic).drain(chunk["load_id"], chunk["number"]))
+    result = _told(lambda: loader_of_run(topic).drain(chunk["load_id"], chunk["number"]))
     return result.batches
 
 
 def audit(topic: str) -> None:
-    """Prove the accounting, and run the quality rules."""
-    loader = _loader(topic)
-    _told(lambda: loader.audit(_load_id(loader)))
+    """Prove the accounting, and run the quality rules.
+
+    A load that is held does not fail here: the next task asks a person.
+    """
+    loader = loader_of_run(topic)
+    load_id = load_of_run(loader)
+
+    def run() -> None:
+        try:
+            loader.audit(load_id)
+        except (BreakerTripped, QualityHeld) as error:
+            log.error("held", load_id=load_id, error=str(error))
+            loader.write_report(load_id)
+
+    _told(run)
 
 
 def publish(topic: str) -> None:
     """Make the load visible, exactly once, and tell those who wait for the topic's rows."""
-    loader = _loader(topic)
-    load_id = _load_id(loader)
+    loader = loader_of_run(topic)
+    load_id = load_of_run(loader)
     _told(lambda: loader.publish(load_id))
     accounts = loader.ledger.accounts(load_id)
     ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
@@ -165,10 +149,10 @@ def report(topic: str) -> dict[str, Any]:
     """
     if _is_dry():
         return {"dry_run": True}
-    loader = _loader(topic)
+    loader = loader_of_run(topic)
 
     def run() -> dict[str, Any]:
-        load_id = _load_id(loader)
+        load_id = load_of_run(loader)
         made = loader.report(load_id, partial(_emit, topic))
         if made.state != "published":
             raise AirflowFailException(f"load {load_id} is {made.state}. {made.error}")
@@ -198,7 +182,7 @@ def owner_of_run(dag_id: str, run_id: str) -> str:
     return f"airflow/{dag_id}/{run_id}"
 
 
-def _loader(topic: str) -> "Loader":
+def loader_of_run(topic: str) -> "Loader":
     """The loader of a topic for the current task's run; what it needs is imported in the task."""
     from sluice.load import Loader
 
@@ -220,7 +204,13 @@ def _is_dry() -> bool:
     return bool(context["params"].get("dry_run"))
 
 
-def _load_id(loader: "Loader") -> str:
+def load_of_run(loader: "Loader") -> str:
+    """Id of the load of the current task's run.
+
+    Raises:
+        AirflowSkipException: it was a dry run.
+        AirflowFailException: it has none.
+    """
     if _is_dry():
         raise AirflowSkipException("a dry run: nothing was read")
     load = loader.current()

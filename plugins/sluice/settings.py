@@ -67,6 +67,15 @@ class Settings(BaseSettings):
     consumer_group: str = "sluice-{topic}"
 
 
+def lineage_is_wanted() -> bool:
+    """Whether OpenLineage's own variables say where its events go, as its client reads them.
+
+    ``OPENLINEAGE_URL``, ``OPENLINEAGE_CONFIG`` or ``OPENLINEAGE__TRANSPORT__…``.
+    """
+    names = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG")
+    return any(n in names or n.startswith("OPENLINEAGE__TRANSPORT__") for n in os.environ)
+
+
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of an Airflow connection that the library uses. Its repr hides the secrets."""
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 
 import msgspec
@@ -52,6 +53,8 @@ class Batch(msgspec.Struct):
         lines: encoded rows, one line each, in pieces of some hundred.
         rows: how many lines there are.
         bytes: size of the lines, and of the values of what was refused.
+        started: when it began, in nanoseconds since 1970.
+        producers: trace id → span id of some of its messages, when spans are recorded.
     """
 
     number: int
@@ -61,6 +64,8 @@ class Batch(msgspec.Struct):
     skips: list[Skip] = []
     repairs: list[Repaired] = []
     bytes: int = 0
+    started: int = msgspec.field(default_factory=time.time_ns)
+    producers: dict[str, str] = {}
 
 
 class Stager:

@@ -53,10 +53,15 @@ class TracingHelper:
         return _traced_class(type(message))(**fields)
 
     @staticmethod
-    def headers(message: Struct) -> list[tuple[str, bytes]]:
-        """The Kafka headers that say the same, for consumers that do not look into messages."""
+    def headers(message: Struct) -> list[tuple[str, str | bytes | None]]:
+        """The Kafka headers that say the same, for consumers that do not look into messages.
+
+        They have the form that confluent-kafka's producer takes.
+        """
         said = Tracing(**{name: getattr(message, name) for name in FIELDS})
-        headers = [("correlation_id", said.correlation_id.encode())]
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("correlation_id", said.correlation_id.encode())
+        ]
         if said.trace_id and said.span_id:
             headers.append(("traceparent", f"00-{said.trace_id}-{said.span_id}-01".encode()))
         return headers

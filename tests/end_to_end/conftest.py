@@ -9,8 +9,11 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
-from sluice.contract import discover, find
+from sluice.contract import discover
+from sluice.contract import find as contract_of
 from sluice.load import Loader
+from sluice.quoting import quoted
+from sluice.report import Report, find
 from sluice.samples import produce, samples
 from sluice.settings import Settings, parse_connection
 
@@ -32,7 +35,7 @@ def whole_stack(stack: Stack) -> Iterator[Stack]:
 def loader_of(stack: Stack, topic: str) -> Loader:
     """A loader in the databases that the stack's Airflow uses."""
     return Loader(
-        find(topic),
+        contract_of(topic),
         parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
         parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
         Settings(),
@@ -93,3 +96,32 @@ def send(whole_stack: Stack) -> Callable[..., None]:
         produce(loader.contract, loader.broker, made)
 
     return produce_samples
+
+
+def report_of(stack: Stack, dag_id: str, run_id: str) -> Report:
+    """The report of a run of a topic's DAG."""
+    loader = loader_of(stack, dag_id.partition("_")[2])
+    report = find(loader.clickhouse, loader.ledger.database, owner=f"airflow/{dag_id}/{run_id}")
+    assert report is not None
+    return report
+
+
+def rows_in_target(stack: Stack, topic: str) -> tuple[int, int]:
+    """Rows of a topic's table, and the offsets that they have."""
+    loader = loader_of(stack, topic)
+    row = loader.clickhouse.rows(
+        "SELECT count() AS rows, uniqExact(_topic, _partition, _offset) AS offsets"
+        f" FROM {quoted(loader.contract.table.name)}"
+    )[0]
+    return row["rows"], row["offsets"]
+
+
+def log_of(api: Api, dag_id: str, run_id: str, task: str, map_index: int = -1) -> str:
+    """What a task's first try has logged."""
+    answer = api.client.get(
+        f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/logs/1",
+        params={"map_index": map_index, "full_content": True},
+        headers={"Accept": "application/x-ndjson"},
+    )
+    answer.raise_for_status()
+    return answer.text

@@ -8,59 +8,32 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
-from sluice.decisions import release
-from sluice.report import Report, find
-from tests.end_to_end.conftest import loader_of, wait_for_run
+from tests.end_to_end.conftest import log_of, report_of, rows_in_target, wait_for_run
 
 Run = Callable[..., tuple[str, str]]
 DAG = "load_orders"
-
-
-def report_of(stack: Stack, run_id: str) -> Report:
-    loader = loader_of(stack, "orders")
-    owner = f"airflow/{DAG}/{run_id}"
-    report = find(loader.clickhouse, loader.ledger.database, owner=owner)
-    assert report is not None
-    return report
-
-
-def rows_in_target(stack: Stack) -> tuple[int, int]:
-    row = loader_of(stack, "orders").clickhouse.rows(
-        "SELECT count() AS rows, uniqExact(_topic, _partition, _offset) AS offsets FROM orders"
-    )[0]
-    return row["rows"], row["offsets"]
-
-
-def log_of(api: Api, run_id: str, task: str, map_index: int = -1) -> str:
-    answer = api.client.get(
-        f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/logs/1",
-        params={"map_index": map_index, "full_content": True},
-        headers={"Accept": "application/x-ndjson"},
-    )
-    answer.raise_for_status()
-    return answer.text
 
 
 def test_a_triggered_run_loads_all_that_is_new_and_a_second_one_nothing(
     api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None]
 ) -> None:
     send("orders", 3000)
-    before = rows_in_target(whole_stack)[0]
+    before = rows_in_target(whole_stack, "orders")[0]
     run_id, state = run_dag(DAG)
     assert state == "success", api.task_states(DAG, run_id)
-    report = report_of(whole_stack, run_id)
+    report = report_of(whole_stack, DAG, run_id)
     assert report.state == "published"
     assert (report.sum("planned"), report.sum("difference")) == (3000, 0)
     assert len(report.versions) == 3
     assert report.reasons
     assert len(report.quality) > 15
-    rows, offsets = rows_in_target(whole_stack)
+    rows, offsets = rows_in_target(whole_stack, "orders")
     assert rows == offsets == before + report.sum("loaded")
 
     again, state = run_dag(DAG)
     assert state == "success"
-    assert report_of(whole_stack, again).ranges == []
-    assert rows_in_target(whole_stack) == (rows, offsets)
+    assert report_of(whole_stack, DAG, again).ranges == []
+    assert rows_in_target(whole_stack, "orders") == (rows, offsets)
 
 
 def test_a_load_that_publishes_rows_updates_the_topic_s_asset(
@@ -72,7 +45,7 @@ def test_a_load_that_publishes_rows_updates_the_topic_s_asset(
 
     send("orders", 30, broken_share=0.0)
     run_id, _ = run_dag(DAG)
-    report = report_of(whole_stack, run_id)
+    report = report_of(whole_stack, DAG, run_id)
     (told,) = events(run_id)
     assert (told["load_id"], told["rows"]) == (report.load_id, report.sum("loaded"))
     assert told["offsets"] == [str(r) for r in report.ranges]
@@ -85,12 +58,14 @@ def test_the_task_logs_tell_the_story(
 ) -> None:
     send("orders", 500, broken_share=0.005)
     run_id, _ = run_dag(DAG)
-    assert "planned" in log_of(api, run_id, "plan")
-    drained = log_of(api, run_id, "drain", 0)
+    assert "planned" in log_of(api, DAG, run_id, "plan")
+    drained = log_of(api, DAG, run_id, "drain", 0)
     for word in ("batch", "chunk_drained", "rows_per_second", "staged"):
         assert word in drained, word
-    assert "audited" in log_of(api, run_id, "audit")
-    assert "published" in log_of(api, run_id, "publish")
+    assert "audited" in log_of(api, DAG, run_id, "audit")
+    states = {task: state for task, _, state in api.task_states(DAG, run_id)}
+    assert states["decide"] == "success"
+    assert "published" in log_of(api, DAG, run_id, "publish")
 
 
 def test_a_cleared_run_changes_nothing(
@@ -98,7 +73,7 @@ def test_a_cleared_run_changes_nothing(
 ) -> None:
     send("orders", 400)
     run_id, _ = run_dag(DAG)
-    loaded, report = rows_in_target(whole_stack), report_of(whole_stack, run_id)
+    loaded, report = rows_in_target(whole_stack, "orders"), report_of(whole_stack, DAG, run_id)
     send("orders", 300)
     cleared = api.client.post(
         f"/dags/{DAG}/clearTaskInstances",
@@ -106,11 +81,11 @@ def test_a_cleared_run_changes_nothing(
     )
     assert cleared.status_code == 200, cleared.text
     assert wait_for_run(api, DAG, run_id) == "success"
-    assert rows_in_target(whole_stack) == loaded
-    assert report_of(whole_stack, run_id).ranges == report.ranges
+    assert rows_in_target(whole_stack, "orders") == loaded
+    assert report_of(whole_stack, DAG, run_id).ranges == report.ranges
     _, state = run_dag(DAG)
     assert state == "success"
-    assert rows_in_target(whole_stack)[0] > loaded[0]
+    assert rows_in_target(whole_stack, "orders")[0] > loaded[0]
 
 
 def test_the_form_narrows_a_load(
@@ -119,17 +94,17 @@ def test_the_form_narrows_a_load(
     send("orders", 400)
     run_id, state = run_dag(DAG, partitions="1, 2", max_messages=20)
     assert state == "success"
-    report = report_of(whole_stack, run_id)
+    report = report_of(whole_stack, DAG, run_id)
     assert {r.partition for r in report.ranges} == {1, 2}
     assert report.sum("planned") == 20
     far = max(r.high for r in report.ranges) + 1_000_000
     run_id, state = run_dag(DAG, what="offsets", offsets=f"1: {far}-")
     assert state == "success"
-    assert report_of(whole_stack, run_id).ranges == []
+    assert report_of(whole_stack, DAG, run_id).ranges == []
     every = ", ".join(f"{p}: 0-{far}" for p in range(4))
     run_id, state = run_dag(DAG, what="offsets", offsets=every)
     assert state == "success"
-    assert report_of(whole_stack, run_id).sum("planned") == 380
+    assert report_of(whole_stack, DAG, run_id).sum("planned") == 380
 
 
 @pytest.mark.parametrize(
@@ -153,42 +128,7 @@ def test_a_plan_that_cannot_be_made_fails_the_run_with_a_sentence(api: Api, run_
     assert state == "failed"
     states = {task: state for task, _, state in api.task_states(DAG, run_id)}
     assert states["plan"] == states["report"] == "failed"
-    assert "has no partition 9; it has 0 to 3" in log_of(api, run_id, "plan")
-
-
-def test_a_held_load_fails_its_run_and_still_reports(
-    api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None]
-) -> None:
-    run_dag(DAG)
-    before = rows_in_target(whole_stack)
-    send("orders", 1000, broken_share=0.4)
-    run_id, state = run_dag(DAG)
-    assert state == "failed"
-    states = {task: state for task, _, state in api.task_states(DAG, run_id)}
-    assert (states["audit"], states["publish"], states["report"]) == (
-        "failed",
-        "upstream_failed",
-        "failed",
-    )
-    report = report_of(whole_stack, run_id)
-    assert report.state == "held"
-    assert "the contract's limit is 1.0%" in report.error
-    assert rows_in_target(whole_stack) == before
-    # What is new goes on beside it, and a person decides.
-    send("orders", 500, broken_share=0.0)
-    again, state = run_dag(DAG)
-    assert state == "success", log_of(api, again, "audit")
-    assert report_of(whole_stack, again).sum("planned") == 500
-    loader = loader_of(whole_stack, "orders")
-    release(loader, report.load_id, "tests", "broken on purpose")
-    loader.report(report.load_id)
-    report = report_of(whole_stack, run_id)
-    assert (report.state, report.decision) == (
-        "published",
-        "released by tests: broken on purpose",
-    )
-    loaded = report_of(whole_stack, again).sum("loaded") + report.sum("loaded")
-    assert rows_in_target(whole_stack)[0] == before[0] + loaded
+    assert "has no partition 9; it has 0 to 3" in log_of(api, DAG, run_id, "plan")
 
 
 def test_the_report_page_is_for_those_who_may_read_runs(
@@ -202,7 +142,7 @@ def test_the_report_page_is_for_those_who_may_read_runs(
     for reader in (api, viewer):
         answer = httpx.get(page, params=params, headers=dict(reader.client.headers), timeout=30)
         assert answer.status_code == 200, answer.text
-        assert report_of(whole_stack, run_id).load_id in answer.text
+        assert report_of(whole_stack, DAG, run_id).load_id in answer.text
         assert "http" not in answer.text.replace("http-equiv", "")
     params["run_id"] = "no such run"
     answer = httpx.get(page, params=params, headers=dict(api.client.headers), timeout=30)

@@ -11,10 +11,9 @@ import pytest
 from local.airflow import Api
 from local.stack import Stack
 from sluice.quarantine import Filter, Quarantine
-from sluice.report import Report, find
 from sluice.samples import samples
 from sluice.verify import Verifier
-from tests.end_to_end.conftest import loader_of, until, wait_for_run
+from tests.end_to_end.conftest import loader_of, report_of, until, wait_for_run
 
 Run = Callable[..., tuple[str, str]]
 Count = Callable[..., None]
@@ -46,14 +45,6 @@ def send_at(whole_stack: Stack) -> Count:
         producer.flush()
 
     return produce
-
-
-def report_of(stack: Stack, run_id: str, dag: str = DAG) -> Report:
-    loader = loader_of(stack, "orders")
-    owner = f"airflow/{dag}/{run_id}"
-    report = find(loader.clickhouse, loader.ledger.database, owner=owner)
-    assert report is not None
-    return report
 
 
 def good(stack: Stack) -> None:
@@ -124,19 +115,19 @@ def test_a_backfill_loads_each_hour_in_a_run_of_its_own_and_reprocessing_replace
     send_at(hour - timedelta(hours=1), 7)
     backfill(api, moments[0], moments[-1])
     runs = runs_at(api, *moments)
-    reports = [report_of(whole_stack, run["dag_run_id"]) for run in runs]
+    reports = [report_of(whole_stack, DAG, run["dag_run_id"]) for run in runs]
     assert [run["state"] for run in runs] == ["success"] * 3
     assert [(r.kind, r.sum("loaded")) for r in reports] == [("load", n) for n in (30, 31, 32)]
     good(whole_stack)
 
     backfill(api, moments[0], moments[1], "completed")
-    reports = [report_of(whole_stack, run["dag_run_id"]) for run in runs]
+    reports = [report_of(whole_stack, DAG, run["dag_run_id"]) for run in runs]
     assert [(r.kind, r.sum("loaded")) for r in reports[:2]] == [("replace", 30), ("replace", 31)]
     assert reports[2].kind == "load"
     good(whole_stack)
 
     run_id, _ = run_dag(DAG)  # what no hour asked for is not forgotten
-    assert report_of(whole_stack, run_id).sum("loaded") == 7
+    assert report_of(whole_stack, DAG, run_id).sum("loaded") == 7
 
 
 def test_a_backfill_beside_a_load_of_what_is_new(
@@ -150,7 +141,7 @@ def test_a_backfill_beside_a_load_of_what_is_new(
     backfill(api, moments[0], moments[-1])
     assert wait_for_run(api, DAG, run_id) == "success"
     owners = [run_id, *(run["dag_run_id"] for run in runs_at(api, *moments))]
-    assert sum(report_of(whole_stack, owner).sum("loaded") for owner in owners) == 120
+    assert sum(report_of(whole_stack, DAG, owner).sum("loaded") for owner in owners) == 120
     good(whole_stack)
 
 
@@ -171,12 +162,12 @@ def test_an_hour_that_a_run_by_hand_holds_is_not_left_out(
     backfill(api, hour, held)
     (first, second) = runs_at(api, hour, held)
     assert second["dag_run_id"] == by_hand
-    assert report_of(whole_stack, first["dag_run_id"]).sum("loaded") == 11
-    assert report_of(whole_stack, by_hand).sum("loaded") == 0  # skipped: said in the guide
+    assert report_of(whole_stack, DAG, first["dag_run_id"]).sum("loaded") == 11
+    assert report_of(whole_stack, DAG, by_hand).sum("loaded") == 0  # skipped: said in the guide
     backfill(api, held, held, "completed")
     (second,) = runs_at(api, held)
     assert second["data_interval_start"][:13] == f"{hour:%Y-%m-%dT%H}"  # Airflow's wrong interval
-    report = report_of(whole_stack, by_hand)
+    report = report_of(whole_stack, DAG, by_hand)
     assert report.sum("loaded") == 12
     assert report.asked.startswith(f"from {held.isoformat()}")
     good(whole_stack)
@@ -190,19 +181,19 @@ def test_the_form_s_other_choices(
     at = {"from": hour.isoformat(), "to": (hour + timedelta(minutes=30)).isoformat()}
     dry, state = run_dag(DAG, what="times", dry_run=True, **at)
     assert state == "success", api.task_states(DAG, dry)
-    report = report_of(whole_stack, dry)
+    report = report_of(whole_stack, DAG, dry)
     assert (report.state, sum(r.count for r in report.ranges)) == ("dry run", 25)
     run_id, state = run_dag(DAG, what="times", **at)
     assert state == "success"
-    done = report_of(whole_stack, run_id)
+    done = report_of(whole_stack, DAG, run_id)
     assert (done.sum("loaded"), done.ranges) == (25, report.ranges)
     ranges = ", ".join(f"{r.partition}: {r.low}-{r.high}" for r in done.ranges)
     again, state = run_dag(DAG, what="offsets", offsets=ranges, existing="replace")
     assert state == "success", api.task_states(DAG, again)
-    report = report_of(whole_stack, again)
+    report = report_of(whole_stack, DAG, again)
     assert (report.kind, report.sum("loaded"), report.changes["changed"]) == ("replace", 25, 0)
     rest, state = run_dag(DAG, what="everything")
-    assert (state, report_of(whole_stack, rest).sum("loaded")) == ("success", 25)
+    assert (state, report_of(whole_stack, DAG, rest).sum("loaded")) == ("success", 25)
     wrong, state = run_dag(DAG, existing="replace")
     assert state == "failed"
     states = {task: state for task, _, state in api.task_states(DAG, wrong)}
@@ -218,13 +209,13 @@ def test_a_replay(api: Api, whole_stack: Stack, run_dag: Run, send: Callable[...
     kinds = Quarantine(loader.clickhouse, loader.ledger.database).kinds(Filter(topic="orders"))
     run_id, state = run_dag(REPLAY, reason=kinds[0].reason)
     assert state == "success", api.task_states(REPLAY, run_id)
-    report = report_of(whole_stack, run_id, REPLAY)
+    report = report_of(whole_stack, REPLAY, run_id)
     assert report.kind == "replay"
     assert report.sum("planned") == report.sum("quarantined") > 0
     good(whole_stack)
     from_form, state = run_dag(DAG, what="quarantined", max_messages=2)
     assert state == "success"
-    assert report_of(whole_stack, from_form).sum("planned") == 2
+    assert report_of(whole_stack, DAG, from_form).sum("planned") == 2
     good(whole_stack)
 
 

@@ -34,7 +34,8 @@ def test_the_current_span_is_taken_and_found_again_in_headers() -> None:
     context = span.get_span_context()
     assert int(traced.trace_id, 16) == context.trace_id
     assert int(traced.span_id, 16) == context.span_id
-    found = read_headers(TracingHelper.headers(traced))
+    headers = [(n, v) for n, v in TracingHelper.headers(traced) if isinstance(v, bytes)]
+    found = read_headers(headers)
     assert found == Tracing("", "c-1", traced.trace_id, traced.span_id)
     assert TracingHelper.headers(TracingHelper.add_tracing(ORDER, "c")) == [
         ("correlation_id", b"c")

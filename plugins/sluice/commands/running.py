@@ -8,6 +8,7 @@ from sluice.commands.shown import LEFT_ALONE, console, progress_bar, show_report
 from sluice.load import Loader
 from sluice.planning import Request
 from sluice.ranges import total
+from sluice.spans import span
 
 SHOWN = 20
 """Ranges that a dry run prints."""
@@ -29,29 +30,30 @@ def run_load(loader: Loader, request: Request) -> None:
 
     One of the same request that was interrupted is gone on with, where it stopped.
     """
-    with console.status("planning"):
-        plan = loader.plan(request, resume=True)
-    if done := loader.ledger.winners(plan.load_id):
-        console.print(
-            f"going on with load {plan.load_id}: {len(done)} of {len(plan.chunks)} chunks"
-        )
-    try:
-        with progress_bar() as bar:
-            task = bar.add_task("reading", total=plan.offsets)
-            for number in range(len(plan.chunks)):
-                loader.drain(plan.load_id, number, lambda done: bar.advance(task, done))
-        with console.status("auditing"):
-            loader.audit(plan.load_id)
-        with console.status("publishing"):
-            loader.publish(plan.load_id)
-    except KeyboardInterrupt:
-        raise click.ClickException(
-            f"interrupted; load {plan.load_id} is kept as far as it came: the same command goes on"
-            " with it"
-        ) from None
-    finally:
-        report = loader.report(plan.load_id)
-        show_report(report)
+    with span("load", topic=loader.contract.topic):
+        with console.status("planning"):
+            plan = loader.plan(request, resume=True)
+        if done := loader.ledger.winners(plan.load_id):
+            console.print(
+                f"going on with load {plan.load_id}: {len(done)} of {len(plan.chunks)} chunks"
+            )
+        try:
+            with progress_bar() as bar:
+                task = bar.add_task("reading", total=plan.offsets)
+                for number in range(len(plan.chunks)):
+                    loader.drain(plan.load_id, number, lambda done: bar.advance(task, done))
+            with console.status("auditing"):
+                loader.audit(plan.load_id)
+            with console.status("publishing"):
+                loader.publish(plan.load_id)
+        except KeyboardInterrupt:
+            raise click.ClickException(
+                f"interrupted; load {plan.load_id} is kept as far as it came: the same command"
+                " goes on with it"
+            ) from None
+        finally:
+            report = loader.report(plan.load_id)
+            show_report(report)
 
 
 def show_survey(loader: Loader, request: Request) -> None:

@@ -1,0 +1,61 @@
+"""The audit step of a load: the law, the breaker, the quality rules, and what it records."""
+
+from typing import Any
+
+import structlog
+
+from sluice import ledger as states
+from sluice.audit import Auditor, Balance
+from sluice.bounds import window_of
+from sluice.clickhouse import ClickHouse
+from sluice.contract import Contract
+from sluice.errors import EngineError, QualityError, SluiceError
+from sluice.ledger import Ledger, Load
+from sluice.planning import Request
+from sluice.quality import Gate
+from sluice.settings import Connection
+
+log = structlog.get_logger()
+
+
+class AuditStep:
+    """Audits loads of one contract."""
+
+    def __init__(
+        self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger, connection: Connection
+    ) -> None:
+        self._ledger = ledger
+        self._auditor = Auditor(contract, clickhouse, ledger)
+        self._gate = Gate(contract, clickhouse, ledger, connection)
+
+    def run(self, load: Load, owner: str) -> None:
+        """Audit a load that was read to its end; the ledger says what came of it.
+
+        Raises:
+            AccountingError, BreakerTripped, QualityHeld: nothing will be published.
+            EngineError, QualityError: it could not be audited; the audit can be repeated.
+        """
+        try:
+            balance = self._check(load)
+        except SluiceError as error:
+            passing = isinstance(error, EngineError | QualityError)
+            state = states.FAILED if passing else states.HELD
+            detail = {"error": str(error), "kind": type(error).__name__}
+            self._ledger.record(load.load_id, load.topic, state, owner, detail)
+            raise
+        outside: dict[str, Any] = {}
+        asked = Request.recorded(load.plan)
+        if window := window_of(asked.low, asked.high):
+            outside = {"outside": self._auditor.outside(load.load_id, balance, window)}
+        detail = balance.record() | outside
+        self._ledger.record(load.load_id, load.topic, states.AUDITED, owner, detail)
+        log.info("audited", load_id=load.load_id, **balance.told(), **outside)
+
+    def _check(self, load: Load) -> Balance:
+        balance = self._auditor.balance(load.load_id)
+        # Most of what is replayed may be refused again; it was refused before.
+        if load.kind != "replay":
+            self._auditor.check_breaker(load.load_id, balance)
+        if rows := balance.sum("loaded"):
+            self._gate.audit(load.load_id, list(balance.winners.values()), rows)
+        return balance

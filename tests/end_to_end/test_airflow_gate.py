@@ -1,0 +1,90 @@
+"""The gate holds a load back, and a person decides in Airflow's own form for that."""
+
+from collections.abc import Callable
+
+import pytest
+
+from local.airflow import Api
+from local.stack import Stack
+from sluice.report import Report
+from tests.end_to_end.conftest import log_of, report_of, rows_in_target, until, wait_for_run
+
+DAG = "load_payments"
+Run = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def held(
+    api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None]
+) -> tuple[str, Report]:
+    """A run that waits for a person: two messages in five are refused."""
+    run_dag(DAG)
+    send("payments", 500, broken_share=0.4)
+    run_id = api.trigger(DAG)
+    until(lambda: state_of(api, run_id, "decide") == "awaiting_input", "the question")
+    return run_id, report_of(whole_stack, DAG, run_id)
+
+
+def state_of(api: Api, run_id: str, task: str) -> str:
+    return {name: state for name, _, state in api.task_states(DAG, run_id)}.get(task, "none")
+
+
+def decide(api: Api, run_id: str, option: str, why: str) -> None:
+    answer = api.client.patch(
+        f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/decide/-1/hitlDetails",
+        json={"chosen_options": [option], "params_input": {"why": why}},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_held_load_is_looked_at_and_released_while_others_go_on(
+    api: Api, whole_stack: Stack, run_dag: Run, send: Callable[..., None], held: tuple[str, Report]
+) -> None:
+    run_id, report = held
+    assert report.state == "held"
+    assert "the contract's limit is 1.0%" in report.error
+    asked = api.get(f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/decide/-1/hitlDetails")
+    assert asked["options"] == ["Release", "Discard"]
+    assert report.error in str(asked["body"]).replace("\n    ", "\n")
+    before = rows_in_target(whole_stack, "payments")
+
+    send("payments", 300, broken_share=0.0)
+    again, state = run_dag(DAG)
+    assert state == "success", log_of(api, DAG, again, "audit")
+    assert report_of(whole_stack, DAG, again).sum("planned") == 300
+
+    decide(api, run_id, "Release", "broken on purpose")
+    assert wait_for_run(api, DAG, run_id) == "success"
+    report = report_of(whole_stack, DAG, run_id)
+    assert (report.state, report.decision) == (
+        "published",
+        "released by admin: broken on purpose",
+    )
+    rows = rows_in_target(whole_stack, "payments")
+    assert rows[0] == rows[1] == before[0] + 300 + report.sum("loaded")
+
+
+def test_a_held_load_is_discarded_and_its_offsets_are_read_again(
+    api: Api, whole_stack: Stack, run_dag: Run, held: tuple[str, Report]
+) -> None:
+    run_id, report = held
+    before = rows_in_target(whole_stack, "payments")
+    decide(api, run_id, "Discard", "wrong producer")
+    assert wait_for_run(api, DAG, run_id) == "failed"
+    states = {name: state for name, _, state in api.task_states(DAG, run_id)}
+    assert (states["decide"], states["publish"], states["report"]) == (
+        "success",
+        "skipped",
+        "failed",
+    )
+    discarded = report_of(whole_stack, DAG, run_id)
+    assert (discarded.state, discarded.decision) == (
+        "abandoned",
+        "discarded by admin: wrong producer",
+    )
+    assert rows_in_target(whole_stack, "payments") == before
+    next_run = api.trigger(DAG)
+    until(lambda: state_of(api, next_run, "decide") == "awaiting_input", "the question")
+    assert report_of(whole_stack, DAG, next_run).ranges == report.ranges
+    decide(api, next_run, "Release", "")
+    assert wait_for_run(api, DAG, next_run) == "success"
