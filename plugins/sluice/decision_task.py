@@ -28,13 +28,13 @@ class Decision(ApprovalOperator):
     def __init__(self, *, topic: str, **kwargs: Any) -> None:
         hours = Settings().hold_hours
         why = Param("", type="string", title="Why", description="Kept with the load.")
-        why.source = "task"  # else the fields of the DAG's own form are asked for, too
-        super().__init__(
-            subject=f"A load of topic {topic} is held back",
-            params={"why": why},
-            response_timeout=timedelta(hours=hours) if hours else None,
-            **kwargs,
-        )
+        why.source = "task"
+        asked = {
+            "subject": f"A load of topic {topic} is held back",
+            "params": {"why": why},
+            "response_timeout": timedelta(hours=hours) if hours else None,
+        }
+        super().__init__(**(kwargs | asked))  # of the DAG's own form, Airflow passes the fields
         self.topic, self.waits = topic, hours > 0
 
     def execute(self, context: Any) -> Any:

@@ -152,7 +152,8 @@ def report(topic: str) -> dict[str, Any]:
     loader = loader_of_run(topic)
 
     def run() -> dict[str, Any]:
-        load_id = load_of_run(loader)
+        load = loader.current() or loader.planner.last()
+        load_id = load.load_id if load else load_of_run(loader)
         made = loader.report(load_id, partial(_emit, topic))
         if made.state != "published":
             raise AirflowFailException(f"load {load_id} is {made.state}. {made.error}")

@@ -146,6 +146,11 @@ class Planner:
         ended = (states.ABANDONED, states.WITHDRAWN)
         return next((load for load in loads if load.state not in ended), None)
 
+    def last(self) -> Load | None:
+        """The latest load of this run, also one that was given up."""
+        loads = self.ledger.loads_of(self.contract.topic, self.owner)
+        return next((load for load in loads if load.state != states.WITHDRAWN), None)
+
     def _fits(self, load: Load) -> bool:
         """Whether this deployment can go on with a load: it stages alike, or need not any more."""
         alike = load.plan.get("shape") == self._mapper.shape

@@ -49,9 +49,15 @@ def api(whole_stack: Stack) -> Api:
     made = whole_stack.api()
     for topic in discover():
         dag_id = f"load_{topic}"
-        until(partial(made.has_dag, dag_id), f"DAG {dag_id}")
+        until(partial(parsed, made, dag_id), f"DAG {dag_id}")
         until(partial(first_run_over, made, dag_id), f"first run of {dag_id}")
     return made
+
+
+def parsed(api: Api, dag_id: str) -> bool:
+    """Whether the DAG is there; a file that cannot be imported ends the wait."""
+    assert api.import_errors() == []
+    return api.has_dag(dag_id)
 
 
 def first_run_over(api: Api, dag_id: str) -> bool:

@@ -63,7 +63,8 @@ def test_the_steps_are_in_order(bag: dict[str, Any]) -> None:
         assert dag["tasks"] == {
             "plan": ["drain"],
             "drain": ["audit"],
-            "audit": ["publish"],
+            "audit": ["decide"],
+            "decide": ["publish"],
             "publish": ["report"],
             "report": [],
         }
