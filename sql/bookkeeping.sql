@@ -180,6 +180,18 @@ CREATE TABLE IF NOT EXISTS sluice.quality_results
 ENGINE = MergeTree ORDER BY (topic, load_id, audit, expectation, column)
 SETTINGS non_replicated_deduplication_window = 10000;
 
+-- Great Expectations' document of a load's audit; the last one counts.
+CREATE TABLE IF NOT EXISTS sluice.data_docs
+(
+    load_id String,
+    topic LowCardinality(String),
+    audit String,
+    document String COMMENT 'HTML without outside parts' CODEC(ZSTD(3)),
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
 -- One report a load, as JSON; the last one counts.
 CREATE TABLE IF NOT EXISTS sluice.reports
 (

@@ -1,11 +1,16 @@
 """What to do next, said to the person who reads a load's report."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sluice.ledger import HELD, PUBLISHED
 
 if TYPE_CHECKING:
     from sluice.report import Report
+
+
+def is_anomaly(rule: dict[str, Any]) -> bool:
+    """Whether a result says that the load is unlike those before it."""
+    return rule["expectation"] == "anomaly" and not rule["success"]
 
 
 def advice_on(report: "Report", database: str) -> list[str]:
@@ -44,6 +49,9 @@ def advice_on(report: "Report", database: str) -> list[str]:
             " for: it holds more messages than are looked through (SLUICE_SCAN_OFFSETS), and was"
             " taken from its first message to the first of the time after it."
         )
+    if odd := [rule for rule in report.quality if is_anomaly(rule)]:
+        said = "; ".join(f"{rule['description']}: {rule['observed']}" for rule in odd[:3])
+        advice.append(f"This load is unusual for its hour. It does not hold that {said}.")
     if report.state == HELD:
         advice.append(
             "Nothing of this load is visible. Look at it, and publish it all the same (sluice"

@@ -11,9 +11,11 @@ import structlog
 from sluice.attempts import Account
 from sluice.bounds import Window
 from sluice.clickhouse import ClickHouse
+from sluice.columns import columns_of
 from sluice.contract import Contract
 from sluice.errors import AccountingError, BreakerTripped
 from sluice.ledger import Ledger
+from sluice.masking import masked
 from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge, total
 
@@ -41,11 +43,13 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
         accounts: the law's terms by partition.
         versions: staged messages by the version they came in.
         winners: the attempt of each chunk that counts.
+        nulls: null values among the staged rows by column, of the columns that may have any.
     """
 
     accounts: list[Account]
     versions: dict[str, int]
     winners: dict[int, str]
+    nulls: dict[str, int] = {}
 
     def sum(self, term: str) -> int:
         """A term of the law over all partitions."""
@@ -58,7 +62,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
     def record(self) -> dict[str, Any]:
         """What the ledger keeps of it: also which attempts were counted."""
-        return self.told() | {"attempts": {str(n): a for n, a in self.winners.items()}}
+        attempts = {str(n): a for n, a in self.winners.items()}
+        return self.told() | {"attempts": attempts, "nulls": self.nulls}
 
 
 class Auditor:
@@ -119,6 +124,7 @@ class Auditor:
             accounts=accounts,
             versions=self._versions(load_id, parameters),
             winners=winners,
+            nulls=self._nulls(load_id, parameters),
         )
 
     def check_breaker(self, load_id: str, balance: Balance) -> None:
@@ -156,7 +162,7 @@ class Auditor:
         return int(rows[0]["n"])
 
     def reasons(self, load_id: str, attempts: list[str]) -> list[Reasons]:
-        """Why messages were refused, the commonest first."""
+        """Why messages were refused, the commonest first; sensitive values are masked."""
         rows = self._clickhouse.rows(
             "SELECT q.reason AS reason, q.field AS field, count() AS count,"
             " min((q.partition, q.offset, q.message)) AS first,"
@@ -166,7 +172,11 @@ class Auditor:
             " GROUP BY q.reason, q.field ORDER BY count DESC, reason, field",
             {"load": load_id, "attempts": attempts},
         )
-        return [Reasons(**{k: v for k, v in row.items() if k != "first"}) for row in rows]
+        found = [Reasons(**{k: v for k, v in row.items() if k != "first"}) for row in rows]
+        return [
+            msgspec.structs.replace(r, message=masked(self._contract, r.reason, r.field, r.message))
+            for r in found
+        ]
 
     def _planned(self, load_id: str, chunks: dict[int, list[OffsetRange]]) -> dict[int, int]:
         ranges = [r for part in chunks.values() for r in part]
@@ -230,3 +240,15 @@ class Auditor:
             parameters,
         )
         return {row["version"]: row["rows"] for row in rows}
+
+    def _nulls(self, load_id: str, parameters: dict[str, Any]) -> dict[str, int]:
+        columns = [c for c in columns_of(self._contract.message) if c.nullable]
+        if not columns:
+            return {}
+        counts = (f"countIf(isNull({c.source})) AS {quoted(c.name)}" for c in columns)
+        (row,) = self._clickhouse.rows(
+            f"SELECT {', '.join(counts)} FROM {self._ledger.staging_table(load_id)}"
+            " WHERE _attempt IN {attempts:Array(String)}",
+            parameters,
+        )
+        return {name: int(count) for name, count in row.items()}

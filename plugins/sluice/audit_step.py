@@ -5,6 +5,7 @@ from typing import Any
 import structlog
 
 from sluice import ledger as states
+from sluice.anomalies import Anomalies
 from sluice.audit import Auditor, Balance
 from sluice.bounds import window_of
 from sluice.clickhouse import ClickHouse
@@ -12,7 +13,8 @@ from sluice.contract import Contract
 from sluice.errors import EngineError, QualityError, SluiceError
 from sluice.ledger import Ledger, Load
 from sluice.planning import Request
-from sluice.quality import Gate
+from sluice.quality import Gate, Outcome
+from sluice.quality_results import QualityResults, judge
 from sluice.settings import Connection
 
 log = structlog.get_logger()
@@ -27,6 +29,8 @@ class AuditStep:
         self._ledger = ledger
         self._auditor = Auditor(contract, clickhouse, ledger)
         self._gate = Gate(contract, clickhouse, ledger, connection)
+        self._anomalies = Anomalies(clickhouse, ledger.database)
+        self._results = QualityResults(clickhouse, ledger.database)
 
     def run(self, load: Load, owner: str) -> None:
         """Audit a load that was read to its end; the ledger says what came of it.
@@ -56,6 +60,10 @@ class AuditStep:
         # Most of what is replayed may be refused again; it was refused before.
         if load.kind != "replay":
             self._auditor.check_breaker(load.load_id, balance)
+        found, document = Outcome([], "")
         if rows := balance.sum("loaded"):
-            self._gate.audit(load.load_id, list(balance.winners.values()), rows)
+            found, document = self._gate.run(load.load_id, list(balance.winners.values()), rows)
+        found += self._anomalies.find(load, balance)
+        self._results.keep(load.load_id, load.topic, found, document)
+        judge(load.load_id, found)
         return balance

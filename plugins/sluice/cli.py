@@ -11,6 +11,7 @@ from sluice import __version__
 from sluice.commands import (
     backfill,
     decide,
+    housekeeping,
     loads,
     new_topic,
     quarantine,
@@ -74,6 +75,7 @@ for command in (
     decide.release,
     decide.discard,
     where.where,
+    housekeeping.housekeeping,
     samples.produce_samples,
 ):
     main.add_command(command)

@@ -178,7 +178,8 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
             default one of random values that fit the types.
         rules: quality rules beyond those that follow from the types.
         breaker: the highest share of refused messages that a load may publish with.
-        sensitive: fields masked in reports.
+        sensitive: fields whose values are kept out of reports, logs, and pages of those who may
+            not see payloads.
         repair: gets the value of a refused message and returns one that may pass; asked only when
             messages in quarantine are replayed. The original stays in quarantine.
         protobuf: the generated class that reads Protobuf payloads, when the topic has them.

@@ -15,6 +15,7 @@ from sluice.contract import Contract
 from sluice.decode import Decoded
 from sluice.errors import AttemptFailed, BreakerTripped, OffsetsExpired, Reason, Refusal
 from sluice.ledger import Ledger
+from sluice.masking import masked
 from sluice.payloads import decoder_of
 from sluice.quoting import quoted
 from sluice.range_reader import Record, Skip, Source, Topic, stamp
@@ -237,15 +238,19 @@ class Drain:
             return
         for reason, count in self._refusals.most_common(5):
             example = next((r for r in batch.refused if r.refusal.reason == reason), None)
-            said = f"{example.refusal.field} {example.refusal.message}" if example else ""
-            log.warning("refused", reason=str(reason), count=count, example=said.strip())
+            said = self._said(example.refusal) if example else ""
+            log.warning("refused", reason=str(reason), count=count, example=said)
         last = batch.refused[-1]
         raise BreakerTripped(
             f"topic {self._contract.topic!r}: {self._in_a_row:,} messages in a row were refused"
             f" (the contract's limit is {most:,}), up to partition {last.message.partition()},"
-            f" offset {last.message.offset()}: {last.refusal.reason} {last.refusal.field}"
-            f" {last.refusal.message}. Nothing is published"
+            f" offset {last.message.offset()}: {last.refusal.reason} {self._said(last.refusal)}."
+            " Nothing is published"
         )
+
+    def _said(self, refusal: Refusal) -> str:
+        said = masked(self._contract, refusal.reason, refusal.field, refusal.message)
+        return f"{refusal.field} {said}".strip()
 
     def _verify(self, load_id: str, attempt: str, stager: Stager, skipped: Counter[str]) -> None:
         """Count what ClickHouse holds of this attempt."""

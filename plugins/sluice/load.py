@@ -236,11 +236,11 @@ class Loader:
         if ends:
             self.broker.mirror(topic.name, self.group, ends)
 
-    def write_report(self, load_id: str) -> Report:
-        """Make and keep the report of a load as it stands."""
+    def write_report(self, load_id: str, waiting: int | None = None) -> Report:
+        """Make and keep the report of a load as it stands; see :meth:`Reporter.make`."""
         self.known(load_id)
         reporter = Reporter(self.contract, self.clickhouse, self.ledger)
-        report = reporter.make(load_id)
+        report = reporter.make(load_id, waiting)
         reporter.keep(report)
         return report
 
@@ -250,12 +250,13 @@ class Loader:
         Args:
             emit: is given the load's numbers, to send them elsewhere too.
         """
-        report = self.write_report(load_id)
+        lags, waiting = [], None
         try:
             lags = lag_of(self.contract.topic, self.broker, self.ledger)
+            waiting = sum(lag.waiting for lag in lags)
         except BrokerError as error:  # the report must be made while the broker is away, too
             log.warning("lag_unknown", error=str(error))
-            lags = []
+        report = self.write_report(load_id, waiting)
         values = list(values_of(report, lags))
         keep(self.clickhouse, self.ledger.database, report, values)
         emit(values)

@@ -166,6 +166,23 @@ def report(topic: str) -> dict[str, Any]:
     return _told(run)
 
 
+def clean() -> dict[str, int]:
+    """Remove what is old, of all topics; gives the rows that went by table."""
+    from sluice.clickhouse import connect
+    from sluice.housekeeping import Housekeeper
+    from sluice.ledger import Ledger
+
+    settings = Settings()
+
+    def run() -> dict[str, int]:
+        clickhouse = connect(connection(settings.clickhouse_conn_id))
+        Ledger(clickhouse, settings.database).create()
+        housekeeper = Housekeeper(clickhouse, settings.database)
+        return {each.table: each.rows for each in housekeeper.clean(settings.keep_days)}
+
+    return _told(run)
+
+
 def _emit(topic: str, values: "Sequence[Value]") -> None:
     """Send a load's numbers by Airflow's own metrics, to wherever these are configured to go."""
     from sluice.run_metrics import METRICS

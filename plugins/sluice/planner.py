@@ -193,6 +193,7 @@ class Planner:
             "kind": found.kind,
             "replaces": found.replaces,
             "survey": found.survey.left_alone,
+            "waiting": found.waiting,
         }
         self.ledger.reserve(
             load_id, contract.topic, self.owner, chunks, detail, found.kind, found.revision

@@ -7,19 +7,19 @@ staged rows as they will be published; only counts and a few failing rows leave 
 
 import logging
 import os
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
-import msgspec
 import structlog
 
 from sluice.checks import ROW_KEY, Check, suite
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
+from sluice.data_docs import document_of
 from sluice.ddl import ClickHouseSchemaMapper
-from sluice.errors import QualityError, QualityHeld
+from sluice.errors import QualityError
 from sluice.ledger import Ledger
+from sluice.quality_results import EXAMPLES, Result
 from sluice.quoting import literal, quoted
 from sluice.settings import Connection
 
@@ -28,31 +28,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EXAMPLES = 20
-"""Failing rows kept of each expectation."""
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What one expectation found."""
-
-    expectation: str
-    column: str
-    description: str
-    severity: str
-    success: bool
-    element_count: int
-    unexpected_count: int
-    observed: str
-    error: str
-    examples: list[dict[str, Any]]
-
 
 RUNS_AGAIN = 2
 """How often a suite is run again in which a check raised."""
 
 
+class Outcome(NamedTuple):
+    """What a suite found, and the library's own document about it (HTML, see `data_docs`)."""
+
+    results: list[Result]
+    document: str
+
+
 class Gate:
-    """Runs the suite of a contract over a load's staged rows, and keeps the results."""
+    """Runs the suite of a contract over a load's staged rows."""
 
     def __init__(
         self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger, connection: Connection
@@ -60,11 +49,14 @@ class Gate:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self._connection = connection
 
-    def audit(self, load_id: str, attempts: list[str], rows: int) -> list[Result]:
-        """Run every check and record what it found; replaces an earlier audit's results.
+    def run(self, load_id: str, attempts: list[str], rows: int) -> Outcome:
+        """Run every check of the contract over a load's staged rows.
+
+        Args:
+            attempts: the attempts whose rows count.
+            rows: how many rows the accounting says there are.
 
         Raises:
-            QualityHeld: a critical check failed, or could not be run.
             QualityError: the suite as a whole could not be run.
         """
         view = f"audit_{load_id}"
@@ -74,34 +66,13 @@ class Gate:
             f"CREATE OR REPLACE VIEW {name} AS {self._select(load_id, attempts)}"
         )
         try:
-            results = self._run_patiently(view, suite(self._contract, rows))
+            return self._run_patiently(view, suite(self._contract, rows))
         except Exception as error:  # Great Expectations raises what its parts raise
             secret = self._connection.password.get_secret_value()
             text = str(error).replace(secret, "***") if secret else str(error)
             raise QualityError(f"load {load_id}: the quality suite did not run: {text}") from None
         finally:
             self._clickhouse.execute(f"DROP VIEW IF EXISTS {name}")
-        self._keep(load_id, results)
-        for result in results:
-            if not result.success:
-                log.warning(
-                    "quality_failed",
-                    severity=result.severity,
-                    rule=result.description,
-                    rows=result.unexpected_count,
-                    examples=result.examples[:3],
-                    error=result.error or None,
-                )
-        log.info(
-            "quality", checks=len(results), failed=sum(not result.success for result in results)
-        )
-        if held := [r for r in results if not r.success and r.severity == "critical"]:
-            failed = (f"{r.description} ({r.error or r.unexpected_count})" for r in held[:5])
-            raise QualityHeld(
-                f"load {load_id}: {len(held)} critical quality rules failed, nothing is"
-                f" published: {'; '.join(failed)}"
-            )
-        return results
 
     def _select(self, load_id: str, attempts: list[str]) -> str:
         """The staged rows as they will be published."""
@@ -113,21 +84,22 @@ class Gate:
             f" WHERE _attempt IN ({among})"
         )
 
-    def _run_patiently(self, view: str, checks: list[Check]) -> list[Result]:
+    def _run_patiently(self, view: str, checks: list[Check]) -> Outcome:
         """Run again when a check raised: a server that was away for a moment fails no load.
 
         The library tells that a check raised, not why; one that always does counts as failed.
         """
-        results = self._run(view, checks)
+        outcome = self._run(view, checks)
         for _ in range(RUNS_AGAIN):
-            if not any(result.error for result in results):
+            raised = sum(bool(result.error) for result in outcome.results)
+            if not raised:
                 break
-            log.warning("quality_runs_again", raised=sum(bool(r.error) for r in results))
+            log.warning("quality_runs_again", raised=raised)
             self._clickhouse.rows("SELECT 1 AS one")  # returns when the server is there
-            results = self._run(view, checks)
-        return results
+            outcome = self._run(view, checks)
+        return outcome
 
-    def _run(self, view: str, checks: list[Check]) -> list[Result]:
+    def _run(self, view: str, checks: list[Check]) -> Outcome:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         for name in ("great_expectations", "py.warnings"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -160,7 +132,7 @@ class Gate:
             }
         )
         found: dict[str, Any] = validated.to_json_dict()  # type: ignore[no-untyped-call]
-        return [_result(result) for result in found["results"]]
+        return Outcome([_result(result) for result in found["results"]], document_of(validated))
 
     def _url(self) -> str:
         connection = self._connection
@@ -172,17 +144,6 @@ class Gate:
             f"clickhousedb://{login}:{password}@{connection.host}:{connection.port or 8123}"
             f"/{self._ledger.database}?{query}"
         )
-
-    def _keep(self, load_id: str, results: list[Result]) -> None:
-        audit = uuid.uuid4().hex
-        rows = [
-            {"load_id": load_id, "topic": self._contract.topic, "audit": audit}
-            | msgspec.structs.asdict(result)
-            | {"examples": msgspec.json.encode(result.examples).decode()}
-            for result in results
-        ]
-        table = f"{quoted(self._ledger.database)}.quality_results"
-        self._clickhouse.insert(table, rows, f"{load_id}/{audit}/quality")
 
 
 def _expectation(check: Check) -> "Expectation":

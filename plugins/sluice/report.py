@@ -15,6 +15,7 @@ from sluice.contract import Contract
 from sluice.decode import Decoder
 from sluice.ledger import AUDITED, PUBLISHED, REPLACING, Ledger
 from sluice.planning import Request
+from sluice.quality_results import QualityResults
 from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge
 from sluice.rendering import render
@@ -47,6 +48,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         outside: rows with timestamps outside of the range of time that was asked for.
         bytes: of the values that were read.
         cpu_seconds: of reading and validating them.
+        nulls: null values by column, of the columns that may have any.
+        waiting_before: offsets that no load accounted for when it was planned; None when nobody
+            looked.
+        waiting_after: the same when the report was made.
         decision: who has released or discarded the load, and why; empty when nobody had to.
     """
 
@@ -75,6 +80,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     decision: str = ""
     bytes: int = 0
     cpu_seconds: float = 0.0
+    nulls: dict[str, int] = {}
+    waiting_before: int | None = None
+    waiting_after: int | None = None
 
     def sum(self, term: str) -> int:
         """A term of the law over all partitions."""
@@ -87,8 +95,12 @@ class Reporter:
     def __init__(self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
 
-    def make(self, load_id: str) -> Report:
-        """The report of a load as it stands; reads only."""
+    def make(self, load_id: str, waiting: int | None = None) -> Report:
+        """The report of a load as it stands; reads only.
+
+        Args:
+            waiting: offsets that no load accounts for now, if anybody has looked.
+        """
         contract, ledger = self._contract, self._ledger
         load = ledger.load(load_id)
         assert load is not None, f"the ledger knows no load {load_id}"
@@ -117,9 +129,12 @@ class Reporter:
             ranges=merge(r for part in ledger.chunks(load_id).values() for r in part),
             accounts=ledger.accounts(load_id),
             versions=versions,
+            waiting_before=load.plan.get("waiting"),
+            waiting_after=waiting,
+            nulls=audited[-1].get("nulls", {}) if audited else {},
             filled=filled,
             reasons=reasons,
-            quality=self._quality(load_id),
+            quality=QualityResults(self._clickhouse, ledger.database).of(load_id),
             steps=self._steps(events, load_id),
             advice=[],
             expired=self._expired(load_id, attempts),
@@ -179,18 +194,6 @@ class Reporter:
             {"load": load_id, "attempts": attempts},
         )
         return int(rows[0]["n"])
-
-    def _quality(self, load_id: str) -> list[dict[str, Any]]:
-        table = f"{quoted(self._ledger.database)}.quality_results"
-        return self._clickhouse.rows(
-            "SELECT q.description AS description, q.column AS column, q.severity AS severity,"
-            " q.success AS success, q.unexpected_count AS unexpected_count, q.error AS error,"
-            " q.examples AS examples"
-            f" FROM {table} AS q WHERE load_id = {{load:String}} AND q.audit ="
-            f" (SELECT argMax(audit, at) FROM {table} WHERE load_id = {{load:String}})"
-            " ORDER BY q.success, q.severity, q.description",
-            {"load": load_id},
-        )
 
     def _steps(self, events: list[dict[str, Any]], load_id: str) -> list[Step]:
         winners = list(self._ledger.winners(load_id).values())

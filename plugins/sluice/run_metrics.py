@@ -48,6 +48,7 @@ METRICS = {
         ),
         Metric("sluice.upgraded", "counter", (), "Rows that came in an older version."),
         Metric("sluice.messages", "counter", ("version",), "Rows by the version they came in."),
+        Metric("sluice.null.rows", "gauge", ("column",), "Rows of the last load that have a null."),
         Metric("sluice.refused", "counter", ("reason",), "Messages refused, by reason."),
         Metric("sluice.read.bytes", "counter", (), "Bytes of the values that were read."),
         Metric("sluice.step.seconds", "counter", ("step",), "Seconds that steps of loads took."),
@@ -85,6 +86,8 @@ def values_of(report: Report, lags: Sequence[Lag]) -> Iterator[Value]:
         yield Value("sluice.upgraded", report.sum("upgraded"))
         for version, count in report.versions.items():
             yield Value("sluice.messages", count, {"version": version})
+        for column, count in report.nulls.items():
+            yield Value("sluice.null.rows", count, {"column": column})
     yield Value("sluice.read.bytes", report.bytes)
     yield Value("sluice.validation.seconds", report.cpu_seconds)
     reasons: dict[str, int] = {}
@@ -105,7 +108,7 @@ def values_of(report: Report, lags: Sequence[Lag]) -> Iterator[Value]:
 
 
 def keep(clickhouse: ClickHouse, database: str, report: Report, values: Iterable[Value]) -> None:
-    """Store the numbers of a load; those that it told last count."""
+    """Store the numbers of a load; only those that it told last count, all at once."""
     rows = [
         {
             "load_id": report.load_id,
@@ -123,10 +126,10 @@ def keep(clickhouse: ClickHouse, database: str, report: Report, values: Iterable
 def openmetrics(clickhouse: ClickHouse, database: str) -> str:
     """All metrics of all topics in the OpenMetrics text format."""
     rows = clickhouse.rows(
-        "SELECT name, topic, labels, sum(value) AS total, argMax(value, at) AS last FROM ("
-        " SELECT m.name AS name, m.topic AS topic, m.labels AS labels, m.load_id,"
-        "  argMax(m.value, m.at) AS value, max(m.at) AS at"
-        f" FROM {quoted(database)}.metrics AS m GROUP BY name, topic, labels, m.load_id)"
+        "SELECT m.name AS name, m.topic AS topic, m.labels AS labels, sum(m.value) AS total,"
+        f" argMax(m.value, m.at) AS last FROM {quoted(database)}.metrics AS m"
+        " WHERE (m.load_id, m.at) IN"
+        f" (SELECT load_id, max(at) FROM {quoted(database)}.metrics GROUP BY load_id)"
         " GROUP BY name, topic, labels ORDER BY name, topic, labels"
     )
     lines: list[str] = []

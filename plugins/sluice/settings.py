@@ -43,6 +43,7 @@ class Settings(BaseSettings):
             when there is no other way to know that it is over.
         hold_hours: how long a load that its audit holds waits for a person, who releases or
             discards it. Its offsets stay reserved; other loads go on beside it.
+        keep_days: how long reports, quality results and data documents are kept.
         stall_seconds: how long a drain waits for the next message that must be there.
         max_message_bytes: largest message read; a larger one is an error that names it.
         scan_offsets: unread offsets that a plan looks through for the messages of a range of
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     batch_bytes: int = 16 * 1024 * 1024
     lease_minutes: float = 60
     hold_hours: float = 24
+    keep_days: float = 90
     stall_seconds: float = 60
     max_message_bytes: int = 16 * 1024 * 1024
     scan_offsets: int = 5_000_000

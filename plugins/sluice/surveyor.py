@@ -20,8 +20,8 @@ from sluice.planning import (
     origins,
 )
 from sluice.quarantine import Quarantine
-from sluice.range_reader import Topic, Watermarks
-from sluice.ranges import OffsetRange, intersect, subtract, total
+from sluice.range_reader import Topic, Watermarks, kept
+from sluice.ranges import OffsetRange, intersect, merge, subtract, total
 from sluice.settings import Settings
 from sluice.time_windows import TimeWindows
 
@@ -41,6 +41,7 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
         kind: a window whose offsets no load has is a plain load, also when it asks to replace.
         revision: above that of every published load when others answer for its offsets.
         replaces: published loads that hold offsets which it would load anew.
+        waiting: offsets that the topic has and no published load accounts for.
     """
 
     topic: Topic
@@ -49,6 +50,7 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     revision: int
     replaces: list[str]
+    waiting: int
 
 
 class Surveyor:
@@ -95,6 +97,7 @@ class Surveyor:
             kind=kind,
             revision=0 if kind == "load" else 1 + max((t.revision for t in published), default=0),
             replaces=_overlapping(published, survey.ranges) if kind == "replace" else [],
+            waiting=total(subtract(kept(watermarks), merge(t.range for t in published))),
         )
 
     def _check_table(self, request: Request) -> None:

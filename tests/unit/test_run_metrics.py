@@ -34,6 +34,7 @@ def report(**changed: Any) -> Report:
         "quality": [{"success": False, "severity": "warning"}],
         "steps": [Step(name="drain", seconds=2.0)],
         "bytes": 100,
+        "nulls": {"notes": 3},
         "cpu_seconds": 1.5,
     }  # fmt: skip
     return Report(**(fields | changed))

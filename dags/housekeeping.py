@@ -1,0 +1,22 @@
+"""One DAG for all topics: remove old reports, quality results and data documents."""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, task
+
+from sluice import on_airflow
+
+with DAG(
+    dag_id="sluice_housekeeping",
+    description="Old reports, quality results and data documents of all topics go",
+    doc_md="""
+Removes what is older than `SLUICE_KEEP_DAYS` (90). What accounts for offsets stays, and so does
+every refused message that counts. May be run at any time, and as often as you like.
+""",
+    schedule=CronDataIntervalTimetable("30 3 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    tags=["sluice", "housekeeping"],
+    default_args={"owner": "sluice", "retries": 2, "retry_delay": timedelta(minutes=1)},
+):
+    task(task_id="clean")(on_airflow.clean)()

@@ -1,0 +1,61 @@
+"""What an audit keeps: results, the document, and how a load compares with those before it."""
+
+import time
+from datetime import UTC, datetime
+from random import Random
+
+import msgspec
+
+from sluice.anomalies import LEAST
+from sluice.contract import Contract
+from sluice.quality_results import QualityResults
+from sluice.samples import produce, samples
+from tests.conftest import MakeLoader, load
+from tests.contracts import contract_of
+from tests.loads import filled
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A measurement."""
+
+    name: str
+    size: int
+    remark: str | None
+
+
+def test_the_document_of_an_audit_is_kept_without_outside_parts(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 200)
+    load_id = load(loader)
+    results = QualityResults(loader.clickhouse, loader.ledger.database)
+    document = results.document(load_id)
+    assert "partition and offset are unique" in document
+    assert "customer_name has 1 to 255 characters" in document
+    for outside in ("http", "<script", "<link", "href", "src="):
+        assert outside not in document, outside
+    assert results.document("no such load") == ""
+
+
+def test_a_load_unlike_those_of_its_hour_is_a_warning(make_loader: MakeLoader) -> None:
+    now = datetime.now(UTC)
+    if now.minute == 59:  # all of them must be of one hour
+        time.sleep(61 - now.second)
+    contract = contract_of(Reading)
+    first = filled(make_loader, contract, 100, broken_share=0, tombstone_share=0)
+    first.report(load(first))
+    for seed in range(LEAST):
+        loader = make_loader(contract)
+        produce(contract, loader.broker, samples(contract, 100, Random(seed), 0, 0))
+        report = loader.report(load(loader))
+        found = [rule for rule in report.quality if rule["expectation"] == "anomaly"]
+        assert bool(found) == (seed == LEAST - 1)
+    assert all(rule["success"] for rule in found)
+
+    quiet = make_loader(contract)
+    report = quiet.report(load(quiet))
+    (volume,) = (rule for rule in report.quality if not rule["success"])
+    assert volume["description"].startswith("volume is as in the last 9 loads")
+    assert volume["observed"] == "0, where the median is 100"
+    assert report.state == "published"
+    assert "unusual" in " ".join(report.advice)

@@ -1,0 +1,45 @@
+"""Values of sensitive fields stay out of what is shown."""
+
+from datetime import date
+
+import msgspec
+import pytest
+
+from include.schemas.orders import contract as orders
+from sluice.contract import Version
+from sluice.errors import Reason
+from sluice.masking import MASKED, masked
+from tests.contracts import contract_of
+
+
+@pytest.mark.parametrize(
+    "field", ["customer_email", "shipping_address.street", "shipping_address[0].city"]
+)
+def test_sensitive_fields_are_masked(field: str) -> None:
+    assert masked(orders, Reason.OUT_OF_RANGE, field, "'ann@example.com' is too long") == MASKED
+
+
+@pytest.mark.parametrize("field", ["", "order_id", "line_items[0].price", "notes.customer_email"])
+def test_other_fields_are_not(field: str) -> None:
+    assert masked(orders, Reason.OUT_OF_RANGE, field, "too long") == "too long"
+
+
+def test_what_clickhouse_says_may_repeat_anything() -> None:
+    assert masked(orders, Reason.REFUSED_BY_CLICKHOUSE, "", "before: 'ann@'") == MASKED
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Somebody."""
+
+    name: str
+
+
+def test_an_older_name_of_a_sensitive_field_is_one() -> None:
+    versions = (
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="2.0", released=date(2026, 2, 1), renamed={"full_name": "name"}),
+    )
+    sensitive = contract_of(Person, versions=versions, sensitive=frozenset({"name"}))
+    assert masked(sensitive, Reason.WRONG_TYPE, "full_name", "x") == MASKED
+    open_to_all = contract_of(Person, versions=versions)
+    assert masked(open_to_all, Reason.REFUSED_BY_CLICKHOUSE, "", "x") == "x"
