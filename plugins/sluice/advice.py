@@ -50,13 +50,17 @@ def advice_on(report: "Report", database: str) -> list[str]:
             " taken from its first message to the first of the time after it."
         )
     if odd := [rule for rule in report.quality if is_anomaly(rule)]:
-        said = "; ".join(f"{rule['description']}: {rule['observed']}" for rule in odd[:3])
-        advice.append(f"This load is unusual for its hour. It does not hold that {said}.")
+        said = " ".join(
+            f"{rule['description'].removesuffix(' is usual for the hour')}: {rule['observed']}."
+            for rule in odd[:3]
+        )
+        advice.append(f"This load is unusual for its hour, which held nothing back. {said}")
     if report.state == HELD:
         advice.append(
-            "Nothing of this load is visible. Look at it, and publish it all the same (sluice"
-            f" release {report.load_id}), or give it up (sluice discard), so that the next load"
-            " reads its offsets again. Nobody deciding, it is given up after SLUICE_HOLD_HOURS."
+            "Nothing of this load is visible. Look at it, and publish it all the same (the run's"
+            f" task 'decide', or sluice release {report.load_id}), or give it up (there, or sluice"
+            " discard), so that the next load reads its offsets again. Nobody deciding, it is given"
+            " up after SLUICE_HOLD_HOURS."
         )
     elif report.state != PUBLISHED:
         advice.append(

@@ -120,12 +120,13 @@ def compare(now: Figures, history: Sequence[Figures]) -> Iterator[Result]:
         yield Result(
             expectation="anomaly",
             column=name.partition("null share of ")[2],
-            description=f"{name} is as in the last {len(past)} loads of this hour",
+            description=f"{name} is usual for the hour",
             severity="warning",
             success=success,
             element_count=0,
             unexpected_count=0,
-            observed=f"{shown.format(value)}, where the median is {shown.format(middle)}",
+            observed=f"{shown.format(value)}; the median of {len(past)} loads of this hour is"
+            f" {shown.format(middle)}",
             error="",
             examples=[],
         )

@@ -34,7 +34,7 @@ def pages(contracts: dict[str, Contract]) -> dict[str, str]:
         f"{_NOTE}# Schemas\n\n| topic | what it carries | version | table | owner |\n"
         "|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
-    return {"README.md": index} | {f"{c.topic}.md": page(c) for c in contracts.values()}
+    return {"README.md": index} | {f"{c.topic}.md": _NOTE + page(c) for c in contracts.values()}
 
 
 def page(contract: Contract) -> str:
@@ -43,7 +43,7 @@ def page(contract: Contract) -> str:
     table = contract.table
     ordered = ", ".join(table.order_by)
     parts = [
-        f"{_NOTE}# {contract.topic}\n",
+        f"# {contract.topic}\n",
         f"{_summary(contract.message)}\n",
         _table(
             ("topic", "subject", "current version", "key", "table", "owner", "schedule (UTC)"),

@@ -11,7 +11,10 @@ from sluice.quoting import quoted
 from sluice.ranges import OffsetRange, merge, subtract
 
 RECENT = 50
-"""Loads that a page shows of a topic."""
+"""Loads that the overview shows of a topic, and a topic's page in its table."""
+
+CHARTED = 500
+"""Loads in a topic's charts."""
 
 
 class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +62,36 @@ class Strip(msgspec.Struct, frozen=True, kw_only=True):
     high: int
     published: list[tuple[float, float]]
     gaps: list[OffsetRange]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic's last loads as series, the oldest first; what a load does not have is None.
+
+    Attributes:
+        at: when each was planned, in seconds since 1970.
+        rows, refused: of each load.
+        seconds: from its plan to its end.
+        versions: version → rows that came in it.
+        failed: severity → quality rules that failed.
+    """
+
+    at: list[float]
+    rows: list[int]
+    refused: list[int]
+    seconds: list[float]
+    versions: dict[str, list[float | None]]
+    failed: dict[str, list[float | None]]
+
+
+class RuleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How a quality rule did in the last loads."""
+
+    description: str
+    severity: str
+    loads: int
+    failed: int
+    last_failed: str
+    observed: str
 
 
 class PageData:
@@ -121,6 +154,45 @@ class PageData:
             {"topics": list(topics), "most": most},
         )
         return [LoadRow(**row) for row in rows]
+
+    def history(self, topic: str, loads: Sequence[LoadRow]) -> History:
+        """The series of some loads of a topic, given with the newest first."""
+        shown = list(reversed(loads))
+        place = {load.load_id: number for number, load in enumerate(shown)}
+        series: dict[str, dict[str, list[float | None]]] = {"version": {}, "severity": {}}
+        for row in self._clickhouse.rows(
+            "SELECT m.load_id AS load_id, m.labels AS labels, argMax(m.value, m.at) AS value"
+            f" FROM {self._db}.metrics AS m WHERE m.topic = {{topic:String}}"
+            " AND m.name IN ('sluice.messages', 'sluice.quality.failed')"
+            " AND m.load_id IN {loads:Array(String)} GROUP BY load_id, labels",
+            {"topic": topic, "loads": list(place)},
+        ):
+            ((label, name),) = row["labels"].items()
+            values = series[label].setdefault(name, [None] * len(shown))
+            values[place[row["load_id"]]] = row["value"]
+        return History(
+            at=[load.planned_at.timestamp() for load in shown],
+            rows=[load.loaded for load in shown],
+            refused=[load.quarantined for load in shown],
+            seconds=[load.seconds for load in shown],
+            versions=dict(sorted(series["version"].items())),
+            failed=dict(sorted(series["severity"].items())),
+        )
+
+    def rules(self, topic: str, load_ids: Sequence[str]) -> list[RuleRow]:
+        """How the quality rules did in some loads, those that failed most first."""
+        rows = self._clickhouse.rows(
+            "SELECT q.description AS description, q.severity AS severity, count() AS loads,"
+            " countIf(NOT q.success) AS failed, argMaxIf(q.load_id, q.at, NOT q.success) AS"
+            " last_failed, argMaxIf(q.observed, q.at, NOT q.success) AS observed"
+            f" FROM {self._db}.quality_results AS q WHERE q.topic = {{topic:String}}"
+            " AND q.load_id IN {loads:Array(String)} AND (q.load_id, q.audit) IN ("
+            f"  SELECT load_id, argMax(audit, at) FROM {self._db}.quality_results"
+            "   WHERE topic = {topic:String} AND load_id IN {loads:Array(String)} GROUP BY load_id)"
+            " GROUP BY description, severity ORDER BY failed DESC, severity, description",
+            {"topic": topic, "loads": list(load_ids)},
+        )
+        return [RuleRow(**row) for row in rows]
 
     def strips(self, topic: str) -> list[Strip]:
         """By partition what is published, and the holes between."""

@@ -5,6 +5,8 @@ may trigger it.
 """
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import Annotated, Any
 
@@ -14,15 +16,19 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.staticfiles import StaticFiles
+from msgspec import to_builtins
 
-from sluice import on_airflow, report
+from sluice import catalogue, on_airflow, report
 from sluice.clickhouse import connect
 from sluice.contract import Contract, discover
 from sluice.errors import PlanError, SluiceError
 from sluice.ledger import Ledger
-from sluice.page_data import PageData
+from sluice.masking import masked
+from sluice.page_data import CHARTED, RECENT, PageData
+from sluice.quality_results import QualityResults
 from sluice.quarantine import Filter, Quarantine
-from sluice.rendering import render
+from sluice.rendering import STATIC, markdown, render
 from sluice.run_metrics import openmetrics
 from sluice.settings import Settings
 from sluice.whereabouts import Place, Whereabouts
@@ -49,15 +55,19 @@ def build_app() -> FastAPI:
 
     @app.exception_handler(SluiceError)
     def told(request: Request, error: SluiceError) -> HTMLResponse:
-        return _message(f"This cannot be shown: {error}", 503)
+        status = 404 if isinstance(error, PlanError) else 503
+        return _message(f"This cannot be shown: {error}", status)
+
+    # The chart library and what draws with it; the same for everybody.
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/run", response_class=HTMLResponse, dependencies=CAN_READ_RUNS)
-    def run(dag_id: str, run_id: str) -> HTMLResponse:
-        return _report(owner=on_airflow.owner_of_run(dag_id, run_id))
+    def run(request: Request, dag_id: str, run_id: str) -> HTMLResponse:
+        return _report(request, dag_id, owner=on_airflow.owner_of_run(dag_id, run_id))
 
     @app.get("/load/{dag_id}/{load_id}", dependencies=CAN_READ_RUNS)
-    def load(dag_id: str, load_id: str) -> HTMLResponse:
-        return _report(load_id=load_id, topic=_contract(dag_id).topic)
+    def load(request: Request, dag_id: str, load_id: str) -> HTMLResponse:
+        return _report(request, dag_id, load_id=load_id)
 
     @app.get("/")
     def topics(request: Request, user: User) -> HTMLResponse:
@@ -67,13 +77,34 @@ def build_app() -> FastAPI:
     @app.get("/topic/{dag_id}", dependencies=CAN_READ_RUNS)
     def topic(request: Request, dag_id: str) -> HTMLResponse:
         name, data = _contract(dag_id).topic, Store().data
+        loads = data.loads([name], CHARTED)
+        recent = loads[:RECENT]
         return _page(
             request,
             "topic.html",
             topic=name,
-            loads=data.loads([name]),
+            loads=recent,
             strips=data.strips(name),
+            history=to_builtins(data.history(name, loads)),
+            rules=data.rules(name, [load.load_id for load in recent]),
         )
+
+    @app.get("/docs/{dag_id}/{load_id}", dependencies=CAN_READ_RUNS)
+    def docs(request: Request, dag_id: str, load_id: str) -> HTMLResponse:
+        store, name = Store(), _contract(dag_id).topic
+        document = QualityResults(store.clickhouse, store.ledger.database).document(load_id, name)
+        return _page(request, "docs.html", topic=name, load_id=load_id, document=document)
+
+    @app.get("/schemas")
+    def schemas(request: Request, user: User) -> HTMLResponse:
+        seen = [c for topic, c in discover().items() if _may(user, "GET", topic)]
+        return _page(request, "schemas.html", contracts=seen, topic="", text="")
+
+    @app.get("/schemas/{dag_id}", dependencies=CAN_READ_RUNS)
+    def schema(request: Request, dag_id: str) -> HTMLResponse:
+        found = _contract(dag_id)
+        text = markdown(catalogue.page(found))
+        return _page(request, "schemas.html", contracts=[], topic=found.topic, text=text)
 
     @app.get("/quarantine/{dag_id}", dependencies=CAN_READ_RUNS)
     def quarantine(
@@ -99,6 +130,7 @@ def build_app() -> FastAPI:
             messages=list(refused.messages(wanted, MESSAGES)),
             most=MESSAGES,
             may_replay=_may(user, "POST", name),
+            said=_said(user, _contract(dag_id)),
             conf={k: v for k, v in (narrowed | {"load": load_id}).items() if v},
         )
 
@@ -120,6 +152,7 @@ def build_app() -> FastAPI:
             question=question,
             places=places,
             problem=problem,
+            said=_said(user, seen[topic]) if topic in seen else str,
         )
         if ids := {p.correlation_id for p in places if p.correlation_id.isprintable()} - {""}:
             answer.headers["X-Correlation-ID"] = min(ids).encode("ascii", "replace").decode()[:200]
@@ -148,6 +181,13 @@ def _may(user: BaseUser, method: Any, topic: str) -> bool:
     )
 
 
+def _said(user: BaseUser, contract: Contract) -> Callable[[str, str, str], str]:
+    """Gives what was said of a refused message, as far as a user may see it."""
+    if _may(user, "POST", contract.topic):
+        return lambda reason, field, message: message
+    return partial(masked, contract)
+
+
 def _contract(dag_id: str) -> Contract:
     kind, _, topic = dag_id.partition("_")
     found = discover().get(topic)
@@ -163,26 +203,36 @@ def _find(contract: Contract, name: str, value: str) -> list[Place]:
     return Whereabouts(contract, store.clickhouse, store.ledger.database).find(name, value)
 
 
-def _report(topic: str = "", **which: str) -> HTMLResponse:
+def _report(request: Request, dag_id: str, **which: str) -> HTMLResponse:
     store = Store()
     found = report.find(store.clickhouse, store.ledger.database, **which)
-    if found is None or (topic and found.topic != topic):
-        return _message("There is no report yet: it is made by the task 'report'.", 404)
-    return HTMLResponse(report.page(found), headers=_headers())
+    if found is None or found.topic != _contract(dag_id).topic:
+        return _message(
+            "There is no report: the task 'report' makes it, and housekeeping removes old ones.",
+            404,
+        )
+    docs = f"{_root(request)}/docs/load_{found.topic}/{found.load_id}"
+    return HTMLResponse(report.page(found, docs), headers=_headers())
+
+
+def _root(request: Request) -> str:
+    """Where the pages are mounted."""
+    return str(request.scope.get("root_path", ""))
 
 
 def _page(request: Request, template: str, **values: Any) -> HTMLResponse:
     nonce = secrets.token_urlsafe(16)
-    root = request.scope.get("root_path", "")
+    root = _root(request)
     values |= {"root": root, "api": f"{root.removesuffix('/sluice')}/api/v2", "nonce": nonce}
     return HTMLResponse(render(template, **values), headers=_headers(nonce))
 
 
 def _headers(nonce: str = "") -> dict[str, str]:
     """Nothing is loaded from elsewhere, and of scripts only the page's own runs."""
-    scripts = f"; script-src 'nonce-{nonce}'; connect-src 'self'" if nonce else ""
+    own = f"; style-src 'unsafe-inline' 'self'; script-src 'nonce-{nonce}'; connect-src 'self'"
+    allowed = own if nonce else "; style-src 'unsafe-inline'"
     return {
-        "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'{scripts}",
+        "Content-Security-Policy": f"default-src 'none'{allowed}",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }

@@ -68,12 +68,12 @@ class QualityResults:
             {"load": load_id},
         )
 
-    def document(self, load_id: str) -> str:
+    def document(self, load_id: str, topic: str) -> str:
         """The data document of a load's last audit; empty when there is none."""
         rows = self._clickhouse.rows(
             f"SELECT d.document AS document FROM {self._db}.data_docs AS d"
-            " WHERE load_id = {load:String} ORDER BY d.at DESC LIMIT 1",
-            {"load": load_id},
+            " WHERE topic = {topic:String} AND load_id = {load:String} ORDER BY d.at DESC LIMIT 1",
+            {"load": load_id, "topic": topic},
         )
         return str(rows[0]["document"]) if rows else ""
 

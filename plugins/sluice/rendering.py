@@ -5,8 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from sluice.quarantine import shown
+
+STATIC = Path(__file__).parent / "static"
+"""The chart library (uPlot, with its licence) and what draws with it."""
+
+
+def markdown(text: str) -> Markup:
+    """Markdown as HTML; what is HTML in it already is shown as text."""
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return Markup(html)  # noqa: S704 - the renderer has escaped it
 
 
 def render(template: str, **values: Any) -> str:

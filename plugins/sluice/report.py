@@ -228,9 +228,13 @@ def find(
     return msgspec.json.decode(rows[0]["report"], type=Report) if rows else None
 
 
-def page(report: Report) -> str:
-    """The report as one HTML page. Every value is escaped; nothing is loaded from elsewhere."""
-    return render("report.html", report=report)
+def page(report: Report, docs: str = "") -> str:
+    """The report as one HTML page. Every value is escaped; nothing is loaded from elsewhere.
+
+    Args:
+        docs: address of the quality suite's own document, to link to.
+    """
+    return render("report.html", report=report, docs=docs)
 
 
 def _decision(events: list[dict[str, Any]]) -> str:

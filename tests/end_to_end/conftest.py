@@ -16,20 +16,39 @@ from sluice.quoting import quoted
 from sluice.report import Report, find
 from sluice.samples import produce, samples
 from sluice.settings import Settings, parse_connection
+from tests.receivers import Receiver, receiver
 
 RUN_SECONDS = 150
 
 
 @pytest.fixture(scope="session")
-def whole_stack(stack: Stack) -> Iterator[Stack]:
+def received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """What Airflow's metrics and spans are sent to."""
+    with receiver(tmp_path_factory.mktemp("received")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def whole_stack(stack: Stack, received: Receiver) -> Iterator[Stack]:
     """Everything runs, and every topic exists."""
-    stack.start(("airflow", "kafka", "clickhouse"))
+    watched = {
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        "AIRFLOW__TRACES__OTEL_ON": "True",
+        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
+        "OPENLINEAGE_URL": received.url,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in watched.items():
+            patch.setenv(name, value)
+        stack.start(("airflow", "kafka", "clickhouse"))
     for name in ("kafka", "clickhouse"):
         stack.services[name].wait()
     for topic in discover():
         loader_of(stack, topic).broker.create_topic(topic, 4)
     stack.services["airflow"].wait()
     yield stack
+    stack.stop(("airflow",))  # what it sends at its end is received still
 
 
 def loader_of(stack: Stack, topic: str) -> Loader:

@@ -29,12 +29,12 @@ def test_the_document_of_an_audit_is_kept_without_outside_parts(
     loader = filled(make_loader, contract, 200)
     load_id = load(loader)
     results = QualityResults(loader.clickhouse, loader.ledger.database)
-    document = results.document(load_id)
+    document = results.document(load_id, contract.topic)
     assert "partition and offset are unique" in document
     assert "customer_name has 1 to 255 characters" in document
     for outside in ("http", "<script", "<link", "href", "src="):
         assert outside not in document, outside
-    assert results.document("no such load") == ""
+    assert results.document("no such load", contract.topic) == ""
 
 
 def test_a_load_unlike_those_of_its_hour_is_a_warning(make_loader: MakeLoader) -> None:
@@ -55,7 +55,7 @@ def test_a_load_unlike_those_of_its_hour_is_a_warning(make_loader: MakeLoader) -
     quiet = make_loader(contract)
     report = quiet.report(load(quiet))
     (volume,) = (rule for rule in report.quality if not rule["success"])
-    assert volume["description"].startswith("volume is as in the last 9 loads")
-    assert volume["observed"] == "0, where the median is 100"
+    assert volume["description"] == "volume is usual for the hour"
+    assert volume["observed"] == "0; the median of 9 loads of this hour is 100"
     assert report.state == "published"
     assert "unusual" in " ".join(report.advice)

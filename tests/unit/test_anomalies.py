@@ -21,8 +21,8 @@ USUAL = loads(1000, 1040, 960, 1010, 990, 1100, 900, 1005)
 def test_a_volume_far_from_the_median_is_unusual(volume: float) -> None:
     (found,) = failed(figures(volume, volume, 0, {"1.0": volume}, {}), USUAL)
     assert found.severity == "warning"
-    assert found.description == "volume is as in the last 8 loads of this hour"
-    assert found.observed == f"{volume:,}, where the median is 1,002"
+    assert found.description == "volume is usual for the hour"
+    assert found.observed == f"{volume:,}; the median of 8 loads of this hour is 1,002"
 
 
 @pytest.mark.parametrize("volume", [900, 1000, 1200])
@@ -52,7 +52,10 @@ def test_a_refused_share_a_version_and_nulls() -> None:
         "version share of 1.3",
     ]
     nulls = failed(now, history)[0]
-    assert (nulls.column, nulls.observed) == ("notes", "100.0%, where the median is 50.0%")
+    assert (nulls.column, nulls.observed) == (
+        "notes",
+        "100.0%; the median of 8 loads of this hour is 50.0%",
+    )
 
 
 def test_a_short_history_says_nothing() -> None:

@@ -1,0 +1,170 @@
+"""How long each page takes with many loads in the ledger: ``python -m benchmarks.pages``."""
+
+import contextlib
+import logging
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from include.schemas.orders import contract
+from local.stack import Ports, Stack
+from sluice.errors import TopicRecreated
+from sluice.load import Loader
+from sluice.planning import Request
+from sluice.settings import Settings, parse_connection
+
+console = Console(highlight=False)
+
+PARTITIONS, EACH, REFUSED, RULES = 4, 1000, 3, 20
+"""Of each load: its partitions, offsets in each of them, refused messages, quality rules."""
+
+AT = "toDateTime64('2026-01-01', 6, 'UTC') + toIntervalHour(number)"
+ID = "'orders_' || leftPad(toString(number), 6, '0')"
+
+
+@click.command()
+@click.option("--loads", default=10_000, show_default=True, help="Loads in the ledger.")
+@click.option("--repeat", default=7, show_default=True, help="Requests of each page.")
+def main(loads: int, repeat: int) -> None:
+    """Fill the ledger as hourly loads would have, and ask for each page.
+
+    Times are those of the application (queries, rendering), for one request at a time; Airflow's
+    own check of who is asking is left out. What a plan reads of the ledger is measured beside.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    stack = Stack(folder, Ports.free())
+    os.environ |= stack.connections | {"AIRFLOW_HOME": str(folder / "airflow")}
+    try:
+        with console.status("starting Kafka and ClickHouse"):
+            stack.up("kafka", "clickhouse")
+        loader = Loader(
+            contract,
+            parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
+            parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
+            Settings(),
+            "benchmark",
+        )
+        with console.status(f"filling {loads:,} loads"):
+            _fill(loader, loads)
+        client = _client()
+        last = f"orders_{loads - 1:06}"
+        table = Table("", "median ms", "worst ms", title=f"{loads:,} loads")
+        for path in (
+            "/",
+            "/topic/load_orders",
+            "/quarantine/load_orders",
+            f"/load/load_orders/{last}",
+            f"/docs/load_orders/{last}",
+            "/where?topic=orders&question=offset=0:17",
+            "/schemas/load_orders",
+            "/metrics",
+        ):
+            times = []
+            for _ in range(repeat):
+                started = time.perf_counter()
+                answer = client.get(path)
+                times.append(1000 * (time.perf_counter() - started))
+                answer.raise_for_status()
+            table.add_row(path, f"{statistics.median(times):,.0f}", f"{max(times):,.0f}")
+        started = time.perf_counter()
+        with contextlib.suppress(TopicRecreated):  # the topic itself is empty: found after reading
+            loader.survey(Request())
+        millis = 1000 * (time.perf_counter() - started)
+        table.add_row("reading the ledger to plan a load", f"{millis:,.0f}", "")
+        console.print(table)
+    finally:
+        stack.clean()
+
+
+def _client() -> Any:
+    """A client of the application, for whom everything is allowed."""
+    from airflow.api_fastapi.core_api import security
+    from fastapi.testclient import TestClient
+
+    allow = mock.patch.object(security, "requires_access_dag", lambda *_: lambda: None)
+    anybody = mock.patch.object(security, "get_user", lambda: None)
+    with allow, anybody:
+        from sluice import pages
+    pages._may = lambda *_: True
+    from sluice.settings import connection_from_environment
+
+    logging.disable(logging.INFO)  # of the client, a line a request
+    pages.on_airflow.connection = connection_from_environment  # type: ignore[attr-defined]
+    return TestClient(pages.build_app())
+
+
+def _fill(loader: Loader, loads: int) -> None:
+    run, db = loader.clickhouse.execute, loader.ledger.database
+    loader.broker.create_topic("orders", PARTITIONS)
+    loader.create_tables()
+    topic_id = loader.broker.topic("orders").id
+    plan = (
+        '\'{"topic_id": "' + topic_id + '", "kind": "load", "request": {}, "shape": "x",'
+        ' "watermarks": {"0": [0, 1]}}\''
+    )
+    for number, (state, detail) in enumerate(
+        {"planned": plan, "reserved": "'{}'", "audited": "'{}'", "published": "'{}'"}.items()
+    ):
+        run(
+            f"INSERT INTO {db}.load_events SELECT {ID}, 'orders', '{state}', 'airflow/x', {detail},"
+            f" {AT} + toIntervalSecond({number}) FROM numbers({loads})"
+        )
+    by_partition = f"numbers({loads}) ARRAY JOIN range({PARTITIONS}) AS p"
+    low = f"number * {EACH}"
+    run(
+        f"INSERT INTO {db}.load_ranges (load_id, topic, chunk, partition, low, high, at) SELECT"
+        f" {ID}, 'orders', 0, p, {low}, {low} + {EACH}, {AT} FROM {by_partition}"
+    )
+    run(
+        f"INSERT INTO {db}.load_accounts SELECT {ID}, 'orders', p, {EACH}, {EACH - REFUSED}, 0,"
+        f" {REFUSED}, 0, 0, {AT} FROM {by_partition}"
+    )
+    run(
+        f"INSERT INTO {db}.load_chunks SELECT {ID}, 'orders', 0, '0-a', 1, 1, 1, 1, {AT}"
+        f" FROM numbers({loads})"
+    )
+    run(
+        f"INSERT INTO {db}.quarantine_rows SELECT {ID}, '0-a', 'orders', p, {low} + q, {AT}, '',"
+        f" 'e30=', [], 'missing_field', 'order_id', 'it is missing', '1.2', 0, {AT}"
+        f" FROM {by_partition} ARRAY JOIN range({REFUSED}) AS q"
+    )
+    names = (
+        "[('sluice.messages', map('version', '1.0')), ('sluice.messages', map('version', '1.2')),"
+        " ('sluice.quality.failed', map('severity', 'critical')),"
+        " ('sluice.quality.failed', map('severity', 'warning')), ('sluice.upgraded', map()),"
+        " ('sluice.loads', map('state', 'published', 'kind', 'load')),"
+        " ('sluice.load.end', map()), ('sluice.read.bytes', map())]"
+    )
+    run(
+        f"INSERT INTO {db}.metrics SELECT {ID}, 'orders', m.1, m.2, 5, {AT} FROM numbers({loads})"
+        f" ARRAY JOIN arrayConcat({names}, arrayMap(p -> ('sluice.lag.offsets', map('partition',"
+        f" toString(p))), range({PARTITIONS})), arrayMap(o -> ('sluice.offsets',"
+        " map('outcome', o)), ['loaded', 'quarantined', 'tombstones', 'absent'])) AS m"
+    )
+    run(
+        f"INSERT INTO {db}.quality_results SELECT {ID}, 'orders', 'a', 'x', 'c', 'rule ' ||"
+        f" toString(r), 'critical', 1, 1, 0, '', '', '[]', {AT}"
+        f" FROM numbers({loads}) ARRAY JOIN range({RULES}) AS r"
+    )
+    run(
+        f"INSERT INTO {db}.data_docs SELECT {ID}, 'orders', 'a', repeat('<p>a rule</p>', 1000),"
+        f" {AT} FROM numbers({loads})"
+    )
+    report = loader.report(f"orders_{loads - 1:06}")
+    run(
+        f"INSERT INTO {db}.reports SELECT {ID}, 'orders', 'airflow/load_orders/' || {ID}, report,"
+        f" {AT} FROM numbers({loads - 1}) AS n CROSS JOIN (SELECT report FROM {db}.reports"
+        f" WHERE load_id = '{report.load_id}') AS r"
+    )
+
+
+if __name__ == "__main__":
+    main()
