@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from local.airflow import Api
 from local.stack import Stack
-from tests.end_to_end.conftest import loader_of, wait_for_run
+from tests.end_to_end.conftest import loader_of, until, wait_for_run
 
 pytestmark = pytest.mark.browser
 
@@ -54,6 +54,14 @@ def page(api: Api, whole_stack: Stack) -> Iterator[Page]:
         browser.close()
 
 
+def in_both_themes(page: Page, path: Path) -> None:
+    """A picture of what is shown, and one of it in the dark."""
+    page.screenshot(path=path)
+    page.emulate_media(color_scheme="dark")
+    page.screenshot(path=path.with_stem(f"{path.stem}-dark"))
+    page.emulate_media(color_scheme="light")
+
+
 def test_a_load_from_the_form_to_its_report(
     page: Page, api: Api, send: Callable[..., None], pictures: Path
 ) -> None:
@@ -71,7 +79,7 @@ def test_a_load_from_the_form_to_its_report(
     assert wait_for_run(api, "load_orders", run_id) == "success"
     page.reload()
     expect(page.get_by_text("Success").first).to_be_visible(timeout=PATIENCE)
-    for task in ("plan", "drain", "audit", "publish", "report"):
+    for task in ("plan", "drain", "audit", "decide", "publish", "report"):
         expect(page.get_by_role("link", name=re.compile(rf"^{task}\b")).first).to_be_visible()
     page.screenshot(path=pictures / "run.png")
 
@@ -124,16 +132,15 @@ def test_a_refused_message_is_looked_at_replayed_and_found(
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", name="Topics")).to_be_visible(timeout=PATIENCE)
     page.wait_for_timeout(500)
-    page.screenshot(path=pictures / "topics.png")
+    in_both_themes(page, pictures / "topics.png")
     frame.get_by_role("link", name="orders", exact=True).click()
     expect(frame.get_by_role("heading", name="Topic orders")).to_be_visible()
-    page.screenshot(path=pictures / "topic.png")
     frame.get_by_role("link", name="Quarantine").click()
     expect(frame.get_by_role("button", name="Replay these")).to_be_visible()
     shown = frame.locator("details", has_text="document.title").first
     shown.locator("summary").click()
     expect(shown.locator("pre")).to_contain_text("<script>document.title")
-    page.screenshot(path=pictures / "quarantine.png")
+    in_both_themes(page, pictures / "quarantine.png")
     frame.get_by_role("button", name="Replay these").click()
     expect(frame.get_by_role("status")).to_contain_text("started run", timeout=PATIENCE)
     run_id = frame.get_by_role("status").inner_text().removeprefix("started run ")
@@ -142,7 +149,82 @@ def test_a_refused_message_is_looked_at_replayed_and_found(
 
     frame.get_by_role("link", name="Where is…?").click()
     frame.get_by_label("Topic").select_option("orders")
-    frame.get_by_label("Question").fill("offset=0:1")
+    order = loader_of(whole_stack, "orders").clickhouse.rows(
+        "SELECT order_id, _partition AS p, _offset AS o FROM orders ORDER BY _offset DESC LIMIT 1"
+    )[0]
+    frame.get_by_label("Question").fill(f"order_id={order['order_id']}")
     frame.get_by_role("button", name="Find").click()
-    expect(frame.get_by_text("partition 0, offset 1")).to_be_visible()
-    page.screenshot(path=pictures / "where.png")
+    found = frame.get_by_text(f"partition {order['p']}, offset {order['o']}")
+    expect(found).to_be_visible()
+    in_both_themes(page, pictures / "where.png")
+
+
+def test_a_topic_s_charts_are_zoomed_and_its_documents_and_schema_are_read(
+    page: Page, api: Api, pictures: Path
+) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    for scheme, suffix in (("dark", "-dark"), ("light", "")):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.goto(f"{api.url}/sluice/topic/load_orders")
+        expect(page.locator("#versions canvas")).to_be_visible()
+        page.screenshot(path=pictures / f"topic{suffix}.png")
+    scale = (
+        "() => { const x = document.getElementById('rows').chart.scales.x; return x.max - x.min }"
+    )
+    whole = page.evaluate(scale)
+    box = page.locator("#rows .u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 40, steps=5)
+    page.mouse.up()
+    assert page.evaluate(scale) < 0.5 * whole
+    page.mouse.dblclick(box["x"] + 0.5 * box["width"], box["y"] + 40)
+    assert page.evaluate(scale) == whole
+
+    page.locator("tr", has_text="load_orders/manual").first.get_by_role("link").click()
+    page.get_by_role("link", name="Data document").click()
+    expect(page.get_by_text("partition and offset are unique")).to_be_visible()
+    in_both_themes(page, pictures / "data-document.png")
+    page.get_by_role("link", name="Schemas").press("Enter")
+    page.get_by_role("link", name="orders", exact=True).press("Enter")
+    expect(page.get_by_role("heading", name="AddressMessage")).to_be_visible()
+    in_both_themes(page, pictures / "schema.png")
+
+
+@pytest.mark.parametrize(
+    ("option", "state", "end"),
+    [("Release", "published", "success"), ("Discard", "abandoned", "failed")],
+)
+def test_the_gate_holds_a_load_back_until_a_person_decides(
+    page: Page,
+    api: Api,
+    send: Callable[..., None],
+    pictures: Path,
+    option: str,
+    state: str,
+    end: str,
+) -> None:
+    send("payments", 600, broken_share=0.4)
+    run_id = api.trigger("load_payments")
+
+    def waits() -> bool:
+        states = {task: state for task, _, state in api.task_states("load_payments", run_id)}
+        return states.get("decide") == "awaiting_input"
+
+    until(waits, "the question")
+    run = f"{api.url}/dags/load_payments/runs/{quote(run_id, safe='')}"
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.goto(f"{run}/plugin/sluice")
+    report = page.frame_locator("iframe")
+    expect(report.get_by_text("held", exact=True)).to_be_visible(timeout=PATIENCE)
+    page.goto(f"{run}/tasks/decide/required_actions")
+    expect(page.get_by_text("the contract's limit is 1.0%")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("textbox").last.fill("looked at in the browser")
+    page.screenshot(path=pictures / f"gate-{option.lower()}.png")
+    page.get_by_role("button", name=option).click()
+    assert wait_for_run(api, "load_payments", run_id) == end
+    page.goto(f"{run}/plugin/sluice")
+    expect(report.get_by_text(state, exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(report.get_by_text("by admin: looked at in the browser")).to_be_visible()
+    page.screenshot(path=pictures / f"gate-{state}.png")

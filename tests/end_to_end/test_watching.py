@@ -1,6 +1,7 @@
 """Metrics, spans and lineage of a load that Airflow runs, as a receiver gets them."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_what_a_load_tells_reaches_those_who_watch(
         )
 
     for step in ("plan", "drain", "audit", "publish"):
-        until(lambda step=step: mine(f"sluice.{step}"), f"the span of {step}", 30)
+        until(partial(mine, f"sluice.{step}"), f"the span of {step}", 30)
     spans = {span.span_id: span for span in received.spans()}
     (drain,) = (
         span
