@@ -184,5 +184,6 @@ contract = Contract(
             "i -> i.quantity * i.price - i.discount, line_items)) > 0.01",
         ),
     ),
+    fresh_within=timedelta(hours=6),
     sensitive=frozenset({"customer_name", "customer_email", "shipping_address"}),
 )

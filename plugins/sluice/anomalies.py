@@ -44,7 +44,7 @@ class Anomalies:
 
     def find(self, load: Load, balance: Balance) -> list[Result]:
         """One result a figure; none while the history is short, or for a part of the topic."""
-        if Request.recorded(load.plan) != Request() or load.kind != "load":
+        if not is_whole(load):
             return []
         history = self._history(load.topic, load.planned_at.astimezone(UTC).hour)
         if len(history) < LEAST:
@@ -84,6 +84,11 @@ class Anomalies:
             (label,) = row["labels"].values()
             of_load.setdefault(row["name"], {})[label] = row["value"]
         return [_past(of_load) for of_load in values.values()]
+
+
+def is_whole(load: Load) -> bool:
+    """Whether a load takes everything new, and not a part of its topic or what was loaded."""
+    return load.kind == "load" and Request.recorded(load.plan) == Request()
 
 
 def figures(

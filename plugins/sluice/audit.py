@@ -26,7 +26,7 @@ COMMONEST = 5
 
 
 class Reasons(msgspec.Struct, frozen=True, kw_only=True):
-    """How often one reason occurred, with one example."""
+    """How often one reason occurred, with one example and what it is traced by."""
 
     reason: str
     field: str
@@ -34,6 +34,13 @@ class Reasons(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     message: str
+    correlation_id: str = ""
+
+
+_CORRELATION_ID = (
+    "base64Decode(arrayFirst(h -> lower(h.name) IN ('correlation_id', 'x-correlation-id'),"
+    " q.headers).value)"
+)
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,8 +172,9 @@ class Auditor:
         """Why messages were refused, the commonest first; sensitive values are masked."""
         rows = self._clickhouse.rows(
             "SELECT q.reason AS reason, q.field AS field, count() AS count,"
-            " min((q.partition, q.offset, q.message)) AS first,"
-            " first.1 AS partition, first.2 AS offset, first.3 AS message"
+            f" min((q.partition, q.offset, q.message, {_CORRELATION_ID})) AS first,"
+            " first.1 AS partition, first.2 AS offset, first.3 AS message,"
+            " first.4 AS correlation_id"
             f" FROM {self._db}.quarantine_rows AS q"
             " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
             " GROUP BY q.reason, q.field ORDER BY count DESC, reason, field",

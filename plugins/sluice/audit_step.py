@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 
 from sluice import ledger as states
-from sluice.anomalies import Anomalies
+from sluice.anomalies import Anomalies, is_whole
 from sluice.audit import Auditor, Balance
 from sluice.bounds import window_of
 from sluice.clickhouse import ClickHouse
@@ -62,7 +62,8 @@ class AuditStep:
             self._auditor.check_breaker(load.load_id, balance)
         found, document = Outcome([], "")
         if rows := balance.sum("loaded"):
-            found, document = self._gate.run(load.load_id, list(balance.winners.values()), rows)
+            attempts = list(balance.winners.values())
+            found, document = self._gate.run(load.load_id, attempts, rows, is_whole(load))
         found += self._anomalies.find(load, balance)
         self._results.keep(load.load_id, load.topic, found, document)
         judge(load.load_id, found)

@@ -1,6 +1,7 @@
 """What must hold for the rows of a load, as it follows from the contract's types and rules."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +13,9 @@ from sluice.forms import unwrap
 from sluice.quoting import literal, quoted
 
 ROW_KEY = ("_partition", "_offset")
+
+SENT_AT = "_timestamp"
+"""Of the rows' lineage, what a check of freshness asks."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +35,12 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity = "critical"
 
 
-def suite(contract: Contract, rows: int) -> list[Check]:
+def suite(contract: Contract, rows: int, new: bool = False) -> list[Check]:
     """Every check that follows from a contract, and the contract's own rules.
 
     Args:
         rows: how many rows the accounting says there are.
+        new: whether the load takes everything new, so that its rows should be fresh.
     """
     checks = [
         Check(
@@ -54,7 +59,23 @@ def suite(contract: Contract, rows: int) -> list[Check]:
     checks += [
         _rows_check("", rule.fails_when, rule.name, rule.severity) for rule in contract.rules
     ]
+    if new and contract.fresh_within is not None:
+        checks.append(_freshness(contract.fresh_within))
     return checks
+
+
+def _freshness(within: timedelta) -> Check:
+    seconds = round(within.total_seconds())
+    return Check(
+        kind="UnexpectedRowsExpectation",
+        arguments={
+            "unexpected_rows_query": f"SELECT {', '.join(ROW_KEY)}, {SENT_AT} FROM {{batch}} WHERE"
+            f" (SELECT max({SENT_AT}) FROM {{batch}}) < now() - toIntervalSecond({seconds})"
+            f" ORDER BY {SENT_AT} DESC LIMIT 1"
+        },
+        description=f"the newest message was sent within {within} before",
+        severity="warning",
+    )
 
 
 def _checks_of(column: Column) -> Iterator[Check]:

@@ -10,7 +10,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from random import Random
 from typing import Any, Generic, Literal
 
@@ -178,6 +178,8 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
             default one of random values that fit the types.
         rules: quality rules beyond those that follow from the types.
         breaker: the highest share of refused messages that a load may publish with.
+        fresh_within: how old the newest message of a load of everything new may be; older is a
+            warning. None does not ask.
         sensitive: fields whose values are kept out of reports, logs, and pages of those who may
             not see payloads.
         repair: gets the value of a refused message and returns one that may pass; asked only when
@@ -198,6 +200,7 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
     sample: Callable[[Random], M] | None = None
     rules: tuple[Rule, ...] = ()
     breaker: Breaker = Breaker()
+    fresh_within: timedelta | None = None
     sensitive: frozenset[str] = frozenset()
     repair: Callable[[bytes], bytes] | None = None
     protobuf: type | None = None

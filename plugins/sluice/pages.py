@@ -5,6 +5,7 @@ may trigger it.
 """
 
 import secrets
+import uuid
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -35,6 +36,7 @@ from sluice.whereabouts import Place, Whereabouts
 
 CAN_READ_RUNS = [Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
 User = Annotated[BaseUser, Depends(get_user)]
+CORRELATION_HEADER = "X-Correlation-ID"
 MESSAGES = 100
 """Messages of the quarantine on one page."""
 
@@ -57,6 +59,15 @@ def build_app() -> FastAPI:
     def told(request: Request, error: SluiceError) -> HTMLResponse:
         status = 404 if isinstance(error, PlanError) else 503
         return _message(f"This cannot be shown: {error}", status)
+
+    @app.middleware("http")
+    async def correlate(request: Request, call_next: Callable[[Request], Any]) -> Response:
+        """Every answer has a correlation id: of the message it is about, or the request's."""
+        answer: Response = await call_next(request)
+        asked = request.headers.get(CORRELATION_HEADER, "")
+        given = asked if asked.isascii() and asked.isprintable() and len(asked) <= 200 else ""
+        answer.headers.setdefault(CORRELATION_HEADER, given or str(uuid.uuid4()))
+        return answer
 
     # The chart library and what draws with it; the same for everybody.
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -155,7 +166,7 @@ def build_app() -> FastAPI:
             said=_said(user, seen[topic]) if topic in seen else str,
         )
         if ids := {p.correlation_id for p in places if p.correlation_id.isprintable()} - {""}:
-            answer.headers["X-Correlation-ID"] = min(ids).encode("ascii", "replace").decode()[:200]
+            answer.headers[CORRELATION_HEADER] = min(ids).encode("ascii", "replace").decode()[:200]
         return answer
 
     @app.get("/metrics")

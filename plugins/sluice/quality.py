@@ -12,7 +12,7 @@ from urllib.parse import quote_plus, urlencode
 
 import structlog
 
-from sluice.checks import ROW_KEY, Check, suite
+from sluice.checks import ROW_KEY, SENT_AT, Check, suite
 from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract
 from sluice.data_docs import document_of
@@ -49,12 +49,13 @@ class Gate:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self._connection = connection
 
-    def run(self, load_id: str, attempts: list[str], rows: int) -> Outcome:
+    def run(self, load_id: str, attempts: list[str], rows: int, new: bool = False) -> Outcome:
         """Run every check of the contract over a load's staged rows.
 
         Args:
             attempts: the attempts whose rows count.
             rows: how many rows the accounting says there are.
+            new: whether the load takes everything new.
 
         Raises:
             QualityError: the suite as a whole could not be run.
@@ -66,7 +67,7 @@ class Gate:
             f"CREATE OR REPLACE VIEW {name} AS {self._select(load_id, attempts)}"
         )
         try:
-            return self._run_patiently(view, suite(self._contract, rows))
+            return self._run_patiently(view, suite(self._contract, rows, new))
         except Exception as error:  # Great Expectations raises what its parts raise
             secret = self._connection.password.get_secret_value()
             text = str(error).replace(secret, "***") if secret else str(error)
@@ -79,10 +80,9 @@ class Gate:
         columns = ClickHouseSchemaMapper.of(self._contract).columns
         shown = [f"{column.source} AS {quoted(column.name)}" for column in columns]
         among = ", ".join(map(literal, attempts))
-        return (
-            f"SELECT {', '.join([*shown, *ROW_KEY])} FROM {self._ledger.staging_table(load_id)}"
-            f" WHERE _attempt IN ({among})"
-        )
+        staged = self._ledger.staging_table(load_id)
+        named = ", ".join([*shown, *ROW_KEY, SENT_AT])
+        return f"SELECT {named} FROM {staged} WHERE _attempt IN ({among})"
 
     def _run_patiently(self, view: str, checks: list[Check]) -> Outcome:
         """Run again when a check raised: a server that was away for a moment fails no load.

@@ -42,7 +42,16 @@ def viewer(api: Api, whole_stack: Stack) -> Api:
 
 
 def test_pages_are_for_those_who_are_logged_in(api: Api) -> None:
-    for path in ("/", "/topic/load_orders", "/quarantine/load_orders", "/where", "/metrics"):
+    for path in (
+        "/",
+        "/topic/load_orders",
+        "/quarantine/load_orders",
+        "/where",
+        "/schemas",
+        "/schemas/load_orders",
+        "/docs/load_orders/none",
+        "/metrics",
+    ):
         assert page(None, api.url, path).status_code == 401, path
         answer = page(api, api.url, path)
         assert answer.status_code == 200, answer.text
@@ -61,6 +70,19 @@ def test_topics_and_their_loads(api: Api, run_dag: Run, hostile: str) -> None:
     load = topic.split("/load/load_orders/")[1].split('"')[0]
     assert "adds up" in page(api, api.url, f"/load/load_orders/{load}").text
     assert page(api, api.url, f"/load/load_payments/{load}").status_code == 404
+    assert "Data document" in page(api, api.url, f"/docs/load_orders/{load}").text
+
+
+def test_the_catalogue_is_that_of_the_contracts(api: Api) -> None:
+    assert "OrderEventMessage" in page(api, api.url, "/schemas").text
+    schema = page(api, api.url, "/schemas/load_orders").text
+    assert "AddressMessage</h3>" in schema
+    assert "<td>str (1 to 64 characters)</td>" in schema
+    assert "schema docs --write" not in schema
+
+
+def test_housekeeping_runs(run_dag: Run) -> None:
+    assert run_dag("sluice_housekeeping")[1] == "success"
 
 
 def test_a_hostile_message_is_text_and_its_payload_needs_a_stronger_right(
@@ -83,6 +105,10 @@ def test_where_is_an_order(api: Api, run_dag: Run, hostile: str) -> None:
     found = page(api, api.url, "/where", topic="orders", question=f"order_id={hostile}")
     assert "loaded" in found.text
     assert found.headers["X-Correlation-ID"] == "c-77"
+    echoed = httpx.get(
+        f"{api.url}/sluice/", headers={**api.client.headers, "X-Correlation-ID": "r-1"}
+    )
+    assert echoed.headers["X-Correlation-ID"] == "r-1"
     lost = page(api, api.url, "/where", topic="orders", question="order_id=<b>")
     assert "No row and no refused message" in lost.text
     wrong = page(api, api.url, "/where", topic="orders", question="colour=red")

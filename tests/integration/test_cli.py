@@ -1,5 +1,6 @@
 """The command line, against the real broker and the real engine."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_produce_load_status_and_report(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert run("report", load_id, "--html", str(page)).exit_code == 0
     assert load_id in page.read_text()
+    assert json.loads(run("report", load_id, "--json").output)["load_id"] == load_id
 
 
 @pytest.mark.parametrize(

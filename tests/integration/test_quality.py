@@ -9,6 +9,7 @@ import msgspec
 from sluice.anomalies import LEAST
 from sluice.contract import Contract
 from sluice.quality_results import QualityResults
+from sluice.report import page
 from sluice.samples import produce, samples
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
@@ -59,3 +60,33 @@ def test_a_load_unlike_those_of_its_hour_is_a_warning(make_loader: MakeLoader) -
     assert volume["observed"] == "0; the median of 9 loads of this hour is 100"
     assert report.state == "published"
     assert "unusual" in " ".join(report.advice)
+
+
+def test_a_load_of_old_messages_is_not_fresh(make_loader: MakeLoader, contract: Contract) -> None:
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    producer = loader.broker.producer()
+    days_ago = int((time.time() - 3 * 86_400) * 1000)
+    for seed in range(5):
+        value = msgspec.json.encode(contract.example(Random(seed)))
+        producer.produce(contract.topic, value, timestamp=days_ago + seed)
+    producer.flush()
+    report = loader.report(load(loader))
+    assert report.state == "published"
+    (stale,) = (rule for rule in report.quality if not rule["success"])
+    assert stale["description"] == "the newest message was sent within 6:00:00 before"
+    assert (stale["severity"], stale["unexpected_count"]) == ("warning", 1)
+    assert '"_offset":4' in stale["examples"]
+
+
+def test_the_report_names_what_a_refused_message_is_traced_by(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    producer = loader.broker.producer()
+    producer.produce(contract.topic, b"nothing", headers=[("X-Correlation-Id", b"c-<1>")])
+    producer.flush()
+    report = loader.report(load(loader))
+    assert [r.correlation_id for r in report.reasons] == ["c-<1>"]
+    assert "correlation id <code>c-&lt;1&gt;</code>" in page(report)

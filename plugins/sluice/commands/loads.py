@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import msgspec
 from rich.table import Table
 
 from sluice.commands.running import most_option, partitions_option, run_load
@@ -67,7 +68,8 @@ def _show_status(loader: Loader) -> None:
 @click.command()
 @click.argument("load_id")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write the page to this file.")
-def report(load_id: str, html: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+def report(load_id: str, html: str | None, as_json: bool) -> None:
     """Show the report of a load."""
     settings = Settings()
     loader = loader_of(next(iter(discover().values())))
@@ -78,5 +80,7 @@ def report(load_id: str, html: str | None) -> None:
     if html:
         Path(html).write_text(page(found))
         console.print(f"wrote {html}")
+    elif as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:
         show_report(found)
