@@ -25,7 +25,7 @@ clean: ## Stop the stack and remove its data
 	@rm -rf .local
 
 test: .venv/ready ## Run the tests; they start what they need on free ports
-	$(BIN)/python -m pytest -m "not browser" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not browser" -n 3 --dist loadscope
 
 browser: .venv/ready ## Drive the UI in a real browser (needs Debian's chromium)
 	$(BIN)/python -m pytest -m browser

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
+from xdist.scheduler import LoadScopeScheduling
 
 import sluice.settings
 from include.schemas.orders import contract as orders
@@ -22,6 +23,20 @@ from sluice.settings import Connection, Settings, parse_connection
 from tests.commands import Run
 
 MakeLoader = Callable[..., Loader]
+
+
+class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives all tests that need Airflow to one process, which starts it; others as they come.
+
+    xdist's own groups (``xdist_group``) are not seen by it under pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "airflow" if nodeid.startswith("tests/end_to_end") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow:
+    return OneAirflow(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,6 +5,7 @@ tasks; on the command line to ``OTEL_EXPORTER_OTLP_ENDPOINT``. Else they cost no
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -36,14 +37,7 @@ def batch_span(started: int, producers: Mapping[str, str], **attributes: int) ->
         started: when it began, in nanoseconds since 1970.
         producers: trace id → span id, in hexadecimal, of some of its messages.
     """
-    links = [
-        trace.Link(
-            trace.SpanContext(
-                int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=_SAMPLED
-            )
-        )
-        for trace_id, span_id in producers.items()
-    ]
+    links = [trace.Link(c) for c in map(_context, producers.items()) if c is not None]
     named = {f"sluice.{key}": value for key, value in attributes.items()}
     _tracer.start_span(
         "sluice.micro_batch", links=links, attributes=named, start_time=started
@@ -51,6 +45,17 @@ def batch_span(started: int, producers: Mapping[str, str], **attributes: int) ->
 
 
 _SAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+def _context(ids: tuple[str, str]) -> trace.SpanContext | None:
+    """The span that ids name; in the body of a message they may be anything."""
+    trace_id, span_id = ids
+    if len(trace_id) != 32 or len(span_id) != 16 or not _HEX.fullmatch(trace_id + span_id):
+        return None
+    return trace.SpanContext(
+        int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=_SAMPLED
+    )
 
 
 def export_from_environment() -> None:

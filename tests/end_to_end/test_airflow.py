@@ -10,8 +10,6 @@ from local.airflow import Api
 from local.stack import Stack
 from tests.end_to_end.conftest import log_of, report_of, rows_in_target, wait_for_run
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 Run = Callable[..., tuple[str, str]]
 DAG = "load_orders"
 

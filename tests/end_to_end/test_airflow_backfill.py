@@ -15,8 +15,6 @@ from sluice.samples import samples
 from sluice.verify import Verifier
 from tests.end_to_end.conftest import loader_of, report_of, until, wait_for_run
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 Run = Callable[..., tuple[str, str]]
 Count = Callable[..., None]
 DAG, REPLAY = "load_orders", "replay_orders"

@@ -9,8 +9,6 @@ from local.stack import Stack
 from sluice.report import Report
 from tests.end_to_end.conftest import log_of, report_of, rows_in_target, until, wait_for_run
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 DAG = "load_payments"
 Run = Callable[..., tuple[str, str]]
 

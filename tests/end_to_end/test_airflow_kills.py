@@ -10,8 +10,6 @@ from local.stack import Stack
 from sluice.verify import Verifier
 from tests.end_to_end.conftest import loader_of, until, wait_for_run
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 DAG = "load_orders"
 
 

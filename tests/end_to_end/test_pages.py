@@ -11,8 +11,6 @@ from local.airflow import Api
 from local.stack import Stack
 from tests.end_to_end.conftest import loader_of
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 Run = Callable[..., tuple[str, str]]
 HOSTILE = "<script>alert('x')</script>"
 

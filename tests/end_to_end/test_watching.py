@@ -3,14 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-import pytest
-
 from local.stack import Stack
 from sluice.run_metrics import METRICS
 from tests.end_to_end.conftest import report_of, until
 from tests.receivers import Receiver
-
-pytestmark = pytest.mark.xdist_group("airflow")
 
 DAG = "load_payments"
 Run = Callable[..., tuple[str, str]]
