@@ -9,7 +9,6 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from sluice import on_airflow
-from sluice.errors import LoadLost
 from sluice.settings import Settings
 
 log = structlog.get_logger()
@@ -62,11 +61,12 @@ class Decision(ApprovalOperator):
         from sluice import decisions
 
         loader = on_airflow.loader_of_run(self.topic)
-        load_id = on_airflow.load_of_run(loader)
-        load = loader.known(load_id)
-        if load.state == "published":
-            log.info("released_meanwhile", load_id=load_id)
-            return None
+        load = loader.planner.last()
+        assert load is not None, "it was held, so it is in the ledger"
+        load_id = load.load_id
+        if load.state != "held":
+            log.info("decided_meanwhile", load_id=load_id, state=load.state)
+            return None  # publishing goes on with a released load, and refuses a discarded one
         if event.get("error_type") == "timeout":
             raise AirflowFailException(f"nobody has decided about load {load_id}")
         if "error" not in event:
@@ -76,8 +76,5 @@ class Decision(ApprovalOperator):
             decide = decisions.allow
             if event["chosen_options"] == [self.REJECT]:
                 decide = decisions.discard
-            try:
-                decide(loader, load_id, who, why)
-            except LoadLost as error:
-                raise AirflowFailException(str(error)) from error
+            on_airflow.told(lambda: decide(loader, load_id, who, why))
         return super().execute_complete(context, event)

@@ -68,7 +68,7 @@ def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
 
     A dry run only keeps a report of what would be read, and gives nothing.
     """
-    planned = _told(lambda: _plan(topic, what))
+    planned = told(lambda: _plan(topic, what))
     if planned is None:
         return []
     if not planned.offsets:
@@ -106,7 +106,7 @@ def drain(topic: str, chunk: dict[str, Any]) -> int:
     """Read one chunk into the staging table; gives the micro-batches it took."""
     context: Any = get_current_context()
     context["label"] = chunk["label"]
-    result = _told(lambda: loader_of_run(topic).drain(chunk["load_id"], chunk["number"]))
+    result = told(lambda: loader_of_run(topic).drain(chunk["load_id"], chunk["number"]))
     return result.batches
 
 
@@ -125,21 +125,21 @@ def audit(topic: str) -> None:
             log.error("held", load_id=load_id, error=str(error))
             loader.write_report(load_id)
 
-    _told(run)
+    told(run)
 
 
 def publish(topic: str) -> None:
     """Make the load visible, exactly once, and tell those who wait for the topic's rows."""
     loader = loader_of_run(topic)
     load_id = load_of_run(loader)
-    _told(lambda: loader.publish(load_id))
+    told(lambda: loader.publish(load_id))
     accounts = loader.ledger.accounts(load_id)
     ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
     rows = sum(account.loaded for account in accounts)
     if rows:
         context: Any = get_current_context()
-        told = {"load_id": load_id, "rows": rows, "offsets": [str(r) for r in ranges[:50]]}
-        context["outlet_events"][AssetAlias(f"sluice {topic}")].add(asset_of(topic), extra=told)
+        extra = {"load_id": load_id, "rows": rows, "offsets": [str(r) for r in ranges[:50]]}
+        context["outlet_events"][AssetAlias(f"sluice {topic}")].add(asset_of(topic), extra=extra)
 
 
 def report(topic: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def report(topic: str) -> dict[str, Any]:
             "quarantined": made.sum("quarantined"),
         }
 
-    return _told(run)
+    return told(run)
 
 
 def clean() -> dict[str, int]:
@@ -180,7 +180,7 @@ def clean() -> dict[str, int]:
         housekeeper = Housekeeper(clickhouse, settings.database)
         return {each.table: each.rows for each in housekeeper.clean(settings.keep_days)}
 
-    return _told(run)
+    return told(run)
 
 
 def _emit(topic: str, values: "Sequence[Value]") -> None:
@@ -233,6 +233,8 @@ def load_of_run(loader: "Loader") -> str:
         raise AirflowSkipException("a dry run: nothing was read")
     load = loader.current()
     if load is None:
+        if last := loader.planner.last():
+            raise AirflowFailException(f"load {last.load_id} of this run is {last.state}")
         raise AirflowFailException("this run has no load: the plan task did not succeed")
     return load.load_id
 
@@ -252,7 +254,7 @@ def is_over(owner: str) -> bool | None:
     return process_is_over(owner)
 
 
-def _told(run: Callable[[], T]) -> T:
+def told(run: Callable[[], T]) -> T:
     """Run a step; an error that a retry cannot mend fails the task at once, in its own words."""
     try:
         return run()
