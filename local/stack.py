@@ -58,10 +58,14 @@ class Stack:
     Args:
         folder: state, logs and secrets; everything the stack leaves behind.
         ports: where the services listen.
+
+    Attributes:
+        airflow_settings: environment of Airflow besides the stack's own.
     """
 
     def __init__(self, folder: Path, ports: Ports) -> None:
         self.folder, self.ports = folder, ports
+        self.airflow_settings: dict[str, str] = {}
         self.services = {
             "kafka": Service("kafka", folder, lambda: kafka.answers(ports.kafka), 60),
             "clickhouse": Service("clickhouse", folder, self._clickhouse_answers, 60),
@@ -176,7 +180,8 @@ class Stack:
     def _start_airflow(self, service: Service) -> None:
         users = {"admin": self.secrets["admin"], "viewer": self.secrets["viewer"]}
         environment = airflow.environment(ROOT, self.folder / "airflow", self.ports.airflow, users)
-        service.start([sys.executable, "-m", "local.airflow"], ROOT, environment | self.environment)
+        environment |= self.environment | self.airflow_settings
+        service.start([sys.executable, "-m", "local.airflow"], ROOT, environment)
 
     def _start_registry(self, service: Service) -> None:
         service.start(registry.prepare(self.folder / "registry", self.ports.registry), ROOT)

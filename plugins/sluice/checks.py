@@ -15,7 +15,7 @@ from sluice.quoting import literal, quoted
 ROW_KEY = ("_partition", "_offset")
 
 SENT_AT = "_timestamp"
-"""Of the rows' lineage, what a check of freshness asks."""
+"""What a check of freshness asks; staged as milliseconds since 1970."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ def _freshness(within: timedelta) -> Check:
         kind="UnexpectedRowsExpectation",
         arguments={
             "unexpected_rows_query": f"SELECT {', '.join(ROW_KEY)}, {SENT_AT} FROM {{batch}} WHERE"
-            f" (SELECT max({SENT_AT}) FROM {{batch}}) < now() - toIntervalSecond({seconds})"
+            f" (SELECT max({SENT_AT}) FROM {{batch}}) < 1000 * (toUnixTimestamp(now()) - {seconds})"
             f" ORDER BY {SENT_AT} DESC LIMIT 1"
         },
         description=f"the newest message was sent within {within} before",

@@ -31,17 +31,14 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def whole_stack(stack: Stack, received: Receiver) -> Iterator[Stack]:
     """Everything runs, and every topic exists."""
-    watched = {
+    stack.airflow_settings = {
         "AIRFLOW__METRICS__OTEL_ON": "True",
         "AIRFLOW__TRACES__OTEL_ON": "True",
         "OTEL_TRACES_EXPORTER": "otlp_proto_http",
         "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
         "OPENLINEAGE_URL": received.url,
     }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in watched.items():
-            patch.setenv(name, value)
-        stack.start(("airflow", "kafka", "clickhouse"))
+    stack.start(("airflow", "kafka", "clickhouse"))
     for name in ("kafka", "clickhouse"):
         stack.services[name].wait()
     for topic in discover():

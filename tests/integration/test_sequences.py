@@ -1,5 +1,9 @@
-"""A hundred random sequences of loads, backfills, replays and deaths: each offset exactly once."""
+"""Random sequences of loads, backfills, replays and deaths: each offset exactly once.
 
+Forty of them; ``SEQUENCES=100`` runs as many as are reported in docs/reliability.md.
+"""
+
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -141,7 +145,7 @@ def _no_quality_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Gate, "run", lambda *_: Outcome([], ""))
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SEQUENCES", "40"))))
 def test_a_sequence_leaves_every_offset_exactly_once(make_loader: MakeLoader, seed: int) -> None:
     sequence = Sequence(make_loader, seed)
     try:

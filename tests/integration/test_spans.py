@@ -53,6 +53,7 @@ def test_spans_of_a_load_are_linked_to_the_producers_traces(
 
 
 def test_a_step_that_fails_says_so_in_its_span(run: Run, tmp_path: Path) -> None:
+    assert run("produce-samples", "orders", "--count", "1").exit_code == 0
     with receiver(tmp_path) as received:
         ended = subprocess.run(
             [sys.executable, "-m", "sluice", "load", "orders", "--partition", "99"],
