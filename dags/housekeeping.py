@@ -11,7 +11,7 @@ with DAG(
     description="Old reports, quality results and data documents of all topics go",
     doc_md="""
 Removes what is older than `SLUICE_KEEP_DAYS` (90). What accounts for offsets stays, and so does
-every refused message that counts. May be run at any time, and as often as you like.
+every refused message. May be run at any time, and as often as you like.
 """,
     schedule=CronDataIntervalTimetable("30 3 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),

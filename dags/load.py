@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from sluice.contract import discover
-from sluice.dag_tasks import chain, default_args
+from sluice.dag_tasks import RUNS_AT_ONCE, chain, default_args
 from sluice.trigger_form import load_form
 
 for topic, contract in discover().items():
@@ -27,6 +27,7 @@ Any task may be cleared and run again. Owner: {contract.owner}.
         ),
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
+        max_active_runs=RUNS_AT_ONCE,
         params=load_form(contract),
         tags=["sluice", "load", contract.owner],
         default_args=default_args(contract),

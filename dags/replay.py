@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG
 
 from sluice.contract import discover
-from sluice.dag_tasks import chain, default_args
+from sluice.dag_tasks import RUNS_AT_ONCE, chain, default_args
 from sluice.trigger_form import replay_form
 
 for topic, contract in discover().items():
@@ -20,6 +20,7 @@ fails stays in quarantine. Replaying twice is harmless. Owner: {contract.owner}.
         schedule=None,
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
+        max_active_runs=RUNS_AT_ONCE,
         params=replay_form(contract),
         tags=["sluice", "replay", contract.owner],
         default_args=default_args(contract),

@@ -32,6 +32,9 @@ VOLUME_FLOOR = 0.1
 """Least deviation that counts, absolute for shares and relative for volumes: where all past loads
 are alike the MAD is 0, and any change would be unusual."""
 
+LEAST_VOLUME = 30
+"""Offsets; topics that carry a few an hour are never regular."""
+
 Figures = dict[str, float]
 """Name → value of what is compared, such as ``volume`` or ``null share of notes``."""
 
@@ -42,8 +45,12 @@ class Anomalies:
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
         self._clickhouse, self._db = clickhouse, quoted(database)
 
-    def find(self, load: Load, balance: Balance) -> list[Result]:
-        """One result a figure; none while the history is short, or for a part of the topic."""
+    def find(self, load: Load, balance: Balance, nulls: Mapping[str, int]) -> list[Result]:
+        """One result a figure; none while the history is short, or for a part of the topic.
+
+        Args:
+            nulls: null values by column.
+        """
         if not is_whole(load):
             return []
         history = self._history(load.topic, load.planned_at.astimezone(UTC).hour)
@@ -54,7 +61,7 @@ class Anomalies:
             balance.sum("loaded"),
             balance.sum("quarantined"),
             balance.versions,
-            balance.nulls,
+            nulls,
         )
         return list(compare(now, history))
 
@@ -112,15 +119,17 @@ def compare(now: Figures, history: Sequence[Figures]) -> Iterator[Result]:
     """One result for each figure that has a history, or that is new in this load."""
     for name in sorted({*now, *(name for past in history for name in past)}):
         volume = name == "volume"
-        with_rows = [past for past in history if volume or "refused share" in past]
-        # A version that a load did not see has a share of 0; a load without rows has no shares.
-        if len(with_rows) < LEAST or not (volume or "refused share" in now):
+        # A version that a load did not see has a share of 0; of anything else it did not tell.
+        version = name.startswith("version share of ") and "refused share" in now
+        known = [p for p in history if name in p or (version and "refused share" in p)]
+        if len(known) < LEAST or not (name in now or version):
             continue
-        past = [values.get(name, 0.0) for values in with_rows]
+        past = [values.get(name, 0.0) for values in known]
         middle, value = median(past), now.get(name, 0.0)
         mad = DEVIATION * median(abs(x - middle) for x in past)
-        floor = max(VOLUME_FLOOR * middle, 1.0) if volume else SHARE_FLOOR
-        success = abs(value - middle) <= FAR * max(mad, floor)
+        floor = max(VOLUME_FLOOR * middle, LEAST_VOLUME) if volume else SHARE_FLOOR
+        silent = volume and not value and min(past) > 0
+        success = abs(value - middle) <= FAR * max(mad, floor) and not silent
         shown = "{:,.0f}" if volume else "{:.1%}"
         yield Result(
             expectation="anomaly",

@@ -40,7 +40,9 @@ class AuditStep:
             EngineError, QualityError: it could not be audited; the audit can be repeated.
         """
         try:
-            balance = self._check(load)
+            balance = self._auditor.balance(load.load_id)
+            nulls = self._auditor.nulls(load.load_id, balance)
+            self._check(load, balance, nulls)
         except SluiceError as error:
             passing = isinstance(error, EngineError | QualityError)
             state = states.FAILED if passing else states.HELD
@@ -51,12 +53,11 @@ class AuditStep:
         asked = Request.recorded(load.plan)
         if window := window_of(asked.low, asked.high):
             outside = {"outside": self._auditor.outside(load.load_id, balance, window)}
-        detail = balance.record() | outside
+        detail = balance.record() | {"nulls": nulls} | outside
         self._ledger.record(load.load_id, load.topic, states.AUDITED, owner, detail)
         log.info("audited", load_id=load.load_id, **balance.told(), **outside)
 
-    def _check(self, load: Load) -> Balance:
-        balance = self._auditor.balance(load.load_id)
+    def _check(self, load: Load, balance: Balance, nulls: dict[str, int]) -> None:
         # Most of what is replayed may be refused again; it was refused before.
         if load.kind != "replay":
             self._auditor.check_breaker(load.load_id, balance)
@@ -64,7 +65,6 @@ class AuditStep:
         if rows := balance.sum("loaded"):
             attempts = list(balance.winners.values())
             found, document = self._gate.run(load.load_id, attempts, rows, is_whole(load))
-        found += self._anomalies.find(load, balance)
+        found += self._anomalies.find(load, balance, nulls)
         self._results.keep(load.load_id, load.topic, found, document)
         judge(load.load_id, found)
-        return balance

@@ -9,6 +9,9 @@ from sluice import on_airflow
 from sluice.contract import Contract
 from sluice.decision_task import Decision
 
+RUNS_AT_ONCE = 200
+"""Runs of a DAG that may be under way: held ones wait for a day, and others must go on."""
+
 
 def default_args(contract: Contract) -> dict[str, Any]:
     """What the tasks of a topic's DAGs have in common."""

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException
 
 from sluice import on_airflow
@@ -26,11 +27,9 @@ class Decision(ApprovalOperator):
 
     def __init__(self, *, topic: str, **kwargs: Any) -> None:
         hours = Settings().hold_hours
-        why = Param("", type="string", title="Why", description="Kept with the load.")
-        why.source = "task"
         asked = {
             "subject": f"A load of topic {topic} is held back",
-            "params": {"why": why},
+            "params": _fields(""),
             "response_timeout": timedelta(hours=hours) if hours else None,
         }
         super().__init__(**(kwargs | asked))  # of the DAG's own form, Airflow passes the fields
@@ -53,6 +52,7 @@ class Decision(ApprovalOperator):
             " publishes the load in spite of it; *Discard* gives it up, and the next load reads its"
             " offsets again. Other loads go on meanwhile."
         )
+        self.params = _fields(load_id)
         log.warning("waits_for_a_decision", load_id=load_id)
         return super().execute(context)
 
@@ -61,20 +61,36 @@ class Decision(ApprovalOperator):
         from sluice import decisions
 
         loader = on_airflow.loader_of_run(self.topic)
-        load = loader.planner.last()
-        assert load is not None, "it was held, so it is in the ledger"
-        load_id = load.load_id
-        if load.state != "held":
-            log.info("decided_meanwhile", load_id=load_id, state=load.state)
-            return None  # publishing goes on with a released load, and refuses a discarded one
-        if event.get("error_type") == "timeout":
-            raise AirflowFailException(f"nobody has decided about load {load_id}")
-        if "error" not in event:
+        load_id = on_airflow.load_of_run(loader, also_abandoned=True)
+        state = loader.known(load_id).state
+        if "error" in event:
+            if state == "published":
+                return None
+            raise AirflowFailException(f"nobody has decided about load {load_id}: {event['error']}")
+        answer = event["params_input"] or {}
+        # Airflow keeps the question of a task that was cleared, and its load may be another now.
+        if answer.get("load", load_id) != load_id:
+            raise AirflowFailException(
+                f"the answer was about load {answer['load']}, and this run's load is {load_id} now:"
+                " look at its report, and use 'sluice release' or 'sluice discard'"
+            )
+        discarded = event["chosen_options"] == [self.REJECT]
+        if state == "held":
             user = event["responded_by_user"] or {}
             who = user.get("name") or user.get("id") or "unknown"
-            why = (event["params_input"] or {}).get("why") or "no reason given"
-            decide = decisions.allow
-            if event["chosen_options"] == [self.REJECT]:
-                decide = decisions.discard
-            on_airflow.told(lambda: decide(loader, load_id, who, why))
+            decide = decisions.discard if discarded else decisions.allow
+            on_airflow.told(
+                lambda: decide(loader, load_id, who, answer.get("why") or "no reason given")
+            )
+        elif discarded != (state == "abandoned"):
+            raise AirflowFailException(f"load {load_id} is {state}: it was decided elsewhere")
         return super().execute_complete(context, event)
+
+
+def _fields(load_id: str) -> ParamsDict:
+    """What the form asks for. Without the source Airflow asks for the DAG's own fields, too."""
+    why = Param("", type="string", title="Why", description="Kept with the load.", source="task")
+    only: dict[str, Any] = {"enum": [load_id]} if load_id else {}
+    about = "What this is about."
+    load = Param(load_id, about, source="task", type="string", title="Load", **only)
+    return ParamsDict({"why": why, "load": load})

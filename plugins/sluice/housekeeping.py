@@ -1,9 +1,8 @@
 """Removing what loads leave behind once it is old; what the ledger's truth rests on stays.
 
-Reports, quality results and data documents go after ``SLUICE_KEEP_DAYS``, and so do refused
-messages of loads that never came to anything (another load has read their offsets since). Ranges,
-accounts, states, metrics and every message in quarantine that counts stay: the audit of the whole
-(``sluice verify``), the next plan and counters that must not fall need them, and they are small.
+Reports, quality results and data documents go after ``SLUICE_KEEP_DAYS``. Ranges, accounts, states,
+metrics and every message in quarantine stay: the audit of the whole (``sluice verify``), the next
+plan and counters that must not fall need them, and a message may have no other copy.
 """
 
 import msgspec
@@ -14,16 +13,8 @@ from sluice.quoting import quoted
 
 log = structlog.get_logger()
 
-_NEVER_PUBLISHED = (
-    "load_id IN (SELECT load_id FROM {db}.loads WHERE state IN ('abandoned', 'withdrawn'))"
-)
-OLD = {
-    "reports": "1",
-    "quality_results": "1",
-    "data_docs": "1",
-    "quarantine_rows": _NEVER_PUBLISHED,
-}
-"""Table → which of its old rows may go."""
+OLD = ("reports", "quality_results", "data_docs")
+"""Tables whose old rows may go."""
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -46,12 +37,9 @@ class Housekeeper:
             dry_run: only count.
         """
         removed = []
-        for table, condition in OLD.items():
+        old = f"at < now64(6) - toIntervalSecond({round(keep_days * 86_400)})"
+        for table in OLD:
             name = f"{self._db}.{table}"
-            old = (
-                f"at < now64(6) - toIntervalSecond({round(keep_days * 86_400)})"
-                f" AND {condition.format(db=self._db)}"
-            )
             (row,) = self._clickhouse.rows(f"SELECT count() AS n FROM {name} WHERE {old}")
             if row["n"] and not dry_run:
                 self._clickhouse.execute(f"DELETE FROM {name} WHERE {old}")

@@ -64,14 +64,15 @@ class Lineage:
 
         A listener that does not answer is told of in the log, and fails no load.
         """
-        client = OpenLineageClient()
         try:
-            for event in self.events(report, ledger_database):
-                client.emit(event)
+            client = OpenLineageClient()
+            try:
+                for event in self.events(report, ledger_database):
+                    client.emit(event)
+            finally:
+                client.close()
         except Exception as error:  # each transport raises its own
             log.warning("lineage_not_sent", error=f"{type(error).__name__}: {error}")
-        finally:
-            client.close()
 
     def events(self, report: Report, ledger_database: str) -> Iterator[RunEvent]:
         """Its start, and its end with all that is known of it."""

@@ -135,9 +135,9 @@ class Loader:
         self.ledger.create()
         return self.planner.surveyor.prospect(request)
 
-    def current(self) -> Load | None:
-        """The load of this run; see :meth:`Planner.current`."""
-        return self.planner.current()
+    def last(self) -> Load | None:
+        """The last load of this run; see :meth:`Planner.last`."""
+        return self.planner.last()
 
     def drain(
         self, load_id: str, number: int, progress: Progress = lambda offsets: None

@@ -152,8 +152,7 @@ def report(topic: str) -> dict[str, Any]:
     loader = loader_of_run(topic)
 
     def run() -> dict[str, Any]:
-        load = loader.current() or loader.planner.last()
-        load_id = load.load_id if load else load_of_run(loader)
+        load_id = load_of_run(loader, also_abandoned=True)
         made = loader.report(load_id, partial(_emit, topic))
         if made.state != "published":
             raise AirflowFailException(f"load {load_id} is {made.state}. {made.error}")
@@ -222,20 +221,20 @@ def _is_dry() -> bool:
     return bool(context["params"].get("dry_run"))
 
 
-def load_of_run(loader: "Loader") -> str:
-    """Id of the load of the current task's run.
+def load_of_run(loader: "Loader", also_abandoned: bool = False) -> str:
+    """Id of the last load of the current task's run.
 
     Raises:
         AirflowSkipException: it was a dry run.
-        AirflowFailException: it has none.
+        AirflowFailException: it has none, or it was given up.
     """
     if _is_dry():
         raise AirflowSkipException("a dry run: nothing was read")
-    load = loader.current()
+    load = loader.last()
     if load is None:
-        if last := loader.planner.last():
-            raise AirflowFailException(f"load {last.load_id} of this run is {last.state}")
         raise AirflowFailException("this run has no load: the plan task did not succeed")
+    if load.state == "abandoned" and not also_abandoned:
+        raise AirflowFailException(f"load {load.load_id} of this run was given up")
     return load.load_id
 
 

@@ -55,22 +55,7 @@ def build_app() -> FastAPI:
     """The application mounted at ``/sluice``; each page asks Airflow who may see it."""
     app = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.exception_handler(SluiceError)
-    def told(request: Request, error: SluiceError) -> HTMLResponse:
-        status = 404 if isinstance(error, PlanError) else 503
-        return _message(f"This cannot be shown: {error}", status)
-
-    @app.middleware("http")
-    async def correlate(request: Request, call_next: Callable[[Request], Any]) -> Response:
-        """Every answer has a correlation id: of the message it is about, or the request's."""
-        answer: Response = await call_next(request)
-        asked = request.headers.get(CORRELATION_HEADER, "")
-        given = asked if asked.isascii() and asked.isprintable() and len(asked) <= 200 else ""
-        answer.headers.setdefault(CORRELATION_HEADER, given or str(uuid.uuid4()))
-        return answer
-
-    # The chart library and what draws with it; the same for everybody.
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    _prepare(app)
 
     @app.get("/run", response_class=HTMLResponse, dependencies=CAN_READ_RUNS)
     def run(request: Request, dag_id: str, run_id: str) -> HTMLResponse:
@@ -152,7 +137,8 @@ def build_app() -> FastAPI:
         if question and topic in seen:
             name, _, value = question.partition("=")
             try:
-                places = _find(seen[topic], name.strip(), value.strip())
+                payloads = _may(user, "POST", topic)
+                places = _find(seen[topic], name.strip(), value.strip(), payloads)
             except PlanError as error:
                 problem = str(error)
         answer = _page(
@@ -182,6 +168,27 @@ def build_app() -> FastAPI:
     return app
 
 
+def _prepare(app: FastAPI) -> None:
+    """What all pages have in common."""
+
+    @app.exception_handler(SluiceError)
+    def told(request: Request, error: SluiceError) -> HTMLResponse:
+        status = 404 if isinstance(error, PlanError) else 503
+        return _message(f"This cannot be shown: {error}", status)
+
+    @app.middleware("http")
+    async def correlate(request: Request, call_next: Callable[[Request], Any]) -> Response:
+        """Every answer has a correlation id: of the message it is about, or the request's."""
+        answer: Response = await call_next(request)
+        asked = request.headers.get(CORRELATION_HEADER, "")
+        given = asked if asked.isascii() and asked.isprintable() and len(asked) <= 200 else ""
+        answer.headers.setdefault(CORRELATION_HEADER, given or str(uuid.uuid4()))
+        return answer
+
+    # The chart library and what draws with it; the same for everybody.
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
 def _may(user: BaseUser, method: Any, topic: str) -> bool:
     """Whether Airflow lets a user read, or start, runs of a topic's load DAG."""
     return get_auth_manager().is_authorized_dag(
@@ -207,11 +214,13 @@ def _contract(dag_id: str) -> Contract:
     return found
 
 
-def _find(contract: Contract, name: str, value: str) -> list[Place]:
+def _find(contract: Contract, name: str, value: str, payloads: bool) -> list[Place]:
     if not name or not value:
         raise PlanError("ask with a name and a value, such as order_id=o-17")
     store = Store()
-    return Whereabouts(contract, store.clickhouse, store.ledger.database).find(name, value)
+    return Whereabouts(contract, store.clickhouse, store.ledger.database).find(
+        name, value, payloads
+    )
 
 
 def _report(request: Request, dag_id: str, **which: str) -> HTMLResponse:
@@ -243,7 +252,8 @@ def _headers(nonce: str = "") -> dict[str, str]:
     own = f"; style-src 'unsafe-inline' 'self'; script-src 'nonce-{nonce}'; connect-src 'self'"
     allowed = own if nonce else "; style-src 'unsafe-inline'"
     return {
-        "Content-Security-Policy": f"default-src 'none'{allowed}",
+        "Content-Security-Policy": "default-src 'none'; form-action 'self'; base-uri 'none';"
+        f" frame-ancestors 'self'{allowed}",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }

@@ -7,6 +7,8 @@ staged rows as they will be published; only counts and a few failing rows leave 
 
 import logging
 import os
+import re
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
@@ -132,7 +134,10 @@ class Gate:
             }
         )
         found: dict[str, Any] = validated.to_json_dict()  # type: ignore[no-untyped-call]
-        return Outcome([_result(result) for result in found["results"]], document_of(validated))
+        results = [self._result(result) for result in found["results"]]
+        # What raised repeats values, and the library does not escape it.
+        raised = any(result.error for result in results)
+        return Outcome(results, "" if raised else document_of(validated))
 
     def _url(self) -> str:
         connection = self._connection
@@ -145,44 +150,51 @@ class Gate:
             f"/{self._ledger.database}?{query}"
         )
 
+    def _result(self, found: dict[str, Any]) -> Result:
+        """One result in our words; an expectation that raised has failed."""
+        config, result = found["expectation_config"], found["result"]
+        raised = found.get("exception_info") or {}
+        error = raised.get("exception_message") or next(
+            (e["exception_message"] for e in raised.values() if isinstance(e, dict)), ""
+        )
+        rows = (
+            result.get("unexpected_index_list")
+            or (result.get("details") or {}).get("unexpected_rows")
+            or []
+        )
+        observed, meta = result.get("observed_value"), config.get("meta") or {}
+        count = result.get("unexpected_count")
+        if count is None and config["type"] == "unexpected_rows_expectation" and not error:
+            count = int(observed or 0)
+        return Result(
+            expectation=config["type"],
+            column=meta.get("column", ""),
+            description=meta.get("description", ""),
+            severity=config["severity"],
+            success=bool(found["success"]),
+            element_count=result.get("element_count") or 0,
+            unexpected_count=count or 0,
+            observed="" if observed is None else str(observed),
+            error=self._said(error or "")[:2000],
+            examples=[{k: row[k] for k in ROW_KEY if k in row} for row in rows[:EXAMPLES]],
+        )
+
+    def _said(self, error: str) -> str:
+        """What a check raised, without secrets; and of sensitive contracts without its words."""
+        if error and self._contract.sensitive:
+            code = re.search(r"Code: \d+", error)
+            return f"it could not be checked (ClickHouse {code[0]})" if code else "it raised"
+        secret = self._connection.password.get_secret_value()
+        return error.replace(secret, "***") if secret else error
+
 
 def _expectation(check: Check) -> "Expectation":
     import great_expectations.expectations as gxe
 
     made: Expectation = getattr(gxe, check.kind)(
         **check.arguments,
-        description=check.description,
+        description=escape(check.description),  # it goes into the document as HTML
         severity=check.severity,
-        meta={"column": check.column},
+        meta={"column": check.column, "description": check.description},
     )
     return made
-
-
-def _result(found: dict[str, Any]) -> Result:
-    """One result in our words; an expectation that raised has failed."""
-    config, result = found["expectation_config"], found["result"]
-    raised = found.get("exception_info") or {}
-    error = raised.get("exception_message") or next(
-        (e["exception_message"] for e in raised.values() if isinstance(e, dict)), ""
-    )
-    rows = (
-        result.get("unexpected_index_list")
-        or (result.get("details") or {}).get("unexpected_rows")
-        or []
-    )
-    observed = result.get("observed_value")
-    count = result.get("unexpected_count")
-    if count is None and config["type"] == "unexpected_rows_expectation" and not error:
-        count = int(observed or 0)
-    return Result(
-        expectation=config["type"],
-        column=(config.get("meta") or {}).get("column", ""),
-        description=config.get("description") or "",
-        severity=config["severity"],
-        success=bool(found["success"]),
-        element_count=result.get("element_count") or 0,
-        unexpected_count=count or 0,
-        observed="" if observed is None else str(observed),
-        error=(error or "")[:2000],
-        examples=[{k: row[k] for k in ROW_KEY if k in row} for row in rows[:EXAMPLES]],
-    )

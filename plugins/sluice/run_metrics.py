@@ -39,7 +39,12 @@ class Metric(msgspec.Struct, frozen=True):
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("sluice.loads", "counter", ("state", "kind"), "Loads by how they ended."),
+        Metric(
+            "sluice.loads",
+            "counter",
+            ("state", "kind"),
+            "Loads by how they ended; one that was held and then released is in both.",
+        ),
         Metric(
             "sluice.offsets",
             "counter",
@@ -108,7 +113,7 @@ def values_of(report: Report, lags: Sequence[Lag]) -> Iterator[Value]:
 
 
 def keep(clickhouse: ClickHouse, database: str, report: Report, values: Iterable[Value]) -> None:
-    """Store the numbers of a load; only those that it told last count, all at once."""
+    """Store the numbers of a load; of each name and labels what it told last counts."""
     rows = [
         {
             "load_id": report.load_id,
@@ -126,10 +131,10 @@ def keep(clickhouse: ClickHouse, database: str, report: Report, values: Iterable
 def openmetrics(clickhouse: ClickHouse, database: str) -> str:
     """All metrics of all topics in the OpenMetrics text format."""
     rows = clickhouse.rows(
-        "SELECT m.name AS name, m.topic AS topic, m.labels AS labels, sum(m.value) AS total,"
-        f" argMax(m.value, m.at) AS last FROM {quoted(database)}.metrics AS m"
-        " WHERE (m.load_id, m.at) IN"
-        f" (SELECT load_id, max(at) FROM {quoted(database)}.metrics GROUP BY load_id)"
+        "SELECT name, topic, labels, sum(value) AS total, argMax(value, at) AS last FROM ("
+        " SELECT m.name AS name, m.topic AS topic, m.labels AS labels, m.load_id,"
+        "  argMax(m.value, m.at) AS value, max(m.at) AS at"
+        f" FROM {quoted(database)}.metrics AS m GROUP BY name, topic, labels, m.load_id)"
         " GROUP BY name, topic, labels ORDER BY name, topic, labels"
     )
     lines: list[str] = []

@@ -75,7 +75,7 @@ def lineage_is_wanted() -> bool:
     ``OPENLINEAGE_URL``, ``OPENLINEAGE_CONFIG`` or ``OPENLINEAGE__TRANSPORT__…``.
     """
     names = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG")
-    return any(n in names or n.startswith("OPENLINEAGE__TRANSPORT__") for n in os.environ)
+    return any(n in names or n.startswith("OPENLINEAGE__TRANSPORT") for n in os.environ)
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from opentelemetry import trace
 
+from sluice.failures import FAILURES
 from sluice.wire import HEADER_BYTES, UNTRACED, Headers, Tracing, read_headers
 
 FIELDS = ("correlation_id", "trace_id", "span_id")
@@ -100,6 +101,6 @@ def with_body(about: Tracing, value: bytes) -> Tracing:
     payload = value[HEADER_BYTES:] if value[:1] == b"\x00" else value
     try:
         body = _decode_body(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return about  # another kind of field has this name
+    except FAILURES:
+        return about  # another kind of field has this name, or the message is none
     return Tracing(about.version, *(getattr(about, f) or getattr(body, f) for f in FIELDS))

@@ -52,12 +52,14 @@ class Whereabouts:
         self._table = clickhouse.qualified(contract.table.name)
         self._types = {c.name: c.form.type for c in ClickHouseSchemaMapper.of(contract).columns}
 
-    def find(self, name: str, value: str) -> list[Place]:
+    def find(self, name: str, value: str, payloads: bool = True) -> list[Place]:
         """Messages of which a column has a value, or that were refused and contain it.
 
         Args:
             name: a column of the table, ``correlation_id``, or ``offset`` with a value such as
                 ``3:81234``.
+            payloads: whether refused messages are searched for it; else only their headers are,
+                for the whole value.
 
         Raises:
             PlanError: there is no such column, or the value is none of its type.
@@ -75,10 +77,9 @@ class Whereabouts:
         else:
             known = ", ".join((*self._types, CORRELATION, "offset"))
             raise PlanError(f"topic {self._contract.topic!r} has no {name!r}; ask for {known}")
-        mentions = (
-            "(position(q.value, {value:String}) > 0"
-            " OR arrayExists(h -> h.2 = {value:String}, q.headers))"
-        )
+        mentions = "arrayExists(h -> h.2 = {value:String}, q.headers)"
+        if payloads:
+            mentions = f"(position(q.value, {{value:String}}) > 0 OR {mentions})"
         return [*loaded, *self._refused(mentions, {"value": value})]
 
     def _at(self, value: str) -> list[Place]:

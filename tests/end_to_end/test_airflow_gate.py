@@ -6,8 +6,16 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
+from sluice.decisions import release
 from sluice.report import Report
-from tests.end_to_end.conftest import log_of, report_of, rows_in_target, until, wait_for_run
+from tests.end_to_end.conftest import (
+    loader_of,
+    log_of,
+    report_of,
+    rows_in_target,
+    until,
+    wait_for_run,
+)
 
 DAG = "load_payments"
 Run = Callable[..., tuple[str, str]]
@@ -29,10 +37,10 @@ def state_of(api: Api, run_id: str, task: str) -> str:
     return {name: state for name, _, state in api.task_states(DAG, run_id)}.get(task, "none")
 
 
-def decide(api: Api, run_id: str, option: str, why: str) -> None:
+def decide(api: Api, run_id: str, option: str, why: str, load: str) -> None:
     answer = api.client.patch(
         f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/decide/-1/hitlDetails",
-        json={"chosen_options": [option], "params_input": {"why": why}},
+        json={"chosen_options": [option], "params_input": {"why": why, "load": load}},
     )
     assert answer.status_code == 200, answer.text
 
@@ -54,7 +62,7 @@ def test_a_held_load_is_looked_at_and_released_while_others_go_on(
     beside = report_of(whole_stack, DAG, again)
     assert beside.sum("planned") == 300
 
-    decide(api, run_id, "Release", "broken on purpose")
+    decide(api, run_id, "Release", "broken on purpose", report.load_id)
     assert wait_for_run(api, DAG, run_id) == "success"
     report = report_of(whole_stack, DAG, run_id)
     assert (report.state, report.decision) == (
@@ -70,7 +78,7 @@ def test_a_held_load_is_discarded_and_its_offsets_are_read_again(
 ) -> None:
     run_id, report = held
     before = rows_in_target(whole_stack, "payments")
-    decide(api, run_id, "Discard", "wrong producer")
+    decide(api, run_id, "Discard", "wrong producer", report.load_id)
     assert wait_for_run(api, DAG, run_id) == "failed"
     states = {name: state for name, _, state in api.task_states(DAG, run_id)}
     assert (states["decide"], states["publish"], states["report"]) == (
@@ -86,6 +94,23 @@ def test_a_held_load_is_discarded_and_its_offsets_are_read_again(
     assert rows_in_target(whole_stack, "payments") == before
     next_run = api.trigger(DAG)
     until(lambda: state_of(api, next_run, "decide") == "awaiting_input", "the question")
-    assert report_of(whole_stack, DAG, next_run).ranges == report.ranges
-    decide(api, next_run, "Release", "")
-    assert wait_for_run(api, DAG, next_run) == "success"
+    again = report_of(whole_stack, DAG, next_run)
+    assert again.ranges == report.ranges
+    decide(api, next_run, "Release", "", report.load_id)  # an answer about another load
+    assert wait_for_run(api, DAG, next_run) == "failed"
+    assert "the answer was about load" in log_of(api, DAG, next_run, "decide")
+    loader = loader_of(whole_stack, "payments")
+    assert loader.known(again.load_id).state == "held"
+    release(loader, again.load_id, "tests", "nobody else")
+
+
+def test_a_load_that_is_released_elsewhere_while_its_run_asks(
+    api: Api, whole_stack: Stack, held: tuple[str, Report]
+) -> None:
+    run_id, report = held
+    release(loader_of(whole_stack, "payments"), report.load_id, "tests", "from elsewhere")
+    decide(api, run_id, "Discard", "too late", report.load_id)
+    assert wait_for_run(api, DAG, run_id) == "success"
+    assert "it was decided elsewhere" in log_of(api, DAG, run_id, "decide")
+    after = report_of(whole_stack, DAG, run_id)
+    assert (after.state, after.decision) == ("published", "released by tests: from elsewhere")

@@ -140,7 +140,7 @@ def test_the_commands_release_and_discard(
     again = make_loader(loader.contract)
     with pytest.raises(BreakerTripped):
         finish(again, Request())
-    load = again.current()
+    load = again.last()
     assert load is not None
     released = run("release", load.load_id, "--why", "a test", "--by", "eve")
     assert released.exit_code == 0, released.output

@@ -35,7 +35,7 @@ def test_what_is_old_goes_and_the_audit_of_everything_still_holds(
     assert QualityResults(loader.clickhouse, database).document(load_id, contract.topic) == ""
     refused = sum(account.quarantined for account in loader.ledger.accounts(load_id))
     kept = loader.clickhouse.rows(f"SELECT count() AS n FROM {database}.quarantine_rows")
-    assert kept[0]["n"] == refused > 0
+    assert kept[0]["n"] > refused > 0
     assert verdict(loader).findings == []
 
 

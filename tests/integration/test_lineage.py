@@ -53,3 +53,5 @@ def test_a_held_load_is_a_failed_run_and_a_deaf_listener_fails_nothing(
         assert end["eventType"] == "FAIL"
         assert end["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 0
     assert loader.report(plan.load_id).load_id == plan.load_id
+    monkeypatch.setenv("OPENLINEAGE_URL", "no address")
+    assert loader.report(plan.load_id).load_id == plan.load_id

@@ -25,6 +25,24 @@ def test_a_volume_far_from_the_median_is_unusual(volume: float) -> None:
     assert found.observed == f"{volume:,}; the median of 8 loads of this hour is 1,002"
 
 
+def test_silence_is_unusual_where_no_load_was_silent() -> None:
+    varying = loads(10, 90, 40, 200, 15, 70, 120, 30)
+    assert len(failed(figures(0, 0, 0, {}, {}), varying)) == 1
+    assert failed(figures(0, 0, 0, {}, {}), [*varying, *loads(0)]) == []
+
+
+def test_a_few_messages_where_there_are_seldom_any_are_not() -> None:
+    seldom = loads(0, 0, 0, 5, 0, 0, 0, 0)
+    assert failed(figures(40, 40, 0, {"1.0": 40}, {}), seldom) == []
+
+
+def test_a_column_that_is_new_has_no_history() -> None:
+    old = [figures(100, 100, 0, {}, {})] * LEAST
+    assert failed(figures(100, 100, 0, {}, {"notes": 40}), old) == []
+    gone = [figures(100, 100, 0, {}, {"notes": 40})] * LEAST
+    assert failed(figures(100, 100, 0, {}, {}), gone) == []
+
+
 @pytest.mark.parametrize("volume", [900, 1000, 1200])
 def test_a_volume_near_the_median_is_not(volume: float) -> None:
     assert failed(figures(volume, volume, 0, {"1.0": volume}, {}), USUAL) == []

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
 
 from include.schemas.orders import AddressMessage, TracedOrderEventMessage, contract
-from sluice.tracing import MARK, TracingHelper, with_body
+from sluice.tracing import MARK, TracingHelper, tracing_of, with_body
 from sluice.wire import Tracing, read_headers
 
 ORDER = contract.example(Random(1))
@@ -59,3 +59,8 @@ def test_a_field_of_another_kind_is_no_correlation_id(value: bytes) -> None:
 def test_a_class_without_a_traced_one_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="AddressMessage has no subclass"):
         TracingHelper.add_tracing(AddressMessage("s", "c", "p", "x"))
+
+
+def test_a_message_nested_too_deeply_is_no_reason_to_stop() -> None:
+    value = b'{"correlation_id": "c", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    assert tracing_of(None, value) == Tracing()

@@ -21,7 +21,7 @@ from sluice.settings import Settings, connection_from_environment
 def housekeeping(keep_days: float | None, dry_run: bool) -> None:
     """Remove reports, quality results and data documents that are old.
 
-    What accounts for offsets stays, and so does every refused message that counts.
+    What accounts for offsets stays, and so does every refused message.
     """
     settings = Settings()
     clickhouse = connect(connection_from_environment(settings.clickhouse_conn_id))
