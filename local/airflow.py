@@ -15,6 +15,9 @@ from pathlib import Path
 
 import httpx
 
+STARTED_AGAIN = 3
+"""How often a component that ends is started again."""
+
 COMPONENTS = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
@@ -73,13 +76,21 @@ def answers(port: int) -> bool:
 
 
 def supervise() -> int:
-    """Run the components until told to stop; all end when one does."""
+    """Run the components until told to stop.
+
+    One that ends is started again, as it would be in production: with SQLite the scheduler does
+    not survive a DAG run that it has seen and that was rolled back. All end when it keeps ending.
+    """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", "airflow"]
     migrated = subprocess.run([*command, "db", "migrate"], check=False)
     if migrated.returncode:
         return migrated.returncode
-    children = {name: subprocess.Popen([*command, *args]) for name, args in COMPONENTS.items()}
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*command, *COMPONENTS[name]])
+
+    children = {name: start(name) for name in COMPONENTS}
     ended = threading.Event()
     stopping = threading.Event()
 
@@ -88,9 +99,14 @@ def supervise() -> int:
         ended.set()
 
     def watch(name: str) -> None:
-        code = children[name].wait()
-        if not stopping.is_set():
-            print(f"{name} ended with {code}; stopping all", flush=True)
+        for again in range(STARTED_AGAIN + 1):
+            code = children[name].wait()
+            if stopping.is_set():
+                return
+            if again < STARTED_AGAIN:
+                print(f"{name} ended with {code}; starting it again", flush=True)
+                children[name] = start(name)
+        print(f"{name} ended with {code}; stopping all", flush=True)
         ended.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,6 +114,8 @@ def supervise() -> int:
     for name in children:
         threading.Thread(target=watch, args=(name,), daemon=True).start()
     ended.wait()
+    failed = not stopping.is_set()
+    stopping.set()
     for child in children.values():
         child.terminate()
     for child in children.values():
@@ -105,7 +123,7 @@ def supervise() -> int:
             child.wait(10)
         except subprocess.TimeoutExpired:
             child.kill()
-    return 0 if stopping.is_set() else 1
+    return 1 if failed else 0
 
 
 class Api:
