@@ -1,5 +1,6 @@
 """The gate holds a load back, and a person decides in Airflow's own form for that."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -38,6 +39,7 @@ def state_of(api: Api, run_id: str, task: str) -> str:
 
 
 def decide(api: Api, run_id: str, option: str, why: str, load: str) -> None:
+    time.sleep(2)  # answered while the asking process still ends, Airflow asks again
     answer = api.client.patch(
         f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/decide/-1/hitlDetails",
         json={"chosen_options": [option], "params_input": {"why": why, "load": load}},
