@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests that need Airflow go first: theirs is the longest way, on as many cores as there are."""
+    """Tests that need Airflow have the processors first: theirs is the longest way."""
     beside = "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith("tests/end_to_end")
     if beside and os.nice(0) == 0:
         os.nice(3)
