@@ -121,9 +121,9 @@ def _watch(stack: Stack, run_id: str, console: Console) -> str:
             if time.monotonic() > give_up:
                 sys.exit(f"the run is still {state} after {LOAD_SECONDS} s; see the Airflow UI")
             states = api.task_states(DAG, run_id)
-            order = ("plan", "drain", "audit", "publish", "report")
-            shown = sorted(states, key=lambda t: (order.index(t[0]), t[1]))
-            status.update("  ".join(f"{t[0]}:{t[2]}" for t in shown if t[2] != "none"))
+            order = ("plan", "drain", "audit", "decide", "publish", "report")
+            known = [(order.index(t), index, t, s) for t, index, s in states if t in order]
+            status.update("  ".join(f"{t}:{s}" for *_, t, s in sorted(known) if s != "none"))
             time.sleep(0.5)
     return state
 

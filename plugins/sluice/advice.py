@@ -55,12 +55,18 @@ def advice_on(report: "Report", database: str) -> list[str]:
             for rule in odd[:3]
         )
         advice.append(f"This load is unusual for its hour, which held nothing back. {said}")
-    if report.state == HELD:
+    if report.state == HELD and report.accounts and not report.sum("difference"):
         advice.append(
             "Nothing of this load is visible. Look at it, and publish it all the same (the run's"
             f" task 'decide', or sluice release {report.load_id}), or give it up (there, or sluice"
             " discard), so that the next load reads its offsets again. Nobody deciding, it is given"
             " up after SLUICE_HOLD_HOURS."
+        )
+    elif report.state == HELD:
+        advice.append(
+            "Nothing of this load is visible, and it cannot be published: it was not read to its"
+            " end, or does not add up. Give it up once the cause is mended (sluice discard"
+            f" {report.load_id}), and the next load reads its offsets again."
         )
     elif report.state != PUBLISHED:
         advice.append(

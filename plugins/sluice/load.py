@@ -1,4 +1,4 @@
-"""A load, step by step. Each step may be repeated; DESIGN's table in code.
+"""A load, step by step. Each step may be repeated; the table of docs/how-it-works.md in code.
 
     plan → drain (one a chunk) → audit → publish → report
 

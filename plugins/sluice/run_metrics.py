@@ -43,7 +43,7 @@ METRICS = {
             "sluice.loads",
             "counter",
             ("state", "kind"),
-            "Loads by how they ended; one that was held and then released is in both.",
+            "Loads by how they had ended when they told; one that waits does not tell.",
         ),
         Metric(
             "sluice.offsets",

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
             discards it. Its offsets stay reserved; other loads go on beside it.
         keep_days: how long reports, quality results and data documents are kept.
         stall_seconds: how long a drain waits for the next message that must be there.
-        max_message_bytes: largest message read; a larger one is an error that names it.
+        max_message_bytes: largest message read; a larger one is quarantined as ``too_large``.
         scan_offsets: unread offsets that a plan looks through for the messages of a range of
             time; with more, late messages are not looked for.
         consumer_group: group whose offsets mirror what is published; ``{topic}`` is replaced.
