@@ -49,6 +49,7 @@ fix: .venv/ready ## Mend what can be mended
 bench: .venv/ready ## Measure the claims
 	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/python -m benchmarks.verify
+	$(BIN)/python -m benchmarks.pages
 	$(BIN)/python -m benchmarks.load
 
 SEED ?= 1
