@@ -23,11 +23,11 @@ from rich.table import Table
 
 from include.schemas.orders import contract as orders
 from local.stack import Ports, Stack
-from sluice.load import Loader
+from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.sample_messages import Sample, samples
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange, chunk, total
-from sluice.samples import Sample, samples
 from sluice.settings import Settings, parse_connection
-from sluice.verify import Verifier
 
 PARTITIONS = 4
 PAPER = 100_000_000

@@ -31,12 +31,12 @@ from include.schemas.orders import AddressMessage, OrderEventMessage
 from include.schemas.orders import contract as orders
 from include.schemas.orders import sample as sample_order
 from include.schemas.payments import contract as payments
+from sluice.authoring.sample_messages import as_version
 from sluice.contract import Contract
-from sluice.decode import Decoder
+from sluice.decode.decoder import Decoder
 from sluice.errors import Refusal
-from sluice.metrics import MetricsCollector
-from sluice.samples import as_version
-from sluice.validators import BatchValidator, MonitoredValidator, ValidatorPool
+from sluice.services.validator_metrics import MetricsCollector
+from sluice.services.validators import BatchValidator, MonitoredValidator, ValidatorPool
 
 Ways = dict[str, Callable[[], object]]  # what is done to all messages, by name
 Case = tuple[Callable[[], object], int, float]  # the same, how many messages, their mean size

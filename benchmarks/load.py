@@ -27,13 +27,13 @@ from rich.table import Table
 
 from include.schemas.orders import contract as orders
 from local.stack import Ports, Stack
-from sluice.clickhouse import ClickHouse, connect
-from sluice.ddl import ClickHouseSchemaMapper
-from sluice.kafka import Broker
-from sluice.load import Loader
+from sluice.authoring.sample_messages import produce, samples
+from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.kafka.broker import Broker
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.samples import produce, samples
 from sluice.settings import Connection, Settings, parse_connection
+from sluice.store.clickhouse import ClickHouse, connect
 
 PARTITIONS = 4
 

@@ -17,9 +17,9 @@ from rich.table import Table
 from include.schemas.orders import contract
 from local.stack import Ports, Stack
 from sluice.errors import TopicRecreated
-from sluice.load import Loader
-from sluice.planning import Request
+from sluice.loader import Loader
 from sluice.settings import Settings, parse_connection
+from sluice.store.request import Request
 
 console = Console(highlight=False)
 
@@ -92,7 +92,7 @@ def _client() -> Any:
     allow = mock.patch.object(security, "requires_access_dag", lambda *_: lambda: None)
     anybody = mock.patch.object(security, "get_user", lambda: None)
     with allow, anybody:
-        from sluice import pages
+        from sluice.airflow.pages import app as pages
     pages._may = lambda *_: True
     from sluice.settings import connection_from_environment
 

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from include.schemas.orders import contract as orders
 from local.stack import Ports, Stack
-from sluice.load import Loader
+from sluice.audit.verify.verifier import Verifier
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
 from sluice.settings import Settings, parse_connection
-from sluice.verify import Verifier
 
 console = Console(highlight=False)
 

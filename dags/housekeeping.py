@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, task
 
-from sluice import on_airflow
+from sluice.airflow import tasks as on_airflow
 
 with DAG(
     dag_id="sluice_housekeeping",

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
+from sluice.airflow.dag_factory import RUNS_AT_ONCE, chain, default_args
+from sluice.airflow.form import load_form
 from sluice.contract import discover
-from sluice.dag_tasks import RUNS_AT_ONCE, chain, default_args
-from sluice.trigger_form import load_form
 
 for topic, contract in discover().items():
     with DAG(

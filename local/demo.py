@@ -9,13 +9,13 @@ from random import Random
 from rich.console import Console
 
 from local.stack import Stack
-from sluice.commands.shown import progress_bar, show_report
+from sluice.authoring.registration import register_versions
+from sluice.authoring.sample_messages import produce, samples
+from sluice.cli.console import progress_bar, show_report
 from sluice.contract import find
-from sluice.load import Loader
-from sluice.registry_client import register_versions
-from sluice.report import Report
-from sluice.report import find as find_report
-from sluice.samples import produce, samples
+from sluice.loader import Loader
+from sluice.report.reporter import Report
+from sluice.report.reporter import find as find_report
 from sluice.settings import Settings, parse_connection
 
 DAG = "load_orders"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from sluice.processes import start_mark
+from sluice.plan.owners import start_mark
 
 
 class NotReady(Exception):

@@ -16,7 +16,7 @@ class LazyApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI event."""
         if self._app is None:
-            from sluice.pages import build_app
+            from sluice.airflow.pages.app import build_app
 
             self._app = build_app()
         await self._app(scope, receive, send)

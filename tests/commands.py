@@ -2,7 +2,7 @@
 
 from click.testing import CliRunner, Result
 
-from sluice.cli import main
+from sluice.cli.main import main
 
 
 class Run:

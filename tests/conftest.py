@@ -14,12 +14,12 @@ import sluice.settings
 from include.schemas.orders import contract as orders
 from local import registry
 from local.stack import Ports, Stack
-from sluice.clickhouse import ClickHouse, connect
 from sluice.contract import Contract
-from sluice.kafka import Broker
-from sluice.load import Loader
-from sluice.registry import SchemaRegistryConfig
+from sluice.kafka.broker import Broker
+from sluice.kafka.schema_registry import SchemaRegistryConfig
+from sluice.loader import Loader
 from sluice.settings import Connection, Settings, parse_connection
+from sluice.store.clickhouse import ClickHouse, connect
 from tests.commands import Run
 
 MakeLoader = Callable[..., Loader]

@@ -7,12 +7,12 @@ from typing import Any
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from sluice.audit.verify.verifier import Verdict, Verifier
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract
-from sluice.load import Loader
-from sluice.planning import Request
-from sluice.samples import produce, samples
+from sluice.loader import Loader
 from sluice.settings import Connection
-from sluice.verify import Verdict, Verifier
+from sluice.store.request import Request
 from tests.conftest import MakeLoader
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from sluice.columns import columns_of
+from sluice.authoring.new_topic.choices import Choices, describe
+from sluice.authoring.new_topic.description import Found, Skips
+from sluice.authoring.new_topic.inference import Seen, infer
+from sluice.authoring.new_topic.json_schema import read_schema
+from sluice.authoring.new_topic.naming import module_name
+from sluice.authoring.new_topic.writer import source_of
 from sluice.contract import Contract
-from sluice.new_topic.choices import Choices, describe
-from sluice.new_topic.description import Found, Skips
-from sluice.new_topic.inference import Seen, infer
-from sluice.new_topic.json_schema import read_schema
-from sluice.new_topic.naming import module_name
-from sluice.new_topic.writer import source_of
+from sluice.contract.columns import columns_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TODAY = date(2026, 11, 24)

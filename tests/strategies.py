@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect as mi
 
-from sluice.forms import form_of, unwrap
+from sluice.contract.type_map import form_of, unwrap
 
 Strategy = st.SearchStrategy[Any]
 

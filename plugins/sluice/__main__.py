@@ -1,5 +1,5 @@
 """``python -m sluice``."""
 
-from sluice.cli import main
+from sluice.cli.main import main
 
 main(prog_name="sluice")

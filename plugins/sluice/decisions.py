@@ -2,11 +2,11 @@
 
 import structlog
 
-from sluice import ledger as states
-from sluice.audit import Auditor
+from sluice.audit.accounting import Auditor
 from sluice.errors import LoadLost
-from sluice.ledger import Load
-from sluice.load import Loader
+from sluice.loader import Loader
+from sluice.store import ledger as states
+from sluice.store.ledger import Load
 
 log = structlog.get_logger()
 

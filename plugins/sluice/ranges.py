@@ -25,6 +25,10 @@ class OffsetRange(msgspec.Struct, frozen=True, order=True, gc=False):
         return f"{self.partition}:[{self.low}, {self.high})"
 
 
+EVER = 1 << 62
+"""Beyond every offset."""
+
+
 def total(ranges: Iterable[OffsetRange]) -> int:
     """Number of offsets in ranges that do not overlap."""
     return sum(r.count for r in ranges)

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     """Sluice's own settings: environment variables with the prefix ``SLUICE_``, or ``.env``.
 
     Attributes:
+        contracts: package whose modules define the contracts, importable by its name.
         kafka_conn_id: Airflow connection of the Kafka cluster.
         clickhouse_conn_id: Airflow connection of ClickHouse; its schema is the database of
             the target tables.
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=ENV_FILES, extra="ignore")
 
+    contracts: str = "include.schemas"
     kafka_conn_id: str = "kafka_default"
     clickhouse_conn_id: str = "clickhouse_default"
     database: str = "sluice"

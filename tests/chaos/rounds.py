@@ -12,18 +12,16 @@ import msgspec
 import psutil
 
 from local.stack import Stack
-from sluice.asked import words
-from sluice.clickhouse import ClickHouse, connect
-from sluice.decode import Decoder
+from sluice.audit.verify.content import ContentCheck
+from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.sample_messages import samples
+from sluice.decode.decoder import Decoder
 from sluice.errors import SluiceError
-from sluice.load import Loader
-from sluice.planning import Request
-from sluice.quarantine import Filter
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.samples import samples
 from sluice.settings import Connection, parse_connection
-from sluice.verify import Verifier
-from sluice.verify_content import ContentCheck
+from sluice.store.clickhouse import ClickHouse, connect
+from sluice.store.request import Filter, Request, words
 from tests.chaos.proxy import Fault, Proxy
 from tests.chaos.steps import EXCHANGING, STEPS, Stop, When
 from tests.chaos.worker import Job, contract_for, direct, loader_for, start

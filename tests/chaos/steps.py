@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sluice.load import Loader
+from sluice.loader import Loader
 
 When = Literal["before", "during", "after", "pause"]
 

@@ -12,15 +12,14 @@ import msgspec
 import structlog
 
 from include.schemas.orders import contract as orders
-from sluice.asked import words
 from sluice.contract import Breaker, Contract
 from sluice.errors import SluiceError
-from sluice.load import Loader
-from sluice.planning import Request
+from sluice.loader import Loader
 from sluice.settings import Connection, Settings, parse_connection
+from sluice.store.request import Request, words
 from tests.chaos.steps import Stop, stop_at
 
-PRELOAD = ["tests.chaos.worker", "great_expectations", "sluice.quality"]
+PRELOAD = ["tests.chaos.worker", "great_expectations", "sluice.audit.quality_gate"]
 
 STALLED, REFUSED = 3, 4
 """Exit codes: an error that a retry may mend, and one that says to stop."""

@@ -9,13 +9,13 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import discover
 from sluice.contract import find as contract_of
-from sluice.load import Loader
-from sluice.quoting import quoted
-from sluice.report import Report, find
-from sluice.samples import produce, samples
+from sluice.loader import Loader
+from sluice.report.reporter import Report, find
 from sluice.settings import Settings, parse_connection
+from sluice.sql import quoted
 from tests.receivers import Receiver, receiver
 
 RUN_SECONDS = 150

@@ -10,9 +10,10 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
-from sluice.quarantine import Filter, Quarantine
-from sluice.samples import samples
-from sluice.verify import Verifier
+from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.sample_messages import samples
+from sluice.store.quarantine import Quarantine
+from sluice.store.request import Filter
 from tests.end_to_end.conftest import loader_of, report_of, until, wait_for_run
 
 Run = Callable[..., tuple[str, str]]

@@ -8,7 +8,7 @@ import pytest
 from local.airflow import Api
 from local.stack import Stack
 from sluice.decisions import release
-from sluice.report import Report
+from sluice.report.reporter import Report
 from tests.end_to_end.conftest import (
     loader_of,
     log_of,

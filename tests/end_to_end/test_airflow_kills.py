@@ -7,7 +7,7 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
-from sluice.verify import Verifier
+from sluice.audit.verify.verifier import Verifier
 from tests.end_to_end.conftest import loader_of, until, wait_for_run
 
 DAG = "load_orders"

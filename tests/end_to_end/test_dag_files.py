@@ -107,7 +107,7 @@ print(json.dumps({{
     "stray": stray,
     "standard": [types.__file__.startswith(sysconfig.get_paths()["stdlib"]),
                  standard.__file__.startswith(sysconfig.get_paths()["stdlib"])],
-    "pages": [m for m in sys.modules if m == "sluice.pages"],
+    "pages": [m for m in sys.modules if m == "sluice.airflow.pages.app"],
 }}))
 """
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from local.airflow import environment
-from sluice.run_metrics import METRICS
+from sluice.report.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 

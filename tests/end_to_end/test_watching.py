@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from local.stack import Stack
-from sluice.run_metrics import METRICS
+from sluice.report.metrics import METRICS
 from tests.end_to_end.conftest import report_of, until
 from tests.receivers import Receiver
 

@@ -24,12 +24,12 @@ import msgspec
 atheris: Any = importlib.import_module("atheris")  # has no types, and is not on every platform
 
 with atheris.instrument_imports(include=["sluice"]):
-    from sluice import wire
+    from sluice.authoring.sample_messages import broken_values, samples
     from sluice.contract import Contract, Version, discover
-    from sluice.decode import Decoder
+    from sluice.decode import wire
+    from sluice.decode.decoder import Decoder
     from sluice.errors import Reason, Refusal
-    from sluice.samples import broken_values, samples
-    from sluice.validators import as_current
+    from sluice.services.validators import as_current
     from tests.contracts import contract_of
 
 FOUND = Path(".local/fuzz")

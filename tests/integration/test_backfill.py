@@ -6,12 +6,12 @@ from random import Random
 import msgspec
 import pytest
 
+from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.sample_messages import samples
 from sluice.contract import Contract
 from sluice.errors import PlanError
-from sluice.planning import Request
 from sluice.ranges import OffsetRange
-from sluice.samples import samples
-from sluice.verify import Verifier
+from sluice.store.request import Request
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, finish, sums

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from include.schemas.orders import contract as orders
 from sluice.contract import Breaker, Contract, Table, column
-from sluice.load import Loader
+from sluice.loader import Loader
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import leftovers, sums

@@ -8,13 +8,13 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from local.stack import Stack
-from sluice import kafka as kafka_module
+from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract
 from sluice.errors import BrokerError
+from sluice.kafka import broker as kafka_module
 from sluice.ranges import OffsetRange
-from sluice.samples import produce, samples
 from sluice.settings import Connection
-from sluice.verify import Verifier
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, sums, target
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.commands import tables
 from sluice.contract import find
-from sluice.ddl import file_text
+from sluice.contract.ddl import file_text
 from tests.commands import Run
 
 
@@ -26,14 +25,15 @@ def test_topics_lists_the_contracts() -> None:
     assert "payments" in result.output
 
 
-def test_ddl_check_shows_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "SQL", tmp_path)
-    assert Run()("ddl", "--write").exit_code == 0
+def test_ddl_check_shows_what_differs(tmp_path: Path) -> None:
+    into = ("--folder", str(tmp_path))
+    assert Run()("ddl", "--write", *into).exit_code == 0
     assert (tmp_path / "orders.sql").read_text() == file_text(find("orders"))
-    assert Run()("ddl", "--check").exit_code == 0
+    assert "CREATE TABLE" in (tmp_path / "bookkeeping.sql").read_text()
+    assert Run()("ddl", "--check", *into).exit_code == 0
     stale = (tmp_path / "orders.sql").read_text().replace("`notes` String", "`notes` Int8")
     (tmp_path / "orders.sql").write_text(stale)
-    result = Run()("ddl", "--check")
+    result = Run()("ddl", "--check", *into)
     assert result.exit_code == 1
     assert "-    `notes` Int8" in result.output
     assert "+    `notes` String" in result.output

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from local.stack import Stack
-from sluice.clickhouse import ClickHouse, connect
+from sluice.audit.verify.verifier import Verifier
 from sluice.contract import Contract
 from sluice.errors import EngineError
-from sluice.load import Loader
-from sluice.planner import Plan
+from sluice.loader import Loader
+from sluice.plan.planner import Plan
 from sluice.settings import Connection, Settings
-from sluice.verify import Verifier
+from sluice.store.clickhouse import ClickHouse, connect
 from tests.chaos.proxy import Fault, Proxy
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, sums

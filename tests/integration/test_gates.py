@@ -5,13 +5,13 @@ from random import Random
 import msgspec
 import pytest
 
-from sluice.commands import decide
+from sluice.authoring.sample_messages import produce, samples
+from sluice.cli.commands import decide
 from sluice.contract import Breaker, Contract, Rule
 from sluice.decisions import discard, release
 from sluice.errors import BreakerTripped, LoadLost, QualityHeld
-from sluice.load import Loader
-from sluice.planning import Request
-from sluice.samples import produce, samples
+from sluice.loader import Loader
+from sluice.store.request import Request
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, finish, sums, target, verdict

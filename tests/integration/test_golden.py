@@ -16,10 +16,10 @@ import pytest
 from msgspec import Meta, Struct
 
 from include.schemas.orders import contract as orders
-from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract, Table, Version, column
-from sluice.ddl import ClickHouseSchemaMapper, statements
-from sluice.kafka_engine import KafkaTableSchema
+from sluice.contract.ddl import ClickHouseSchemaMapper, statements
+from sluice.contract.kafka_engine_ddl import KafkaTableSchema
+from sluice.store.clickhouse import ClickHouse
 from tests.contracts import contract_of
 from tests.integration.test_types import everything
 

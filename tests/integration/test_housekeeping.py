@@ -1,9 +1,9 @@
 """Old reports go; what accounts for offsets stays."""
 
+from sluice.audit.quality_results import QualityResults
 from sluice.contract import Contract
-from sluice.housekeeping import OLD, Housekeeper
-from sluice.quality_results import QualityResults
-from sluice.report import find
+from sluice.report.reporter import find
+from sluice.store.retention import OLD, Housekeeper
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, verdict

@@ -9,9 +9,9 @@ import pytest
 from include.schemas.orders import OrderEventMessage
 from include.schemas.orders import contract as orders
 from include.schemas.payments import contract as payments
-from sluice.clickhouse import ClickHouse
+from sluice.contract.kafka_engine_ddl import KafkaTableSchema
 from sluice.errors import ContractError
-from sluice.kafka_engine import KafkaTableSchema
+from sluice.store.clickhouse import ClickHouse
 
 schema = KafkaTableSchema(orders, "broker:9092")
 

@@ -6,10 +6,10 @@ import msgspec
 
 from include.schemas.orders import OrderEventMessage
 from include.schemas.payments import contract as payments
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract, Table, discover
-from sluice.planning import Request
 from sluice.ranges import OffsetRange
-from sluice.samples import produce, samples
+from sluice.store.request import Request
 from tests.conftest import MakeLoader, load, with_topic
 from tests.loads import filled, leftovers, sums, target
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from local.process import NotReady, Service
-from sluice import processes
+from sluice.plan import owners as processes
 
 FOREVER = [sys.executable, "-c", "import time; print('hello', flush=True); time.sleep(600)"]
 

@@ -9,13 +9,13 @@ import pytest
 from confluent_kafka import Producer
 from msgspec import Meta, Struct
 
-from sluice.clickhouse import ClickHouse
 from sluice.contract import Contract, Table, Version, column
-from sluice.ddl import ClickHouseSchemaMapper
+from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.errors import EngineError, LoadLost, MigrationError, ShapeChanged
-from sluice.load import Loader
-from sluice.migrate import Migrator, Step
+from sluice.loader import Loader
 from sluice.settings import Connection
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.migration import Migrator, Step
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import sums

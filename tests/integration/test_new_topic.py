@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import include.schemas
+from sluice.authoring.lint import lint
+from sluice.authoring.new_topic import sampling
 from sluice.contract import Contract
-from sluice.kafka import Broker
-from sluice.new_topic import sampling
+from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange
-from sluice.schema_lint import lint
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 from tests.new_topics import imported

@@ -15,12 +15,12 @@ from msgspec import inspect as mi
 
 from include.schemas.orders import contract as orders
 from include.schemas.payments import contract as payments
-from sluice.clickhouse import ClickHouse
-from sluice.columns import columns_of
 from sluice.contract import Contract
-from sluice.decode import Decoder
+from sluice.contract.columns import columns_of
+from sluice.contract.type_map import unwrap
+from sluice.decode.decoder import Decoder
 from sluice.errors import Reason, Refusal
-from sluice.forms import unwrap
+from sluice.store.clickhouse import ClickHouse
 from tests.contracts import contract_of
 from tests.integration.test_types import Colour, Level, through_the_engine
 from tests.strategies import messages

@@ -6,11 +6,11 @@ from random import Random
 
 import msgspec
 
-from sluice.anomalies import LEAST
+from sluice.audit.anomalies import LEAST
+from sluice.audit.quality_results import QualityResults
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract
-from sluice.quality_results import QualityResults
-from sluice.report import page
-from sluice.samples import produce, samples
+from sluice.report.reporter import page
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import filled

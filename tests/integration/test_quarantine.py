@@ -10,8 +10,9 @@ import pytest
 from include.schemas.orders import contract as orders
 from sluice.contract import Breaker, Contract
 from sluice.errors import BreakerTripped
-from sluice.load import Loader
-from sluice.quarantine import Filter, Quarantine, shown
+from sluice.loader import Loader
+from sluice.store.quarantine import Quarantine, shown
+from sluice.store.request import Filter
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 

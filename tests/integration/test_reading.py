@@ -10,9 +10,9 @@ from confluent_kafka import TopicPartition as Partition
 from confluent_kafka.admin import AdminClient
 
 from sluice.errors import BrokerError
-from sluice.kafka import Broker
-from sluice.range_reader import Skip, Topic
+from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange
+from sluice.records import Skip, Topic
 from sluice.settings import Connection
 
 
@@ -112,7 +112,7 @@ def test_no_broker_is_an_error(kafka: Connection, broker: Broker) -> None:
         Connection(extra={"bootstrap.servers": "127.0.0.1:1", "socket.timeout.ms": 1000}),
         Settings(),
     )
-    import sluice.kafka as module
+    import sluice.kafka.broker as module
 
     original = module.REQUEST_SECONDS
     module.REQUEST_SECONDS = 2.0

@@ -18,14 +18,15 @@ from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from sluice.cli import main
+from sluice.authoring.registration import register_versions
+from sluice.authoring.sample_messages import as_version
+from sluice.cli.main import main
 from sluice.contract import Contract
-from sluice.decode import Decoder
+from sluice.contract.json_schema import json_schema
+from sluice.decode.decoder import Decoder
+from sluice.decode.registry_payloads import Payloads
 from sluice.errors import Reason, Refusal, RegistryError
-from sluice.payloads import Payloads
-from sluice.registry import SchemaRegistryConfig
-from sluice.registry_client import SchemaRegistry, UnknownSchema, json_schema, register_versions
-from sluice.samples import as_version
+from sluice.kafka.schema_registry import SchemaRegistry, SchemaRegistryConfig, UnknownSchema
 from sluice.settings import Connection
 from tests.conftest import MakeLoader, load
 from tests.loads import sums

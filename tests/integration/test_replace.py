@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract
 from sluice.errors import EngineError, PlanError
-from sluice.load import Loader
-from sluice.planning import Request
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.samples import produce, samples
 from sluice.settings import Connection
+from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import (
     after_each_statement,

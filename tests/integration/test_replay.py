@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract
 from sluice.errors import EngineError, PlanError, TopicRecreated
-from sluice.load import Loader
-from sluice.planning import Request
-from sluice.quarantine import Filter, Quarantine
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.samples import produce, samples
 from sluice.settings import Connection
+from sluice.store.quarantine import Quarantine
+from sluice.store.request import Filter, Request
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 from tests.loads import delete_topic, delete_up_to, filled, finish, leftovers, sums, target, verdict

@@ -12,14 +12,14 @@ import msgspec
 import pytest
 
 from local.stack import Stack
-from sluice.clickhouse import UNKNOWN_TABLE
+from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.sample_messages import as_version, produce, samples
 from sluice.contract import Contract
 from sluice.errors import EngineError
-from sluice.load import Loader
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.samples import as_version, produce, samples
 from sluice.settings import Connection
-from sluice.verify import Verifier
+from sluice.store.clickhouse import UNKNOWN_TABLE
 from tests.conftest import MakeLoader, load
 from tests.loads import delete_up_to, filled, sums, target
 

@@ -12,13 +12,12 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
+from sluice.audit.quality_gate import Gate, Outcome
 from sluice.contract import Breaker, Contract
 from sluice.errors import SluiceError
-from sluice.load import Loader
-from sluice.planning import Request
-from sluice.quality import Gate, Outcome
-from sluice.quarantine import Filter
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
+from sluice.store.request import Filter, Request
 from tests.conftest import MakeLoader, with_topic
 from tests.contracts import contract_of
 from tests.loads import after_each_statement, leftovers, verdict

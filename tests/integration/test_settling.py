@@ -7,11 +7,11 @@ from random import Random
 import msgspec
 import pytest
 
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract
 from sluice.errors import LoadLost
-from sluice.planning import Request
 from sluice.ranges import merge, total
-from sluice.samples import produce, samples
+from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, leftovers, sums, target
 

@@ -9,8 +9,8 @@ from random import Random
 from opentelemetry.sdk.trace import TracerProvider
 
 from sluice.contract import find
-from sluice.kafka import Broker
-from sluice.tracing import TracingHelper
+from sluice.decode.tracing import TracingHelper
+from sluice.kafka.broker import Broker
 from tests.commands import Run
 from tests.receivers import receiver
 

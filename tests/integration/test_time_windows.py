@@ -6,12 +6,12 @@ from random import Random
 import msgspec
 import pytest
 
+from sluice.authoring.sample_messages import Sample, samples
 from sluice.contract import Contract
 from sluice.errors import PlanError
-from sluice.load import Loader
-from sluice.planning import Request
+from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.samples import Sample, samples
+from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import finish, sums, target, verdict
 

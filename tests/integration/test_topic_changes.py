@@ -5,12 +5,13 @@ from random import Random
 import msgspec
 import pytest
 
+from sluice.authoring.sample_messages import produce, samples
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, TopicRecreated
-from sluice.load import Loader
-from sluice.quarantine import Filter, Quarantine, Quarantined
-from sluice.samples import produce, samples
+from sluice.loader import Loader
 from sluice.settings import Connection
+from sluice.store.quarantine import Quarantine, Quarantined
+from sluice.store.request import Filter
 from tests.conftest import MakeLoader, load
 from tests.loads import delete_topic, delete_up_to, filled, sums, target, verdict
 

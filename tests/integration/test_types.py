@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
-from sluice.clickhouse import ClickHouse
-from sluice.columns import STAGED, columns_of
 from sluice.contract import Contract, Table, column
-from sluice.ddl import ClickHouseSchemaMapper
+from sluice.contract.columns import STAGED, columns_of
+from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.errors import ContractError
+from sluice.store.clickhouse import ClickHouse
 from tests.contracts import contract_of
 
 

@@ -8,16 +8,16 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from sluice.bounds import bounds
+from sluice.audit.verify.content import ContentCheck
+from sluice.audit.verify.findings import Finding
+from sluice.audit.verify.verifier import Verdict, Verifier
 from sluice.contract import Contract
-from sluice.decode import Decoder
+from sluice.decode.decoder import Decoder
 from sluice.errors import PlanError
-from sluice.findings import Finding
-from sluice.load import Loader
+from sluice.loader import Loader
+from sluice.plan.bounds import bounds
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
-from sluice.verify import Verdict, Verifier
-from sluice.verify_content import ContentCheck
 from tests.conftest import MakeLoader, load
 from tests.loads import filled
 

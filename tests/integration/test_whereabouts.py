@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from sluice.contract import Contract
+from sluice.decode.tracing import TracingHelper
 from sluice.errors import PlanError
-from sluice.load import Loader
-from sluice.tracing import TracingHelper
-from sluice.whereabouts import Place, Whereabouts
+from sluice.loader import Loader
+from sluice.report.find_message import Place, Whereabouts
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 

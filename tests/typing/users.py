@@ -12,16 +12,16 @@ import pydantic
 from msgspec import Meta, Struct
 
 from sluice.contract import Breaker, Contract, Rule, Table, Version, column, find
-from sluice.ddl import ClickHouseSchemaMapper
-from sluice.decode import Decoder
+from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.contract.kafka_engine_ddl import KafkaTableSchema
+from sluice.decode.decoder import Decoder
 from sluice.errors import MessageRefused, Reason, Refusal
-from sluice.kafka_engine import KafkaTableSchema
-from sluice.metrics import MetricsCollector, SchemaMetrics
-from sluice.pydantic_bridge import PydanticToMsgspec
+from sluice.kafka.schema_registry import Registered, SchemaRegistry, SchemaRegistryConfig
 from sluice.ranges import OffsetRange
-from sluice.registry import LocalSchemaRegistry, SchemaRegistryConfig
-from sluice.registry_client import Registered, SchemaRegistry
-from sluice.validators import (
+from sluice.services.local_registry import LocalSchemaRegistry
+from sluice.services.pydantic_bridge import PydanticToMsgspec
+from sluice.services.validator_metrics import MetricsCollector, SchemaMetrics
+from sluice.services.validators import (
     BatchValidator,
     FlexibleValidator,
     MonitoredValidator,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sluice.anomalies import LEAST, compare, figures
-from sluice.quality_results import Result
+from sluice.audit.anomalies import LEAST, compare, figures
+from sluice.audit.quality_results import Result
 
 
 def failed(now: dict[str, float], history: list[dict[str, float]]) -> list[Result]:

@@ -7,12 +7,11 @@ import msgspec
 import pytest
 
 from include.schemas.orders import contract as orders
-from sluice.asked import parse_offsets, request_of, words
+from sluice.airflow.backfill_interval import of_interval
+from sluice.airflow.form_request import request_of
 from sluice.errors import PlanError
-from sluice.intervals import of_interval
-from sluice.planning import EVER, Request
-from sluice.quarantine import Filter
-from sluice.ranges import OffsetRange
+from sluice.ranges import EVER, OffsetRange
+from sluice.store.request import Filter, Request, parse_offsets, words
 
 JANUARY = {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}
 

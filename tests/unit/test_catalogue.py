@@ -5,20 +5,18 @@ from pathlib import Path
 from random import Random
 
 import msgspec
-import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from include.schemas.orders import contract as orders
-from sluice import catalogue
-from sluice.catalogue import page, pages
-from sluice.cli import main
+from sluice.authoring.catalogue import page, pages
+from sluice.authoring.version_samples import path_of, samples_folder
+from sluice.cli.main import main
 from sluice.contract import Version, discover
-from sluice.schema_samples import path_of
 from tests.unit.test_versions import people
 
 
 def test_every_topic_has_a_page_with_fields_columns_versions_and_an_example() -> None:
-    made = pages(discover())
+    made = pages(discover(), samples_folder())
     assert set(made) == {"README.md", *(f"{topic}.md" for topic in discover())}
     text = made["orders.md"]
     assert "| `customer_email` | str (0 to 254 characters) | 1.1 | address for" in text
@@ -29,10 +27,7 @@ def test_every_topic_has_a_page_with_fields_columns_versions_and_an_example() ->
     assert '"order_id": "ord-' in text
 
 
-def test_the_matrix_tells_which_consumers_a_version_breaks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+def test_the_matrix_tells_which_consumers_a_version_breaks(tmp_path: Path) -> None:
     samples = {
         "1.0": b'{"id":"a","name":"Ada","age":3}',
         "1.1": b'{"id":"a","name":"Ada","age":3,"place":"x, y"}',
@@ -44,7 +39,7 @@ def test_the_matrix_tells_which_consumers_a_version_breaks(
         path = path_of(people, version, tmp_path)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(samples[version.name])
-    text = page(people)
+    text = page(people, tmp_path)
     assert "| **3.1** | yes | yes | yes | yes | yes |" in text
     gone = "no: `age` is gone"
     assert f"| **1.1** | yes | yes | {gone} | {gone} | {gone} |" in text
@@ -53,23 +48,22 @@ def test_the_matrix_tells_which_consumers_a_version_breaks(
     assert "lifts by `split_place`" in text
 
 
-def test_a_page_that_is_not_up_to_date_fails_the_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sluice.commands.schemas.DOCS", tmp_path)
-    run = CliRunner().invoke
-    stale = run(main, ["schema", "docs"])
+def test_a_page_that_is_not_up_to_date_fails_the_check(tmp_path: Path) -> None:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["schema", "docs", "--folder", str(tmp_path), *arguments])
+
+    stale = run()
     assert stale.exit_code == 1
-    assert "'sluice schema docs --write' mends it" in stale.output
-    assert run(main, ["schema", "docs", "--write"]).exit_code == 0
-    assert run(main, ["schema", "docs"]).exit_code == 0
+    assert "'sluice schema docs --write' repairs it" in stale.output
+    assert run("--write").exit_code == 0
+    assert run().exit_code == 0
     (tmp_path / "gone.md").touch()
-    assert "gone.md is of no contract" in run(main, ["schema", "docs"]).output
+    assert "gone.md belongs to no contract" in run().output
 
 
 def test_a_pipe_in_a_value_does_not_break_a_table() -> None:
     version = Version(name="1.3", released=date(2026, 6, 1), added={"customer_email": "a|b"})
     versions = (orders.versions[0], version)
     changed = msgspec.structs.replace(orders, versions=versions)
-    assert 'older messages get `"a\\|b"`' in page(changed)
+    assert 'older messages get `"a\\|b"`' in page(changed, samples_folder())
     assert changed.example(Random(1))

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from include.schemas.orders import UNKNOWN_ADDRESS, OrderEventMessage
 from include.schemas.orders import contract as orders
 from sluice.contract import Version
-from sluice.decode import Decoder
+from sluice.decode.decoder import Decoder
 from sluice.errors import Reason, Refusal
 from tests.contracts import contract_of
 

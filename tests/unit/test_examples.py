@@ -12,10 +12,10 @@ from msgspec import Meta, Struct
 
 from include.schemas.orders import contract as orders
 from include.schemas.payments import contract as payments
+from sluice.authoring.examples import example_of
 from sluice.contract import Contract, column
-from sluice.decode import Decoder
+from sluice.decode.decoder import Decoder
 from sluice.errors import ContractError, Refusal
-from sluice.examples import example_of
 from tests.contracts import contract_of
 from tests.integration.test_types import Everything
 

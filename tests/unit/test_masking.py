@@ -7,8 +7,8 @@ import pytest
 
 from include.schemas.orders import contract as orders
 from sluice.contract import Version
+from sluice.contract.masking import MASKED, masked
 from sluice.errors import Reason
-from sluice.masking import MASKED, masked
 from tests.contracts import contract_of
 
 

@@ -1,6 +1,7 @@
 """Contract files: what is written, and the command that writes them."""
 
 import json
+import uuid
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -12,15 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec import UNSET
 
-from include.schemas.orders import contract as orders
-from sluice.cli import Told
-from sluice.columns import columns_of
-from sluice.commands import new_topic as command
-from sluice.contract import Table
-from sluice.decode import Decoder
-from sluice.errors import ContractError, Refusal
-from sluice.new_topic import trial
-from sluice.new_topic.description import (
+from sluice.authoring.lint import lint
+from sluice.authoring.new_topic import trial
+from sluice.authoring.new_topic.description import (
     TO_BE_WRITTEN,
     Choice,
     DictOf,
@@ -31,7 +26,11 @@ from sluice.new_topic.description import (
     Scalar,
     Type,
 )
-from sluice.schema_lint import lint
+from sluice.cli.commands import new_topic as command
+from sluice.cli.main import Told
+from sluice.contract.columns import columns_of
+from sluice.decode.decoder import Decoder
+from sluice.errors import ContractError, Refusal
 from tests.new_topics import (
     TODAY,
     Written,
@@ -416,33 +415,48 @@ def test_nothing_is_written_when_something_is_wrong(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_topic_or_a_table_that_has_a_contract_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+OTHER = """from include.schemas.orders import contract as orders
+from msgspec.structs import replace
+from sluice.contract import Table
+
+contract = replace(orders, {claim})
+"""
+
+
+@pytest.mark.parametrize(
+    "claim", ['topic="things"', 'table=Table(name="things", order_by=("order_id",))']
+)
+def test_a_topic_or_a_table_that_has_a_contract_is_refused(contracts: Path, claim: str) -> None:
+    (contracts / "other.py").write_text(OTHER.format(claim=claim))
+    result = run("things")
+    assert result.exit_code == 1
+    assert "include.schemas.orders is a contract of topic" in result.output
+    assert not (contracts / "things.py").exists()
+
+
+def test_a_file_that_is_there_is_not_written_over() -> None:
     assert "orders.py is there already" in run("Orders.").output
-    monkeypatch.setattr(command, "SCHEMAS", tmp_path)
-    for claim in (
-        msgspec.structs.replace(orders, topic="things"),
-        msgspec.structs.replace(orders, table=Table(name="things", order_by=("order_id",))),
-    ):
-        monkeypatch.setattr(command, "discover", lambda claim=claim: {claim.topic: claim})
-        result = run("things")
-        assert result.exit_code == 1
-        assert "include.schemas.orders is a contract of topic" in result.output
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_contracts_that_cannot_be_imported_are_told_without_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_contracts_that_cannot_be_imported_are_reported_without_a_traceback(
+    contracts: Path,
 ) -> None:
-    def broken() -> None:
-        raise NameError("name 'x' is not defined")
-
-    monkeypatch.setattr(command, "SCHEMAS", tmp_path)
-    monkeypatch.setattr(command, "discover", broken)
+    (contracts / "other.py").write_text("x\n")
     result = run("things")
     assert result.exit_code == 1
     assert "cannot be imported: name 'x' is not defined" in result.output
+
+
+@pytest.fixture
+def contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package of contracts that ``SLUICE_CONTRACTS`` names."""
+    name = f"contracts_{uuid.uuid4().hex}"
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SLUICE_CONTRACTS", name)
+    return folder
 
 
 def test_one_way_at_a_time(tmp_path: Path) -> None:

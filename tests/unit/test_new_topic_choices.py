@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from sluice.errors import ContractError
-from sluice.new_topic.answers import suggested_type, type_of
-from sluice.new_topic.choices import Choices, describe
-from sluice.new_topic.description import (
+from sluice.authoring.new_topic.answers import suggested_type, type_of
+from sluice.authoring.new_topic.choices import Choices, describe
+from sluice.authoring.new_topic.description import (
     Choice,
     DictOf,
     Field,
@@ -17,7 +16,8 @@ from sluice.new_topic.description import (
     Scalar,
     Type,
 )
-from sluice.new_topic.naming import attributes, class_name, module_name, singular, snake
+from sluice.authoring.new_topic.naming import attributes, class_name, module_name, singular, snake
+from sluice.errors import ContractError
 from tests.new_topics import (
     TODAY,
     Written,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sluice.new_topic.choices import Choices, describe
-from sluice.new_topic.description import (
+from sluice.authoring.new_topic.choices import Choices, describe
+from sluice.authoring.new_topic.description import (
     SCALARS,
     Choice,
     DictOf,
@@ -17,7 +17,7 @@ from sluice.new_topic.description import (
     Scalar,
     Type,
 )
-from sluice.new_topic.layout import (
+from sluice.authoring.new_topic.layout import (
     Expression,
     Group,
     Leaf,
@@ -31,7 +31,7 @@ from sluice.new_topic.layout import (
     words,
     wrapped,
 )
-from sluice.new_topic.writer import source_of
+from sluice.authoring.new_topic.writer import source_of
 from tests.new_topics import TODAY, Written
 
 _KEYS = (

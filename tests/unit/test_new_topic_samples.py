@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from sluice.authoring.new_topic import sampling, trial
+from sluice.authoring.new_topic.inference import Seen
 from sluice.errors import ContractError
-from sluice.new_topic import sampling, trial
-from sluice.new_topic.inference import Seen
 from tests.new_topics import from_samples, from_schema, line_of, object_schema, source
 
 

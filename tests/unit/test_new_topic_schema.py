@@ -12,16 +12,14 @@ from include.schemas.orders import OrderEventMessage
 from include.schemas.orders import contract as orders
 from include.schemas.payments import PaymentMessage
 from include.schemas.payments import contract as payments
-from sluice.columns import columns_of
+from sluice.authoring.lint import lint
+from sluice.authoring.new_topic import trial
+from sluice.authoring.new_topic.description import Skips
+from sluice.authoring.new_topic.json_schema import read_schema
 from sluice.contract import Contract
-from sluice.decode import Decoder
+from sluice.contract.columns import columns_of
+from sluice.decode.decoder import Decoder
 from sluice.errors import ContractError, Refusal
-from sluice.new_topic import trial
-from sluice.new_topic.description import (
-    Skips,
-)
-from sluice.new_topic.json_schema import read_schema
-from sluice.schema_lint import lint
 from tests.new_topics import Written, from_schema, line_of, object_schema, source, types_of
 
 

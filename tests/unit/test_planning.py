@@ -3,17 +3,10 @@ import pytest
 
 from include.schemas.orders import contract as orders
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
-from sluice.planning import (
-    Existing,
-    Known,
-    Request,
-    Survey,
-    choose,
-    origins,
-    parse_partitions,
-)
-from sluice.range_reader import Topic, Watermarks
+from sluice.plan.choose import Known, Survey, choose, origins
 from sluice.ranges import OffsetRange, chunk
+from sluice.records import Topic, Watermarks
+from sluice.store.request import Existing, Request, parse_partitions
 
 TOPIC = Topic("orders", "id-1", (0, 1))
 MARKS = {0: Watermarks(0, 100), 1: Watermarks(40, 50)}

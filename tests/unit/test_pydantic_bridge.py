@@ -8,7 +8,7 @@ import pydantic
 import pytest
 
 from sluice.errors import ConversionError
-from sluice.pydantic_bridge import PydanticToMsgspec
+from sluice.services.pydantic_bridge import PydanticToMsgspec
 
 
 class Colour(Enum):

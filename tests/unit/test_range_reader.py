@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from sluice.range_reader import RangeReader, Skip, Topic, Watermarks
+from sluice.kafka.range_reader import RangeReader
 from sluice.ranges import OffsetRange
+from sluice.records import Skip, Topic, Watermarks
 
 TOPIC = Topic("t", "id", (0,))
 

@@ -5,7 +5,8 @@ import pydantic
 import pytest
 
 from sluice.errors import RegistryError
-from sluice.registry import LocalSchemaRegistry, SchemaRegistryConfig
+from sluice.kafka.schema_registry import SchemaRegistryConfig
+from sluice.services.local_registry import LocalSchemaRegistry
 
 A, B = {"type": "object", "title": "A"}, {"type": "object", "title": "B"}
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluice.attempts import Account
-from sluice.audit import Reasons
-from sluice.lag import Lag
-from sluice.report import Report, Step
-from sluice.run_metrics import METRICS, values_of
+from sluice.audit.accounting import Reasons
+from sluice.report.lag import Lag
+from sluice.report.metrics import METRICS, values_of
+from sluice.report.reporter import Report, Step
+from sluice.store.attempts import Account
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,8 +5,8 @@ import pytest
 from msgspec import Struct
 
 from include.schemas.orders import contract as orders
+from sluice.authoring.lint import lint
 from sluice.contract import Version, discover
-from sluice.schema_lint import lint
 from tests.contracts import contract_of
 
 

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from sluice import spans
+from sluice import telemetry as spans
 
 
 def test_ids_that_are_none_make_no_link(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
 
 from include.schemas.orders import AddressMessage, TracedOrderEventMessage, contract
-from sluice.tracing import MARK, TracingHelper, tracing_of, with_body
-from sluice.wire import Tracing, read_headers
+from sluice.decode.tracing import MARK, TracingHelper, tracing_of, with_body
+from sluice.decode.wire import Tracing, read_headers
 
 ORDER = contract.example(Random(1))
 

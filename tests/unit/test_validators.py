@@ -12,8 +12,8 @@ from include.schemas.orders import UNKNOWN_ADDRESS, OrderEventMessage
 from include.schemas.orders import contract as orders
 from include.schemas.payments import contract as payments
 from sluice.errors import MessageRefused, Reason
-from sluice.metrics import MetricsCollector, SchemaMetrics
-from sluice.validators import (
+from sluice.services.validator_metrics import MetricsCollector, SchemaMetrics
+from sluice.services.validators import (
     BatchValidator,
     FlexibleValidator,
     MonitoredValidator,

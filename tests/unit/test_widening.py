@@ -2,7 +2,7 @@
 
 import pytest
 
-from sluice.widening import widens
+from sluice.store.type_widening import widens
 
 
 @pytest.mark.parametrize(

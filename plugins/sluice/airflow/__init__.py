@@ -1,0 +1,1 @@
+"""Runs loads as Airflow DAGs: tasks, trigger forms, pages. Owns Airflow."""

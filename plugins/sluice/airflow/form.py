@@ -1,0 +1,120 @@
+"""The fields of the trigger forms. Like ``on_airflow``, this module imports Airflow.
+
+A form checks types; combinations are checked by :mod:`.form_request` when the run plans.
+"""
+
+from airflow.sdk import Param
+
+from sluice.airflow.form_fields import OFFSETS, TITLES
+from sluice.contract import Contract
+from sluice.errors import Reason
+
+PART = "A part of the topic"
+MORE = "More"
+
+
+def load_form(contract: Contract) -> dict[str, Param]:
+    """The form of a load DAG."""
+    topic = contract.topic
+    return {
+        "what": Param(
+            "new",
+            type="string",
+            enum=list(TITLES),
+            values_display={name: title.capitalize() for name, title in TITLES.items()},
+            title="What to load",
+            description_md=f"*New messages*: everything of `{topic}` that no load has loaded, up to"
+            " now. The other choices load a part of the topic, said under *A part of the topic*, or"
+            " messages in quarantine.",
+        ),
+        "offsets": Param(
+            None,
+            type=["null", "string"],
+            pattern=OFFSETS,
+            title="Offsets",
+            section=PART,
+            description_md="For *offsets*: partition, first offset, and the one to stop before;"
+            " several with commas between. `0: 100-200, 1: 50-`",
+        ),
+        "from": _time("From", "the first moment", "the topic's beginning"),
+        "to": _time("To", "the moment to stop before", "the topic's end"),
+        "existing": Param(
+            "skip",
+            type="string",
+            enum=["skip", "replace"],
+            values_display={"skip": "Leave it alone", "replace": "Load it anew"},
+            title="What is loaded already",
+            section=PART,
+            description_md="*Load it anew* reads it again under today's contract and exchanges the"
+            " rows: the new ones become visible, then the old ones go.",
+        ),
+        **_common(contract),
+    }
+
+
+def replay_form(contract: Contract) -> dict[str, Param]:
+    """The form of a replay DAG."""
+    versions = ", ".join(f"`{version.name}`" for version in contract.versions)
+    return {
+        "reason": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *(str(reason) for reason in Reason)],
+            title="Reason",
+            description_md="Only messages that were refused for this reason.",
+        ),
+        "field": _filter("Field", "about this field, such as `order_id`"),
+        "version": _filter("Version", f"nearest to this version: {versions}"),
+        "load": _filter("Load", "that this load has refused"),
+        **_common(contract),
+    }
+
+
+def _common(contract: Contract) -> dict[str, Param]:
+    return {
+        "partitions": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^\s*(\d+\s*(,\s*\d+\s*)*)?$",
+            title="Partitions",
+            section=MORE,
+            description_md=f"Only these partitions of `{contract.topic}`, such as `0, 3`;"
+            " all when empty.",
+        ),
+        "max_messages": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="At most so many offsets",
+            section=MORE,
+            description_md="Shared between the partitions; no limit when empty.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            section=MORE,
+            description_md="Only show what would be read, in the log of *plan* and the report.",
+        ),
+    }
+
+
+def _time(title: str, what: str, default: str) -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title=title,
+        section=PART,
+        description_md=f"For *a range of time*: {what}, by the messages' timestamps, such as"
+        f" `2026-01-31T14:00:00Z`; {default} when empty.",
+    )
+
+
+def _filter(title: str, what: str) -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        title=title,
+        description_md=f"Only messages {what}.",
+    )

@@ -1,0 +1,216 @@
+"""What the pages show, in as few queries as may be: each page has 300 ms with 10,000 loads."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from sluice.ranges import OffsetRange, merge, subtract
+from sluice.sql import quoted
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.ledger import Ledger
+
+RECENT = 50
+"""Loads that the overview shows of a topic, and a topic's page in its table."""
+
+CHARTED = 500
+"""Loads in a topic's charts."""
+
+
+class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One load in a list; the counts are 0 before its audit."""
+
+    load_id: str
+    topic: str
+    owner: str
+    state: str
+    kind: str
+    planned_at: datetime
+    last_at: datetime
+    planned: int
+    loaded: int
+    quarantined: int
+
+    @property
+    def seconds(self) -> float:
+        """From plan to the last that was heard of it."""
+        return (self.last_at - self.planned_at).total_seconds()
+
+
+class TopicRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic in the overview.
+
+    Attributes:
+        lag: offsets that were not accounted for when the last load ended; None before the first.
+        behind: age of the first of these in seconds.
+        loads: the last ones, the newest first.
+    """
+
+    topic: str
+    table: str
+    lag: int | None
+    behind: float | None
+    quarantined: int
+    loads: list[LoadRow]
+
+
+class Strip(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a partition is published, as shares of its length: (left, width) in percent."""
+
+    partition: int
+    low: int
+    high: int
+    published: list[tuple[float, float]]
+    gaps: list[OffsetRange]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic's last loads as series, the oldest first; what a load does not have is None.
+
+    Attributes:
+        at: when each was planned, in seconds since 1970.
+        rows, refused: of each load.
+        seconds: from its plan to its end.
+        versions: version → rows that came in it.
+        failed: severity → quality rules that failed.
+    """
+
+    at: list[float]
+    rows: list[int]
+    refused: list[int]
+    seconds: list[float]
+    versions: dict[str, list[float | None]]
+    failed: dict[str, list[float | None]]
+
+
+class RuleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How a quality rule did in the last loads."""
+
+    description: str
+    severity: str
+    loads: int
+    failed: int
+    last_failed: str
+    observed: str
+
+
+class PageData:
+    """Reads one Sluice database for the pages."""
+
+    def __init__(self, clickhouse: ClickHouse, ledger: Ledger) -> None:
+        self._clickhouse, self._ledger = clickhouse, ledger
+        self._db = quoted(ledger.database)
+
+    def topics(self, tables: dict[str, str]) -> list[TopicRow]:
+        """The overview of topics, each with its table."""
+        loads: dict[str, list[LoadRow]] = {}
+        for load in self.loads(list(tables)):
+            loads.setdefault(load.topic, []).append(load)
+        lags = {
+            row["topic"]: row
+            for row in self._clickhouse.rows(
+                "SELECT topic, sumIf(last, name = 'sluice.lag.offsets') AS lag,"
+                " maxIf(last, name = 'sluice.lag.seconds') AS behind FROM ("
+                " SELECT m.topic AS topic, m.name AS name, m.labels AS labels,"
+                "  argMax(m.value, m.at) AS last"
+                f" FROM {self._db}.metrics AS m WHERE startsWith(m.name, 'sluice.lag.')"
+                " GROUP BY topic, name, labels) GROUP BY topic"
+            )
+        }
+        refused = {
+            row["topic"]: row["n"]
+            for row in self._clickhouse.rows(
+                f"SELECT q.topic AS topic, count() AS n FROM {self._db}.quarantine AS q"
+                " WHERE q.status = 'quarantined' GROUP BY topic"
+            )
+        }
+        return [
+            TopicRow(
+                topic=topic,
+                table=table,
+                lag=int(lags[topic]["lag"]) if topic in lags else None,
+                behind=lags[topic]["behind"] if topic in lags else None,
+                quarantined=refused.get(topic, 0),
+                loads=loads.get(topic, []),
+            )
+            for topic, table in tables.items()
+        ]
+
+    def loads(self, topics: Sequence[str], most: int = RECENT) -> list[LoadRow]:
+        """The last loads of each topic, the newest first; withdrawn plans are left out."""
+        rows = self._clickhouse.rows(
+            "SELECT l.load_id AS load_id, l.topic AS topic, l.owner AS owner, l.state AS state,"
+            " if(JSONHas(l.plan, 'kind'), JSONExtractString(l.plan, 'kind'), 'load') AS kind,"
+            " l.planned_at AS planned_at, l.last_at AS last_at, a.planned AS planned,"
+            " a.loaded AS loaded, a.quarantined AS quarantined"
+            f" FROM {self._db}.loads AS l LEFT JOIN ("
+            "  SELECT load_id, sum(p) AS planned, sum(d) AS loaded, sum(q) AS quarantined FROM ("
+            "   SELECT load_id, partition, argMax(planned, at) AS p, argMax(loaded, at) AS d,"
+            f"    argMax(quarantined, at) AS q FROM {self._db}.load_accounts"
+            "   WHERE topic IN {topics:Array(String)} GROUP BY load_id, partition)"
+            "  GROUP BY load_id) AS a ON a.load_id = l.load_id"
+            " WHERE l.topic IN {topics:Array(String)} AND l.state != 'withdrawn'"
+            " ORDER BY l.planned_at DESC LIMIT {most:UInt32} BY l.topic",
+            {"topics": list(topics), "most": most},
+        )
+        return [LoadRow(**row) for row in rows]
+
+    def history(self, topic: str, loads: Sequence[LoadRow]) -> History:
+        """The series of some loads of a topic, given with the newest first."""
+        shown = list(reversed(loads))
+        place = {load.load_id: number for number, load in enumerate(shown)}
+        series: dict[str, dict[str, list[float | None]]] = {"version": {}, "severity": {}}
+        for row in self._clickhouse.rows(
+            "SELECT m.load_id AS load_id, m.labels AS labels, argMax(m.value, m.at) AS value"
+            f" FROM {self._db}.metrics AS m WHERE m.topic = {{topic:String}}"
+            " AND m.name IN ('sluice.messages', 'sluice.quality.failed')"
+            " AND m.load_id IN {loads:Array(String)} GROUP BY load_id, labels",
+            {"topic": topic, "loads": list(place)},
+        ):
+            ((label, name),) = row["labels"].items()
+            values = series[label].setdefault(name, [None] * len(shown))
+            values[place[row["load_id"]]] = row["value"]
+        return History(
+            at=[load.planned_at.timestamp() for load in shown],
+            rows=[load.loaded for load in shown],
+            refused=[load.quarantined for load in shown],
+            seconds=[load.seconds for load in shown],
+            versions=dict(sorted(series["version"].items())),
+            failed=dict(sorted(series["severity"].items())),
+        )
+
+    def rules(self, topic: str, load_ids: Sequence[str]) -> list[RuleRow]:
+        """How the quality rules did in some loads, those that failed most first."""
+        rows = self._clickhouse.rows(
+            "SELECT q.description AS description, q.severity AS severity, count() AS loads,"
+            " countIf(NOT q.success) AS failed, argMaxIf(q.load_id, q.at, NOT q.success) AS"
+            " last_failed, argMaxIf(q.observed, q.at, NOT q.success) AS observed"
+            f" FROM {self._db}.quality_results AS q WHERE q.topic = {{topic:String}}"
+            " AND q.load_id IN {loads:Array(String)} AND (q.load_id, q.audit) IN ("
+            f"  SELECT load_id, argMax(audit, at) FROM {self._db}.quality_results"
+            "   WHERE topic = {topic:String} AND load_id IN {loads:Array(String)} GROUP BY load_id)"
+            " GROUP BY description, severity ORDER BY failed DESC, severity, description",
+            {"topic": topic, "loads": list(load_ids)},
+        )
+        return [RuleRow(**row) for row in rows]
+
+    def strips(self, topic: str) -> list[Strip]:
+        """By partition what is published, and the holes between."""
+        published = merge(t.range for t in self._ledger.taken(topic) if t.published)
+        strips = []
+        for partition in sorted({r.partition for r in published}):
+            mine = [r for r in published if r.partition == partition]
+            low, high = mine[0].low, mine[-1].high
+            length = max(1, high - low)
+            strips.append(
+                Strip(
+                    partition=partition,
+                    low=low,
+                    high=high,
+                    published=[
+                        (100 * (r.low - low) / length, 100 * r.count / length) for r in mine
+                    ],
+                    gaps=subtract([OffsetRange(partition, low, high)], mine),
+                )
+            )
+        return strips

@@ -1,0 +1,1 @@
+"""The pages within Airflow's UI, one module per page."""

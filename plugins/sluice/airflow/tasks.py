@@ -1,0 +1,268 @@
+"""What the tasks of the DAGs call. Airflow is known here, and in ``dag_tasks``, ``decision_task``,
+``trigger_form`` and ``pages``, and nowhere else.
+
+Each function is one task. A task finds its load in the ledger by its DAG run, so it can be
+cleared and repeated at any time; XComs carry only the labels of the chunks.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from airflow.sdk import Asset, AssetAlias, BaseHook, get_current_context
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+)
+from airflow.sdk.observability import stats
+from pydantic import SecretStr
+
+from sluice.contract import find
+from sluice.errors import (
+    AttemptFailed,
+    BreakerTripped,
+    BrokerError,
+    EngineError,
+    QualityError,
+    QualityHeld,
+    RegistryError,
+    SluiceError,
+)
+from sluice.ranges import merge, total
+from sluice.settings import Connection, Settings
+
+if TYPE_CHECKING:
+    from sluice.loader import Loader
+    from sluice.plan.planner import Plan
+    from sluice.report.metrics import Value
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+WORTH_RETRYING = (EngineError, BrokerError, AttemptFailed, QualityError, RegistryError)
+"""Errors that another try may mend; any other fails the task at once."""
+
+
+def connection(conn_id: str) -> Connection:
+    """An Airflow connection in the library's own form."""
+    found = BaseHook.get_connection(conn_id)
+    return Connection(
+        host=found.host or "",
+        port=found.port,
+        login=found.login or "",
+        password=SecretStr(found.password or ""),
+        schema=found.schema or "",
+        extra=found.extra_dejson,
+    )
+
+
+def asset_of(topic: str) -> Asset:
+    """What a DAG schedules itself on to follow a topic: updated when a load has published rows."""
+    return Asset(name=f"sluice_{topic}", uri=f"x-sluice://{topic}")
+
+
+def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
+    """Pin and reserve the ranges of this run; gives a label a chunk to map over.
+
+    A dry run only keeps a report of what would be read, and gives nothing.
+    """
+    planned = told(lambda: _plan(topic, what))
+    if planned is None:
+        return []
+    if not planned.offsets:
+        log.info("nothing_to_load", topic=topic)
+    return [
+        {"load_id": planned.load_id, "number": number, "label": _label(ranges)}
+        for number, ranges in enumerate(planned.chunks)
+    ]
+
+
+def _plan(topic: str, what: str) -> "Plan | None":
+    from sluice.airflow.form_request import request_of
+
+    context: Any = get_current_context()
+    params = {**context["params"]} | ({"what": what} if what else {})
+    loader, run = loader_of_run(topic), context["dag_run"]
+    again = run.run_type == "backfill"
+    if again:
+        from sluice.airflow.backfill_interval import of_interval
+
+        loader.ledger.create()
+        owned = loader.ledger.loads_of(topic, loader.owner)
+        loaded = any(load.state == "published" for load in owned)
+        params = of_interval(params, loader.contract, run.logical_date, loaded)
+    request = request_of(topic, params)
+    if params.get("dry_run"):
+        foreseen = loader.foresee(request)
+        offsets, ranges = total(foreseen.ranges), [str(r) for r in foreseen.ranges[:50]]
+        log.info("would_read", asked=foreseen.asked, offsets=offsets, ranges=ranges)
+        return None
+    return loader.plan(request, again=again)
+
+
+def drain(topic: str, chunk: dict[str, Any]) -> int:
+    """Read one chunk into the staging table; gives the micro-batches it took."""
+    context: Any = get_current_context()
+    context["label"] = chunk["label"]
+    result = told(lambda: loader_of_run(topic).drain(chunk["load_id"], chunk["number"]))
+    return result.batches
+
+
+def audit(topic: str) -> None:
+    """Prove the accounting, and run the quality rules.
+
+    A load that is held does not fail here: the next task asks a person.
+    """
+    loader = loader_of_run(topic)
+    load_id = load_of_run(loader)
+
+    def run() -> None:
+        try:
+            loader.audit(load_id)
+        except (BreakerTripped, QualityHeld) as error:
+            log.error("held", load_id=load_id, error=str(error))
+            loader.write_report(load_id)
+
+    told(run)
+
+
+def publish(topic: str) -> None:
+    """Make the load visible, exactly once, and tell those who wait for the topic's rows."""
+    loader = loader_of_run(topic)
+    load_id = load_of_run(loader)
+    told(lambda: loader.publish(load_id))
+    accounts = loader.ledger.accounts(load_id)
+    ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
+    rows = sum(account.loaded for account in accounts)
+    if rows:
+        context: Any = get_current_context()
+        extra = {"load_id": load_id, "rows": rows, "offsets": [str(r) for r in ranges[:50]]}
+        context["outlet_events"][AssetAlias(f"sluice {topic}")].add(asset_of(topic), extra=extra)
+
+
+def report(topic: str) -> dict[str, Any]:
+    """Keep the run's report; fails when the load is not published, so that the run shows it.
+
+    This task always runs and ends the DAG run, and a run takes the state of its last task.
+    """
+    if _is_dry():
+        return {"dry_run": True}
+    loader = loader_of_run(topic)
+
+    def run() -> dict[str, Any]:
+        load_id = load_of_run(loader, also_abandoned=True)
+        made = loader.report(load_id, partial(_emit, topic))
+        if made.state != "published":
+            raise AirflowFailException(f"load {load_id} is {made.state}. {made.error}")
+        return {
+            "load_id": load_id,
+            "loaded": made.sum("loaded"),
+            "quarantined": made.sum("quarantined"),
+        }
+
+    return told(run)
+
+
+def clean() -> dict[str, int]:
+    """Remove what is old, of all topics; gives the rows that went by table."""
+    from sluice.store.clickhouse import connect
+    from sluice.store.ledger import Ledger
+    from sluice.store.retention import Housekeeper
+
+    settings = Settings()
+
+    def run() -> dict[str, int]:
+        clickhouse = connect(connection(settings.clickhouse_conn_id))
+        Ledger(clickhouse, settings.database).create()
+        housekeeper = Housekeeper(clickhouse, settings.database)
+        return {each.table: each.rows for each in housekeeper.clean(settings.keep_days)}
+
+    return told(run)
+
+
+def _emit(topic: str, values: "Sequence[Value]") -> None:
+    """Send a load's numbers by Airflow's own metrics, to wherever these are configured to go."""
+    from sluice.report.metrics import METRICS
+
+    for value in values:
+        tags = {"topic": topic, **value.labels}
+        if METRICS[value.name].kind == "counter":
+            stats.incr(value.name, value.value, tags=tags)  # type: ignore[arg-type]
+        else:
+            stats.gauge(value.name, value.value, tags=tags)
+
+
+def owner_of_run(dag_id: str, run_id: str) -> str:
+    """How the ledger names a DAG run."""
+    return f"airflow/{dag_id}/{run_id}"
+
+
+def loader_of_run(topic: str) -> "Loader":
+    """The loader of a topic for the current task's run; what it needs is imported in the task."""
+    from sluice.loader import Loader
+
+    settings = Settings()
+    context = get_current_context()
+    run = context["dag_run"]
+    return Loader(
+        find(topic),
+        connection(settings.kafka_conn_id),
+        connection(settings.clickhouse_conn_id),
+        settings,
+        owner_of_run(run.dag_id, run.run_id),
+        is_over,
+    )
+
+
+def _is_dry() -> bool:
+    context: Any = get_current_context()
+    return bool(context["params"].get("dry_run"))
+
+
+def load_of_run(loader: "Loader", also_abandoned: bool = False) -> str:
+    """Id of the last load of the current task's run.
+
+    Raises:
+        AirflowSkipException: it was a dry run.
+        AirflowFailException: it has none, or it was given up.
+    """
+    if _is_dry():
+        raise AirflowSkipException("a dry run: nothing was read")
+    load = loader.last()
+    if load is None:
+        raise AirflowFailException("this run has no load: the plan task did not succeed")
+    if load.state == "abandoned" and not also_abandoned:
+        raise AirflowFailException(f"load {load.load_id} of this run was given up")
+    return load.load_id
+
+
+def is_over(owner: str) -> bool | None:
+    """Whether the run or process that owns a load is over; None when there is no telling."""
+    kind, _, rest = owner.partition("/")
+    if kind == "airflow":
+        dag_id, _, run_id = rest.partition("/")
+        ti: Any = get_current_context()["ti"]
+        try:
+            return ti.get_dagrun_state(dag_id, run_id) in ("success", "failed")
+        except AirflowRuntimeError:
+            return None  # the run was deleted, or is of another Airflow
+    from sluice.plan.owners import is_over as process_is_over
+
+    return process_is_over(owner)
+
+
+def told(run: Callable[[], T]) -> T:
+    """Run a step; an error that a retry cannot mend fails the task at once, in its own words."""
+    try:
+        return run()
+    except WORTH_RETRYING:
+        raise
+    except SluiceError as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def _label(ranges: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, ranges[:3]))
+    return shown if len(ranges) <= 3 else f"{shown} and {len(ranges) - 3} more"

@@ -1,0 +1,1 @@
+"""Compares everything that was ever loaded of a topic, offset by offset. Reads only."""

@@ -1,0 +1,129 @@
+"""Holding the content of loaded rows against their messages, decoded once more."""
+
+import uuid
+from collections.abc import Sequence
+
+from sluice.audit.verify.findings import Finding
+from sluice.contract import Contract
+from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
+from sluice.decode.decoder import Decoder
+from sluice.decode.tracing import tracing_of
+from sluice.drain.repair import Repair
+from sluice.drain.stager import COLUMNS, ROWS
+from sluice.errors import Refusal
+from sluice.kafka.broker import Broker
+from sluice.ranges import OffsetRange, chunk, subtract
+from sluice.records import Progress, Topic, stamp
+from sluice.sql import among, quoted
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.ledger import Ledger
+
+AT_ONCE = 200_000
+"""Offsets that are staged and compared at a time."""
+
+BATCH = 40_000
+SHOWN = 20
+"""Differing offsets that are named for each part."""
+
+ATTEMPT = "content"
+
+
+class ContentCheck:
+    """Stages messages again, beside everything else, and compares checksums row by row.
+
+    The comparison is with today's contract: rows that were loaded under an older one differ where
+    it has changed what a field becomes. Rows of a replay may come from repaired messages.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        broker: Broker,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        decoder: Decoder,
+    ) -> None:
+        self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
+        self._repair = Repair(contract, decoder)
+        self._mapper = ClickHouseSchemaMapper.of(contract)
+        self._target = clickhouse.qualified(contract.table.name)
+        self._database = quoted(ledger.database)
+
+    def run(self, topic: Topic, ranges: Sequence[OffsetRange], progress: Progress) -> list[Finding]:
+        """What differs. Its own scratch tables are dropped; nothing else is written."""
+        findings = []
+        for part in chunk(ranges, AT_ONCE, most=1 << 30):
+            table = f"{self._database}.{quoted(f'content_{uuid.uuid4().hex}')}"
+            self._clickhouse.execute(self._mapper.create_staging(table))
+            try:
+                gone = self._stage(table, topic, part, progress)
+                findings += self._compare(table, subtract(part, gone))
+            finally:
+                self._clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
+        return findings
+
+    def _stage(
+        self, table: str, topic: Topic, part: list[OffsetRange], progress: Progress
+    ) -> list[OffsetRange]:
+        """Decode what the topic has; gives the offsets that it has no message of any more."""
+        gone: list[OffsetRange] = []
+        rows: list[tuple[object, ...]] = []
+        for records, skips in self._broker.read(topic, part):
+            for record in records:
+                value = record.value()
+                if value is None:
+                    continue
+                about = tracing_of(record.headers(), value)
+                found = self._repair.decode(value, about.version)
+                if isinstance(found, Refusal):
+                    continue
+                at = (record.partition(), record.offset(), stamp(record))
+                traced = (about.correlation_id, about.trace_id, about.span_id)
+                rows.append((ATTEMPT, *at, found[1], *traced, found[0]))
+            if len(rows) >= BATCH:
+                self._insert(table, rows)
+                rows = []
+            gone += [skip.range for skip in skips]
+            progress(len(records) + sum(skip.range.count for skip in skips))
+        self._insert(table, rows)
+        return gone
+
+    def _insert(self, table: str, rows: list[tuple[object, ...]]) -> None:
+        if rows:
+            body = ROWS.encode_lines(rows)
+            token = uuid.uuid4().hex
+            self._clickhouse.insert_lines(table, COLUMNS, body, "JSONCompactEachRow", token)
+
+    def _compare(self, table: str, part: list[OffsetRange]) -> list[Finding]:
+        """Rows that are loaded and whose checksum is not the one of their message.
+
+        Which messages are loaded at all is not asked here.
+        """
+        selected = self._mapper.published_columns()
+        compared = [n for n in selected if n not in LINEAGE or n in _KEPT]
+        again = ", ".join(f"{selected[name]} AS {quoted(name)}" for name in compared)
+        where = among(part)
+        # As RowBinary, because a hash of a null is null.
+        checksum = f"cityHash64(formatRow('RowBinary', {', '.join(map(quoted, compared))}))"
+        rows = self._clickhouse.rows(
+            "SELECT t._partition AS partition, t._offset AS offset"
+            f" FROM (SELECT _partition, _offset, {checksum} AS said FROM {self._target}"
+            f"  WHERE _topic = {{topic:String}} AND ({where})) AS t"
+            f" LEFT JOIN (SELECT _partition, _offset, {checksum} AS said"
+            f"  FROM (SELECT _partition, _offset, {again} FROM {table})) AS m"
+            " ON m._partition = t._partition AND m._offset = t._offset"
+            " WHERE isNull(m.said) OR m.said != t.said ORDER BY partition, offset",
+            {"topic": self._contract.topic},
+            {"join_use_nulls": 1},
+        )
+        if not rows:
+            return []
+        shown = tuple(
+            OffsetRange(row["partition"], row["offset"], row["offset"] + 1) for row in rows[:SHOWN]
+        )
+        text = f"{len(rows):,} rows are not what today's contract makes of their messages"
+        return [Finding(kind="content", text=text, ranges=shown)]
+
+
+_KEPT = ("_timestamp", "_schema_version", "_correlation_id", "_trace_id", "_span_id")
+"""Lineage that comes from the message itself."""

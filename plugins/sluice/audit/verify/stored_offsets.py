@@ -1,0 +1,168 @@
+"""Which offsets of a topic the tables hold, as ranges that the engine works out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from sluice.ranges import OffsetRange, intersect, merge, subtract, total
+from sluice.sql import among, quoted
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.ledger import Ledger, Taken
+
+WINDOW = 4_000_000
+"""Offsets of a partition that are sorted at a time, in the engine's memory."""
+
+
+Progress = Callable[[int], None]
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Offsets as the tables have them, and those that one table has twice."""
+
+    ranges: list[OffsetRange]
+    twice: list[OffsetRange]
+
+
+class Holdings:
+    """Reads the offsets that target, quarantine and skips have of one topic."""
+
+    def __init__(
+        self,
+        topic: str,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        table: str,
+        within: list[OffsetRange] | None,
+    ) -> None:
+        self._topic, self._clickhouse, self._table, self._within = topic, clickhouse, table, within
+        self._db = quoted(ledger.database)
+
+    def inside(self, ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
+        """What of some ranges is asked about."""
+        found = list(ranges)
+        return found if self._within is None else intersect(found, self._within)
+
+    def target(self, about: list[OffsetRange], progress: Progress) -> Held:
+        """What the target has, also beyond the ranges that it is asked about."""
+        spans = {r["partition"]: (r["low"], r["high"]) for r in self._spans()}
+        for r in about:
+            low, high = spans.get(r.partition, (r.low, r.high))
+            spans[r.partition] = (min(low, r.low), max(high, r.high))
+        windows = [
+            OffsetRange(partition, at, min(at + WINDOW, high))
+            for partition, (low, high) in sorted(spans.items())
+            for at in range(low, high, WINDOW)
+        ]
+        held = []
+        for window in windows if self._within is None else intersect(windows, self._within):
+            held.append(
+                self._offsets(
+                    f"SELECT _partition AS partition, _offset AS offset FROM {self._table}"
+                    f" WHERE _topic = {{topic:String}} AND ({among([window])})"
+                )
+            )
+            progress(total(intersect([window], about)))
+        return Held(
+            merge(r for part in held for r in part.ranges), [r for p in held for r in p.twice]
+        )
+
+    def _spans(self) -> list[dict[str, Any]]:
+        return self._clickhouse.rows(
+            "SELECT _partition AS partition, min(_offset) AS low, max(_offset) + 1 AS high"
+            f" FROM {self._table} WHERE _topic = {{topic:String}} GROUP BY partition",
+            {"topic": self._topic},
+        )
+
+    def quarantine(self) -> Held:
+        """The refused messages of published loads."""
+        held = self._offsets(
+            f"SELECT q.partition AS partition, q.offset AS offset FROM {self._db}.quarantine AS q"
+            " WHERE q.topic = {topic:String} AND q.status = 'quarantined'"
+        )
+        return Held(self.inside(held.ranges), self.inside(held.twice))
+
+    def _offsets(self, rows: str) -> Held:
+        """The offsets of a query as ranges, worked out by the engine."""
+        found = self._clickhouse.rows(
+            "WITH arraySort(groupArray(offset)) AS o,"
+            " arrayPushFront(arrayPopBack(o), toInt64(-2)) AS before,"
+            " arrayPushBack(arrayPopFront(o), toInt64(-2)) AS after"
+            " SELECT partition,"
+            " arrayFilter((x, p) -> x != p + 1 AND x != p, o, before) AS lows,"
+            " arrayFilter((x, n) -> n != x + 1 AND n != x, o, after) AS lasts,"
+            " arrayDistinct(arrayFilter((x, p) -> x = p, o, before)) AS twice"
+            f" FROM ({rows}) GROUP BY partition",
+            {"topic": self._topic},
+        )
+        ranges = [
+            OffsetRange(row["partition"], low, last + 1)
+            for row in found
+            for low, last in zip(row["lows"], row["lasts"], strict=True)
+        ]
+        twice = [OffsetRange(row["partition"], x, x + 1) for row in found for x in row["twice"]]
+        return Held(ranges, merge(twice))
+
+    def skipped(self, published: Sequence[Taken]) -> dict[str, Held]:
+        """The offsets without a message of published loads, by kind.
+
+        Args:
+            published: all ranges of published loads. Of loads that hold the same offset the one
+                with the higher revision answers, unless the offset was absent then: what was
+                made of a message stands when the message is gone.
+        """
+        rows = self._clickhouse.rows(
+            "SELECT s.load_id AS load_id, s.partition AS partition, s.low AS low, s.high AS high,"
+            " toString(s.kind) AS kind"
+            f" FROM {self._db}.load_skips AS s"
+            f" INNER JOIN {self._db}.winning_attempts AS w"
+            "  ON w.load_id = s.load_id AND w.attempt = s.attempt"
+            f" INNER JOIN {self._db}.loads AS l ON l.load_id = s.load_id"
+            " WHERE s.topic = {topic:String} AND l.state = 'published'",
+            {"topic": self._topic},
+        )
+        skips = [
+            (row["kind"], row["load_id"], OffsetRange(row["partition"], row["low"], row["high"]))
+            for row in rows
+        ]
+        standing = (
+            _standing(skips, published)
+            if any(t.kind == "replace" for t in published)
+            else [(kind, r) for kind, _, r in skips]
+        )
+        found: dict[str, Held] = {}
+        for kind in ("tombstone", "absent", "expired"):
+            ranges = self.inside(r for k, r in standing if k == kind)
+            merged = merge(ranges)
+            twice = ranges if total(ranges) != total(merged) else []
+            found[kind] = Held(merged, twice)
+        return found
+
+
+def _standing(
+    skips: Sequence[tuple[str, str, OffsetRange]], published: Sequence[Taken]
+) -> list[tuple[str, OffsetRange]]:
+    """Skips, by kind, for which no other load answers.
+
+    Replays have no say: what they read had a message, so it was never skipped.
+    """
+    revisions = {t.load_id: t.revision for t in published}
+    of_revision: dict[int, list[OffsetRange]] = {}
+    for t in published:
+        if t.kind != "replay":
+            of_revision.setdefault(t.revision, []).append(t.range)
+    left: list[tuple[str, OffsetRange]] = []
+    answered: list[OffsetRange] = []
+    for revision in sorted(of_revision, reverse=True):
+        lower = [r for other, ranges in of_revision.items() if other < revision for r in ranges]
+        absent: list[OffsetRange] = []
+        for kind in ("tombstone", "absent", "expired"):
+            mine = [r for k, i, r in skips if k == kind and revisions.get(i) == revision]
+            if kind != "tombstone":
+                absent += mine
+            taken = [*answered, *(lower if kind != "tombstone" else ())]
+            left += [(kind, r) for r in subtract(mine, taken)]
+            if total(mine) != total(merge(mine)):
+                left += [(kind, r) for r in mine]  # so that it is seen that some are there twice
+        answered = merge([*answered, *subtract(of_revision[revision], absent)])
+    return left

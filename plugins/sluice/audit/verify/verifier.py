@@ -1,0 +1,284 @@
+"""An audit of everything that was ever loaded of a topic, offset by offset. Reads only.
+
+Three things are held against each other: the ledger (what loads say they have published), the
+tables (target, quarantine, skips), and the broker. Each is taken as sets of offset ranges, so
+what is wrong can be named to the offset.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import structlog
+
+from sluice.audit.verify.findings import Finding, about
+from sluice.audit.verify.stored_offsets import Held, Holdings
+from sluice.contract import Contract
+from sluice.errors import BrokerError
+from sluice.kafka.broker import Broker
+from sluice.ranges import OffsetRange, intersect, merge, subtract, total
+from sluice.records import Progress, Topic, kept
+from sluice.sql import quoted
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.ledger import UNDER_WAY, Ledger, Taken
+from sluice.store.target_table import Target
+
+log = structlog.get_logger()
+
+STUCK = timedelta(hours=1)
+"""Silence of a load that publishes, after which it is a finding."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition's sums; ``open`` offsets are in the topic and not published yet."""
+
+    partition: int
+    published: int
+    loaded: int
+    quarantined: int
+    skipped: int
+    open: int
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit found; good when there are no findings."""
+
+    topic: str
+    standings: list[Standing]
+    findings: list[Finding]
+    offsets: int
+    seconds: float
+
+
+class Verifier:
+    """Audits one topic.
+
+    Args:
+        within: only these ranges; everything when None.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        broker: Broker,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        cluster: str = "",
+        within: list[OffsetRange] | None = None,
+    ) -> None:
+        self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
+        self._broker, self._within = broker, within
+        self._target = Target(contract, clickhouse, cluster)
+        self._holdings = Holdings(contract.topic, clickhouse, ledger, self._target.name, within)
+        self._db = quoted(ledger.database)
+
+    def run(self, progress: Progress = lambda offsets: None) -> Verdict:
+        """Hold ledger, tables and watermarks against each other."""
+        began = time.monotonic()
+        taken = self._ledger.taken(self._contract.topic)
+        loads = [t for t in taken if t.published]
+        published = self._holdings.inside(t.range for t in loads)
+        rows = self._holdings.target(published, progress)
+        refused, skips = self._holdings.quarantine(), self._holdings.skipped(loads)
+        under_way = self._under_way(taken)
+        live = self._holdings.inside(t.range for t in under_way)
+        moving = self._holdings.inside(t.range for t in under_way if t.revision)
+        findings = [
+            *self._overlaps(loads),
+            *self._placed(merge(published), merge(live), moving, rows, refused, skips),
+            *(self._accounts() if self._within is None else ()),
+            *self._leftovers(),
+        ]
+        return Verdict(
+            topic=self._contract.topic,
+            standings=self._standings(merge(published), rows, refused, skips),
+            findings=findings,
+            offsets=total(merge(published)),
+            seconds=time.monotonic() - began,
+        )
+
+    def _under_way(self, before: list[Taken]) -> list[Taken]:
+        """Ranges of loads that publish, or have come to it since ``before`` was read."""
+        was = {t.load_id: t.state for t in before}
+        return [
+            t
+            for t in self._ledger.taken(self._contract.topic)
+            if t.state in UNDER_WAY
+            or was.get(t.load_id) in UNDER_WAY
+            or (t.published and was.get(t.load_id) != t.state)
+        ]
+
+    def against_broker(self, progress: Progress = lambda offsets: None) -> list[Finding]:
+        """Read the topic, and hold every message that it still has against the tables.
+
+        A message that is gone from the topic by now (retention, compaction) proves nothing.
+        """
+        topic = self._broker.topic(self._contract.topic)
+        taken = self._ledger.taken(topic.name)
+        published = merge(t.range for t in taken if t.published)
+        marks = self._broker.watermarks(topic)
+        asked = intersect(self._holdings.inside(published), kept(marks))
+        messages, nulls = self._read(topic, asked, progress)
+        rows = self._holdings.target(asked, lambda _: None)
+        loaded = merge([*rows.ranges, *self._holdings.quarantine().ranges])
+        moving = [t.range for t in self._under_way(taken) if t.revision]
+        findings = []
+        # A replacing table may have merged away the row of a message that is still there.
+        if denied := [] if self._target.replaces else subtract(messages, [*loaded, *moving]):
+            text = "the topic has messages that are neither loaded nor in quarantine"
+            findings.append(about("broker", text, denied))
+        if imagined := intersect(nulls, loaded):
+            text = "the topic has null values where there are rows"
+            findings.append(about("broker", text, imagined))
+        return findings
+
+    def _read(
+        self, topic: Topic, asked: list[OffsetRange], progress: Progress
+    ) -> tuple[list[OffsetRange], list[OffsetRange]]:
+        """Offsets of the topic that carry a value, and those whose value is null."""
+        nulls: list[OffsetRange] = []
+        absent: list[OffsetRange] = []
+        for records, skips in self._broker.read(topic, asked):
+            absent += [skip.range for skip in skips]
+            nulls += [
+                OffsetRange(record.partition(), record.offset(), record.offset() + 1)
+                for record in records
+                if record.value() is None
+            ]
+            progress(len(records) + sum(skip.range.count for skip in skips))
+        return subtract(asked, [*nulls, *absent]), merge(nulls)
+
+    def _overlaps(self, loads: list[Taken]) -> Iterator[Finding]:
+        """Two loads of one revision never hold the same offset."""
+        for revision in sorted({t.revision for t in loads}):
+            published = [t.range for t in loads if t.revision == revision]
+            held = self._holdings.inside(published)
+            if total(merge(published)) == total(published):
+                continue
+            seen: list[OffsetRange] = []
+            twice: list[OffsetRange] = []
+            for r in held:
+                twice += intersect([r], seen)
+                seen.append(r)
+            if twice:
+                yield about("ledger", "two loads have published the same offsets", twice)
+
+    def _placed(
+        self,
+        published: list[OffsetRange],
+        live: list[OffsetRange],
+        moving: list[OffsetRange],
+        rows: Held,
+        refused: Held,
+        skips: Mapping[str, Held],
+    ) -> Iterator[Finding]:
+        """Every published offset in exactly one place, and no row without a load.
+
+        What a load is replacing at this moment (``moving``) may be in two.
+        """
+        places = {"the target": rows, "quarantine": refused} | {
+            f"the {kind} offsets": held for kind, held in skips.items()
+        }
+        for name, held in places.items():
+            if twice := subtract(held.twice, moving):
+                yield about("doubled", f"twice in {name}", twice)
+        names = list(places)
+        for at, first in enumerate(names):
+            for second in names[at + 1 :]:
+                both = intersect(places[first].ranges, places[second].ranges)
+                if both := subtract(both, moving):
+                    yield about("doubled", f"both in {first} and in {second}", both)
+        somewhere = merge(r for held in places.values() for r in held.ranges)
+        missing = subtract(published, somewhere)
+        missing = subtract(missing, moving)
+        if missing and not self._target.replaces:
+            text = "published by the ledger, and neither loaded, refused nor skipped"
+            yield about("missing", text, missing)
+        if unexplained := subtract(somewhere, [*published, *live]):
+            text = "rows of offsets that no load has published"
+            yield about("unexplained", text, unexplained)
+
+    def _accounts(self) -> Iterator[Finding]:
+        """The loads' accounts against the rows that carry their ids."""
+        if self._target.replaces:
+            return
+        topic: dict[str, Any] = {"topic": self._contract.topic}
+        moving = [
+            old
+            for load in self._ledger.loads_of(self._contract.topic, live=True)
+            for old in load.plan.get("replaces", ())
+        ]
+        rows = self._clickhouse.rows(
+            f"SELECT a.load_id AS load_id, a.partition AS partition, a.loaded - o.rows AS said,"
+            " t.rows AS rows FROM"
+            " (SELECT load_id, partition, argMax(loaded, at) AS loaded"
+            f"  FROM {self._db}.load_accounts WHERE topic = {{topic:String}}"
+            "  GROUP BY load_id, partition) AS a"
+            f" INNER JOIN {self._db}.loads AS l ON l.load_id = a.load_id"
+            " LEFT JOIN (SELECT toString(_load_id) AS load_id, _partition AS partition,"
+            f"  count() AS rows FROM {self._target.name} WHERE _topic = {{topic:String}}"
+            "  GROUP BY load_id, partition) AS t"
+            " ON t.load_id = a.load_id AND t.partition = a.partition"
+            " LEFT JOIN (SELECT r.old_load_id AS load_id, r.partition AS partition,"
+            f"  sum(r.rows) AS rows FROM {self._db}.load_replaced AS r"
+            f"  INNER JOIN {self._db}.loads AS b ON b.load_id = r.load_id"
+            "  WHERE r.topic = {topic:String} AND b.state = 'published'"
+            "  GROUP BY load_id, partition) AS o"
+            " ON o.load_id = a.load_id AND o.partition = a.partition"
+            " WHERE l.state = 'published' AND said != t.rows"
+            " AND a.load_id NOT IN {moving:Array(String)} ORDER BY load_id, partition",
+            topic | {"moving": moving},
+        )
+        for row in rows:
+            yield Finding(
+                kind="ledger",
+                text=f"load {row['load_id']}, partition {row['partition']}: its account leaves"
+                f" {row['said']} rows loaded, and the target has {row['rows']} of it",
+            )
+
+    def _leftovers(self) -> Iterator[Finding]:
+        loads = self._ledger.loads_of(self._contract.topic)
+        over = {load.load_id for load in loads if not load.live}
+        for row in self._ledger.work_tables():
+            if row["load_id"] in over:
+                yield Finding(kind="leftover", text=f"table {row['name']} of a load that is over")
+        for load in loads:
+            silent = datetime.now(UTC) - self._ledger.last_sign(load)
+            if load.state in UNDER_WAY and silent > STUCK:
+                yield Finding(
+                    kind="leftover",
+                    text=f"load {load.load_id} began to publish and has told nothing for"
+                    f" {silent.total_seconds() / 60:.0f} minutes; its report and the log of the"
+                    " next plan say why",
+                )
+
+    def _standings(
+        self, published: list[OffsetRange], rows: Held, refused: Held, skips: Mapping[str, Held]
+    ) -> list[Standing]:
+        try:
+            topic = self._broker.topic(self._contract.topic)
+            marks = self._broker.watermarks(topic)
+        except BrokerError as error:
+            log.warning("broker_not_asked", error=str(error))
+            marks = {}
+        there = self._holdings.inside(kept(marks))
+        waiting = subtract(there, published)
+        skipped = merge(r for held in skips.values() for r in held.ranges)
+        partitions = sorted({r.partition for r in [*published, *there, *rows.ranges]})
+
+        def of(ranges: Iterable[OffsetRange], partition: int) -> int:
+            return total(r for r in ranges if r.partition == partition)
+
+        return [
+            Standing(
+                partition=p,
+                published=of(published, p),
+                loaded=of(rows.ranges, p),
+                quarantined=of(refused.ranges, p),
+                skipped=of(skipped, p),
+                open=of(waiting, p),
+            )
+            for p in partitions
+        ]

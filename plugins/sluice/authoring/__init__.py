@@ -1,0 +1,1 @@
+"""Writing and checking contracts: ``new-topic``, lint, samples, the schema catalogue."""

@@ -1,0 +1,118 @@
+"""Sample messages of a topic: every version, some broken, some tombstones; for demos and tests."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Any
+
+import msgspec
+
+from sluice.contract import Contract, Version
+from sluice.contract.versions import origin
+from sluice.kafka.broker import Broker
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One message to produce."""
+
+    key: bytes
+    value: bytes | None
+    headers: list[tuple[str, str | bytes | None]]
+
+
+def samples(
+    contract: Contract,
+    count: int,
+    random: Random,
+    broken_share: float = 0.004,
+    tombstone_share: float = 0.004,
+    schema_ids: Mapping[str, int] = {},
+) -> Iterator[Sample]:
+    """Messages as a topic in use has them: mostly of the current version, a few of the others.
+
+    Args:
+        schema_ids: ids in a schema registry by version; half of the messages then carry theirs.
+    """
+    weights = [
+        0.0 if origin(contract, version).lifted else 2.0**n
+        for n, version in enumerate(contract.versions)
+    ]
+    broken = broken_values(contract)
+    for _ in range(count):
+        message = contract.example(random)
+        key = str(getattr(message, contract.key)).encode()
+        headers: list[tuple[str, str | bytes | None]] = []
+        if random.random() < 0.2:
+            headers.append(
+                ("correlation_id", str(uuid.UUID(int=random.getrandbits(128), version=4)))
+            )
+        draw = random.random()
+        if draw < tombstone_share:
+            yield Sample(key, None, headers)
+            continue
+        version = random.choices(contract.versions, weights)[0]
+        value = as_version(contract, version, msgspec.to_builtins(message, str_keys=True))
+        if random.random() < 0.1:
+            headers.append(("schema_version", version.name))
+        data = msgspec.json.encode(value)
+        if draw < tombstone_share + broken_share:
+            data = random.choice(broken)(data)
+        if version.name in schema_ids and random.random() < 0.5:
+            data = b"\x00" + schema_ids[version.name].to_bytes(4, "big") + data
+        yield Sample(key, data, headers)
+
+
+def as_version(
+    contract: Contract, version: Version, message: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """A current message as an older version would have it; None when a function lifts that one."""
+    found = origin(contract, version)
+    if found.lifted:
+        return None
+    names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
+    gone = {names[field] for field in found.filled}
+    older = {names[field]: old for field, old in found.renamed.items()}
+    return {older.get(name, name): v for name, v in message.items() if name not in gone}
+
+
+def broken_values(contract: Contract) -> list[Callable[[bytes], bytes]]:
+    """Ways in which a good message goes wrong."""
+    key = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}[contract.key]
+
+    def edit(change: Callable[[dict[str, Any]], None]) -> Callable[[bytes], bytes]:
+        def edited(data: bytes) -> bytes:
+            value = msgspec.json.decode(data, type=dict[str, Any])
+            change(value)
+            return msgspec.json.encode(value)
+
+        return edited
+
+    return [
+        lambda data: data[: len(data) // 2],
+        lambda data: b"<order>not json</order>",
+        lambda data: data + b"\x00\x00",
+        lambda data: data.replace(b'":"', b'":"\xff', 1),
+        edit(lambda value: value.pop(key)),
+        edit(lambda value: value.update({key: 42})),
+    ]
+
+
+def produce(
+    contract: Contract,
+    broker: Broker,
+    messages: Iterator[Sample],
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Send samples to the contract's topic and wait until the broker has them all."""
+    producer = broker.producer()
+    for number, sample in enumerate(messages, 1):
+        while True:
+            try:
+                producer.produce(contract.topic, sample.value, sample.key, headers=sample.headers)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        if number % 1000 == 0:
+            producer.poll(0)
+            progress(1000)
+    producer.flush()

@@ -1,0 +1,80 @@
+"""Loading what is new, and looking at loads: ``load``, ``status``, ``report``."""
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.table import Table
+
+from sluice.cli.console import console, loader_of, show_report, topic_argument, topics_argument
+from sluice.cli.load_options import most_option, partitions_option, run_load
+from sluice.contract import discover, find
+from sluice.loader import Loader
+from sluice.report.lag import lag_of
+from sluice.report.reporter import find as find_report
+from sluice.report.reporter import page
+from sluice.settings import Settings
+from sluice.store.request import Request
+
+
+@click.command()
+@topic_argument
+@partitions_option
+@most_option
+def load(topic: str, partitions: tuple[int, ...], max_messages: int) -> None:
+    """Load everything new of TOPIC: plan, drain, audit, publish, report."""
+    run_load(loader_of(find(topic)), Request(partitions=partitions, max_messages=max_messages))
+
+
+@click.command()
+@topics_argument
+def status(topics: tuple[str, ...]) -> None:
+    """Show what is loaded of each topic, and what is not yet (all TOPICS by default)."""
+    for contract in [find(topic) for topic in topics] or discover().values():
+        _show_status(loader_of(contract))
+
+
+def _show_status(loader: Loader) -> None:
+    loader.ledger.create()
+    topic = loader.contract.topic
+    table = Table(title=f"{topic} → {loader.clickhouse.database}.{loader.contract.table.name}")
+    columns = ("partition", "first offset", "end", "accounted for", "lag, messages", "lag, seconds")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for lag in lag_of(topic, loader.broker, loader.ledger):
+        row = (lag.partition, lag.low, lag.high, lag.published, lag.waiting)
+        behind = "?" if lag.seconds is None else f"{lag.seconds:,.0f}"
+        table.add_row(*(f"{n:,}" for n in row), behind)
+    console.print(table)
+    loads = loader.ledger.loads_of(topic)
+    unfinished = [load_ for load_ in loads if load_.live]
+    for title, chosen in (("unfinished loads", unfinished), ("last loads", loads[:5])):
+        if chosen:
+            console.print(title)
+        for load_ in chosen:
+            console.print(
+                f"  {load_.planned_at:%Y-%m-%d %H:%M:%S}  {load_.state:<10} {load_.load_id}"
+                f"  {load_.owner}",
+                soft_wrap=True,
+            )
+
+
+@click.command()
+@click.argument("load_id")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write the page to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+def report(load_id: str, html: str | None, as_json: bool) -> None:
+    """Show the report of a load."""
+    settings = Settings()
+    loader = loader_of(next(iter(discover().values())))
+    loader.ledger.create()
+    found = find_report(loader.clickhouse, settings.database, load_id=load_id)
+    if found is None:
+        raise click.ClickException(f"no report of load {load_id}; 'sluice status' lists loads")
+    if html:
+        Path(html).write_text(page(found))
+        console.print(f"wrote {html}")
+    elif as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+    else:
+        show_report(found)

@@ -1,0 +1,117 @@
+"""The contracts and their documentation: ``topics`` and ``schema``."""
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.table import Table
+
+from sluice.authoring.catalogue import pages
+from sluice.authoring.lint import lint
+from sluice.authoring.registration import register_versions
+from sluice.authoring.version_samples import broken_promises, samples_folder, write_missing
+from sluice.cli.console import console, topics_argument
+from sluice.cli.generated import check_files, folder_option, write_files
+from sluice.contract import discover, find
+from sluice.contract.discovery import project_folder
+from sluice.contract.json_schema import json_schema
+from sluice.errors import RegistryError, SettingsError
+from sluice.kafka.schema_registry import registry_from_environment
+
+
+@click.command()
+def topics() -> None:
+    """List the topics that have a contract."""
+    table = Table("topic", "table", "version", "key", "schedule (UTC)", "owner")
+    for contract in discover().values():
+        table.add_row(
+            contract.topic,
+            contract.table.name,
+            contract.version.name,
+            contract.key,
+            contract.schedule or "manual",
+            contract.owner,
+        )
+    console.print(table)
+
+
+@click.group()
+def schema() -> None:
+    """Look after the documentation of the schemas."""
+
+
+@schema.command("lint")
+def schema_lint() -> None:
+    """Fail when a schema class lacks a section, an attribute's words or a version's history."""
+    problems = [problem for contract in discover().values() for problem in lint(contract)]
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise click.ClickException(f"{len(problems)} gaps in the documentation of the schemas")
+    console.print("every schema is documented")
+
+
+@schema.command("docs")
+@click.option("--write", is_flag=True, help="Write the pages.")
+@folder_option("docs/schemas")
+def schema_docs(write: bool, folder: Path | None) -> None:
+    """Check that the catalogue of the schemas is up to date, or write it."""
+    docs = folder or project_folder() / "docs" / "schemas"
+    files = pages(discover(), samples_folder())
+    obsolete = [path for path in sorted(docs.glob("*.md")) if path.name not in files]
+    for path in obsolete:
+        click.echo(f"{path.name} belongs to no contract")
+    if write:
+        for path in obsolete:
+            path.unlink()
+        write_files(docs, files)
+        return
+    check_files(docs, files, "sluice schema docs --write")
+    if obsolete:
+        raise click.ClickException("'sluice schema docs --write' removes them")
+
+
+@schema.command("samples")
+@click.option("--write", is_flag=True, help="Write samples of the versions that have none.")
+def schema_samples(write: bool) -> None:
+    """Check that a sample of every released version can still be read."""
+    contracts = discover().values()
+    if write:
+        for path in [
+            path for contract in contracts for path in write_missing(contract, samples_folder())
+        ]:
+            console.print(f"wrote {path.parent.name}/{path.name}")
+    problems = [
+        problem for contract in contracts for problem in broken_promises(contract, samples_folder())
+    ]
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise click.ClickException(f"{len(problems)} versions are not readable")
+    console.print("every released version can be read")
+
+
+@schema.command("register")
+@topics_argument
+@click.option("--check", is_flag=True, help="Only say whether the current version may follow.")
+def schema_register(topics: tuple[str, ...], check: bool) -> None:
+    """Register the versions of TOPICS (all by default) in the schema registry.
+
+    The registry is found by SCHEMA_REGISTRY_URL. A version that breaks the compatibility of its
+    subject is refused.
+    """
+    for contract in [find(topic) for topic in topics] or discover().values():
+        registry = registry_from_environment(contract.subject)
+        if registry is None:
+            raise SettingsError("SCHEMA_REGISTRY_URL is not set: there is no registry to ask")
+        if check:
+            text = msgspec.json.encode(json_schema(contract, contract.version)).decode()
+            if not registry.compatible(contract.subject, text):
+                raise RegistryError(
+                    f"subject {contract.subject!r}: version {contract.version.name} is not"
+                    " compatible with the latest registered schema"
+                )
+            console.print(f"{contract.subject}: version {contract.version.name} may follow")
+            continue
+        for version, schema_id in register_versions(registry, contract).items():
+            console.print(f"{contract.subject}  version {version}  id {schema_id}")

@@ -1,0 +1,112 @@
+"""The tables made from the contracts: ``ddl`` and ``migrate``."""
+
+from pathlib import Path
+from textwrap import indent
+
+import click
+
+from sluice.cli.console import console, loader_of, topics_argument
+from sluice.cli.generated import check_files, folder_option, write_files
+from sluice.contract import Contract, discover, find
+from sluice.contract.ddl import ClickHouseSchemaMapper, file_text
+from sluice.contract.discovery import project_folder
+from sluice.contract.kafka_engine_ddl import KafkaTableSchema
+from sluice.store.ledger import BOOKKEEPING
+from sluice.store.migration import Step
+
+
+@click.command()
+@topics_argument
+@click.option("--check", is_flag=True, help="Fail, showing the difference, when sql/ is stale.")
+@click.option("--write", is_flag=True, help="Write the files.")
+@folder_option("sql")
+@click.option("--apply", "apply_", is_flag=True, help="Create the tables in ClickHouse.")
+@click.option("--cluster", metavar="NAME", help="Print the tables for a ClickHouse cluster.")
+@click.option(
+    "--kafka-engine", metavar="BROKERS", help="Print ClickHouse's own streaming path instead."
+)
+def ddl(
+    topics: tuple[str, ...],
+    check: bool,
+    write: bool,
+    folder: Path | None,
+    apply_: bool,
+    cluster: str | None,
+    kafka_engine: str | None,
+) -> None:
+    """Print, check, write or apply the DDL made from the contracts (all TOPICS by default)."""
+    contracts = [find(topic) for topic in topics] or list(discover().values())
+    sql = folder or project_folder() / "sql"
+    if cluster:
+        for contract in contracts:
+            for statement in ClickHouseSchemaMapper.of(contract, cluster).create_tables():
+                click.echo(statement.rstrip() + ";\n")
+    elif kafka_engine:
+        for contract in contracts:
+            for statement in KafkaTableSchema(contract, kafka_engine).statements():
+                click.echo(statement.rstrip() + ";\n")
+    elif check:
+        check_files(sql, _files(contracts, whole=not topics), "sluice ddl --write")
+    elif write:
+        write_files(sql, _files(contracts, whole=not topics))
+    elif apply_:
+        for contract in contracts:
+            loader_of(contract).create_tables()
+            console.print(f"{contract.table.name} is there")
+    else:
+        click.echo("\n".join(file_text(contract) for contract in contracts), nl=False)
+
+
+def _files(contracts: list[Contract], whole: bool) -> dict[str, str]:
+    """The generated files by name.
+
+    Args:
+        whole: also the tables of Sluice's own, which belong to no topic.
+    """
+    files = {f"{contract.topic}.sql": file_text(contract) for contract in contracts}
+    return files | ({BOOKKEEPING.name: BOOKKEEPING.read_text()} if whole else {})
+
+
+@click.command()
+@topics_argument
+@click.option("--plan", is_flag=True, help="Only show; change nothing.")
+def migrate(topics: tuple[str, ...], plan: bool) -> None:
+    """Bring the tables up to their contracts (all TOPICS by default).
+
+    New and wider columns, comments, codecs, defaults, indexes and settings are applied. What
+    would lose data or cannot be altered is refused, with the steps to take by hand. A load
+    applies new and wider columns by itself.
+    """
+    refused = 0
+    for contract in [find(topic) for topic in topics] or discover().values():
+        loader = loader_of(contract)
+        loader.ledger.create()
+        migrator = loader.migrator
+        if not migrator.exists():
+            click.echo(f"-- {migrator.table} is not there yet")
+            for statement in loader.create_statements():
+                click.echo(statement.rstrip() + ";\n")
+            if not plan:
+                loader.create_tables()
+            continue
+        steps = migrator.steps()
+        _show_steps(migrator.table, steps)
+        refused += sum(step.kind == "refused" for step in steps)
+        if not plan:
+            migrator.apply([step for step in steps if step.kind in ("addition", "choice")])
+    if refused:
+        raise click.ClickException(f"{refused} differences must be settled by hand")
+
+
+def _show_steps(table: str, steps: list[Step]) -> None:
+    """A table's differences as SQL that can be read, and run, as it is."""
+    if not any(step.kind != "note" for step in steps):
+        click.echo(f"-- {table} is as its contract says")
+    for step in steps:
+        told = {"refused": "refused: ", "note": "note: "}.get(step.kind, "")
+        click.echo(f"-- {table}: {told}{step.why}")
+        if step.kind == "refused":
+            click.echo("-- by hand, while no load of the topic runs:")
+        for sql in step.sql:
+            text = f"{sql};"
+            click.echo(indent(text, "-- ") if step.kind == "refused" else text)

@@ -1,0 +1,50 @@
+"""Where is message X: ``where``."""
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from sluice.cli.console import console, loader_of, topic_argument
+from sluice.contract import find
+from sluice.errors import PlanError
+from sluice.report.find_message import Whereabouts
+from sluice.store.quarantine import shown
+
+
+@click.command()
+@topic_argument
+@click.argument("question", metavar="NAME=VALUE")
+def where(topic: str, question: str) -> None:
+    """Find a message of TOPIC: its offset, its load and run, or why it was refused.
+
+    NAME is a column of the table (order_id=o-17), correlation_id, or offset (offset=3:81234).
+    """
+    name, equals, value = question.partition("=")
+    if not equals or not value:
+        raise PlanError(f"ask with a name and a value, such as order_id=o-17; not {question!r}")
+    loader = loader_of(find(topic))
+    loader.ledger.create()
+    places = Whereabouts(loader.contract, loader.clickhouse, loader.ledger.database).find(
+        name, value
+    )
+    if not places:
+        raise click.ClickException(
+            f"no row and no refused message of {topic} has {question}; 'sluice status {topic}'"
+            " shows what is not loaded yet"
+        )
+    for place in places:
+        table = Table(show_header=False)
+        at = f"partition {place.partition}, offset {place.offset}, sent {place.timestamp:%F %T} UTC"
+        lines = {
+            "message": at,
+            place.status: f"{place.at:%F %T} UTC",
+            "load": place.load_id,
+            "run": place.run,
+            "correlation id": place.correlation_id,
+            "refused": f"{place.reason} {place.field}".strip(),
+            "said": place.message,
+        }
+        for label, text in lines.items():
+            if text:
+                table.add_row(label, Text(shown(text.encode())))
+        console.print(table)

@@ -1,1 +1,0 @@
-"""The commands of ``sluice``, a module a family."""

@@ -1,0 +1,263 @@
+"""Statements made from a contract. Text only: nothing here talks to a server.
+
+With a cluster, a table is two: ``<table>_local`` on every node, replicated, and ``<table>`` that
+distributes over its shards; rows go in and are read through the second.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sluice.contract.columns import STAGED, Column, columns_of
+from sluice.contract.contract import Contract
+from sluice.contract.parts import Table
+from sluice.contract.type_map import staged_type
+from sluice.errors import ContractError
+from sluice.sql import literal, quoted, sql_value
+
+LINEAGE: dict[str, tuple[str, str]] = {
+    "_topic": ("LowCardinality(String)", "Kafka topic"),
+    "_partition": ("Int32", "Kafka partition"),
+    "_offset": ("Int64", "Kafka offset; with topic and partition, unique over all loads"),
+    "_timestamp": ("DateTime64(3, 'UTC')", "Kafka timestamp of the message"),
+    "_schema_version": ("LowCardinality(String)", "version that the message came in"),
+    "_correlation_id": ("String", "from the message's headers; empty when there was none"),
+    "_trace_id": ("String", "W3C trace id from the headers; empty when there was none"),
+    "_span_id": ("String", "W3C parent span id from the headers; empty when there was none"),
+    "_load_id": ("LowCardinality(String)", "load that published the row"),
+    "_loaded_at": ("DateTime64(3, 'UTC')", "when the row became visible"),
+}
+"""Columns that every target table has besides its contract's: name → type, comment."""
+
+STAGED_COLUMNS: dict[str, str] = {
+    "_partition": "Int32",
+    "_offset": "Int64",
+    "_timestamp": "Int64",
+    "_schema_version": "LowCardinality(String)",
+    "_correlation_id": "String",
+    "_trace_id": "String",
+    "_span_id": "String",
+}
+"""What is staged beside the message, in the order of a staged row."""
+
+DEDUPLICATION_WINDOW = 10_000
+"""Inserts that a table remembers by their token."""
+
+_STAGING_SETTINGS = {
+    "non_replicated_deduplication_window": DEDUPLICATION_WINDOW,
+    # The table is read twice and dropped: merging its parts would be wasted, and so would be
+    # slowing inserts down because there are many.
+    "max_bytes_to_merge_at_max_space_in_pool": 1,
+    "max_bytes_to_merge_at_min_space_in_pool": 1,
+    "parts_to_delay_insert": 1_000_000,
+    "parts_to_throw_insert": 1_000_000,
+}
+
+
+class ClickHouseSchemaMapper:
+    """The ``CREATE TABLE`` of a contract, or of a Struct with a table chosen for it.
+
+    Example::
+
+        ClickHouseSchemaMapper(contract.message, contract.table).create_table()
+
+    Args:
+        struct: the message.
+        table: what is chosen for its table.
+        fillings: values of fields that older messages lack, by field; the columns' defaults, so
+            that rows from before the column was there read as if they had been upgraded.
+        cluster: name of the ClickHouse cluster; empty for one server.
+    """
+
+    def __init__(
+        self,
+        struct: type[Struct],
+        table: Table,
+        fillings: Mapping[str, Any] = {},
+        cluster: str = "",
+    ) -> None:
+        self.struct, self.table, self.cluster = struct, table, cluster
+        self.columns: list[Column] = columns_of(struct)
+        self._fillings = _by_path(struct, fillings)
+        self._check_keys()
+
+    @classmethod
+    def of(cls, contract: Contract, cluster: str = "") -> "ClickHouseSchemaMapper":
+        """The mapper of a contract's message and table."""
+        fillings = {name: value for v in contract.versions for name, value in v.added.items()}
+        return cls(contract.message, contract.table, fillings, cluster)
+
+    @property
+    def shape(self) -> str:
+        """Tells whether two deployments stage alike: a digest of the staged message's type."""
+        return hashlib.sha256(staged_type(self.struct).encode()).hexdigest()[:16]
+
+    @property
+    def stored_in(self) -> str:
+        """Name of the table that holds the rows."""
+        return f"{self.table.name}_local" if self.cluster else self.table.name
+
+    def create_tables(self) -> list[str]:
+        """All statements, in the order in which they can be run."""
+        return [self.create_table(), *([self.create_distributed()] if self.cluster else [])]
+
+    def create_table(self, name: str = "") -> str:
+        """The table that holds the rows; the statement ends in a newline, without a semicolon."""
+        lines = [*self.column_lines().values(), *self.index_lines().values()]
+        table = self.table
+        engine = table.engine if not self.cluster else f"Replicated{table.engine}"
+        parts = [
+            f"CREATE TABLE IF NOT EXISTS {name or quoted(self.stored_in)}{self._on_cluster}\n"
+            "(\n    " + ",\n    ".join(lines),
+            f")\nENGINE = {engine}",
+        ]
+        if table.partition_by:
+            parts.append(f"PARTITION BY {table.partition_by}")
+        parts.append(f"ORDER BY ({', '.join(table.order_by)})")
+        if table.ttl:
+            parts.append(f"TTL {table.ttl}")
+        shown = (f"{name} = {value}" for name, value in self.settings().items())
+        parts.append(f"SETTINGS {', '.join(sorted(shown))}")
+        return "\n".join(parts) + "\n"
+
+    def create_distributed(self) -> str:
+        """The table over all shards. Rows of one key of a replacing table stay in one shard."""
+        replacing = self.table.replaces
+        by = self.table.order_by if replacing else ("_topic", "_partition", "_offset")
+        return (
+            f"CREATE TABLE IF NOT EXISTS {quoted(self.table.name)}{self._on_cluster}\n"
+            f"AS {quoted(self.stored_in)}\n"
+            f"ENGINE = Distributed({literal(self.cluster)}, currentDatabase(),"
+            f" {literal(self.stored_in)}, sipHash64({', '.join(by)}))\n"
+        )
+
+    def column_lines(self) -> dict[str, str]:
+        """Each column's declaration, the message's first."""
+        lines = {column.name: self._column_line(column) for column in self.columns}
+        return lines | {
+            name: f"{quoted(name)} {type_} COMMENT {literal(text)}"
+            for name, (type_, text) in LINEAGE.items()
+        }
+
+    def index_lines(self) -> dict[str, str]:
+        """Each skip index's declaration."""
+        indexes = {"_by_offset": "(_partition, _offset) TYPE minmax GRANULARITY 1"}
+        return {
+            name: f"INDEX {quoted(name)} {text}"
+            for name, text in (indexes | dict(self.table.indexes)).items()
+        }
+
+    def settings(self) -> dict[str, str]:
+        """The table's settings, as SQL."""
+        window = "replicated" if self.cluster else "non_replicated"
+        settings = {f"{window}_deduplication_window": DEDUPLICATION_WINDOW, **self.table.settings}
+        return {k: literal(v) if isinstance(v, str) else str(v) for k, v in settings.items()}
+
+    @property
+    def _on_cluster(self) -> str:
+        return f" ON CLUSTER {quoted(self.cluster)}" if self.cluster else ""
+
+    def create_staging(self, table: str) -> str:
+        """A load's own table: rows as they were decoded, by the attempt that wrote them."""
+        columns = ["`_attempt` LowCardinality(String)"]
+        columns += [f"{quoted(name)} {type_}" for name, type_ in STAGED_COLUMNS.items()]
+        columns.append(f"{quoted(STAGED)} {staged_type(self.struct)}")
+        body = ",\n    ".join(columns)
+        settings = ", ".join(f"{name} = {value}" for name, value in _STAGING_SETTINGS.items())
+        return (
+            f"CREATE TABLE IF NOT EXISTS {table}\n(\n    {body}\n)\nENGINE = MergeTree\n"
+            f"ORDER BY (_attempt, _partition, _offset)\nSETTINGS {settings}\n"
+        )
+
+    def published_columns(self) -> dict[str, str]:
+        """Target column → SQL over a staged row, with query parameters ``topic`` and ``load``."""
+        selected = {column.name: column.source for column in self.columns}
+        for name in LINEAGE:
+            selected[name] = quoted(name)
+        selected["_topic"] = "{topic:String}"
+        selected["_load_id"] = "{load:String}"
+        selected["_timestamp"] = "fromUnixTimestamp64Milli(_timestamp, 'UTC')"
+        selected["_loaded_at"] = "now64(3, 'UTC')"
+        return selected
+
+    def _check_keys(self) -> None:
+        by_name = {column.name: column for column in self.columns}
+        if clash := by_name.keys() & LINEAGE.keys():
+            raise ContractError(
+                f"{self.struct.__name__}: {', '.join(sorted(clash))} is the name of a lineage"
+                " column; rename the field"
+            )
+        for key in self.table.order_by:
+            for name in re.findall(r"\b[A-Za-z_]\w*\b(?!\()", key):
+                if (column := by_name.get(name)) and column.nullable:
+                    raise ContractError(
+                        f"table {self.table.name!r}: order key {name!r} may be null;"
+                        " give the field a default, or order by another"
+                    )
+            if re.fullmatch(r"\w+", key) and key not in by_name and key not in LINEAGE:
+                raise ContractError(f"table {self.table.name!r} has no column {key!r} to order by")
+        newest = self.table.replaces
+        if newest and newest not in by_name and newest not in ("_offset", "_timestamp"):
+            raise ContractError(
+                f"table {self.table.name!r}: {newest!r} cannot tell the newer of two rows; take a"
+                " column of the message, _timestamp or _offset"
+            )
+
+    def _column_line(self, column: Column) -> str:
+        line = f"{quoted(column.name)} {column.form.type}"
+        options = column.options
+        default = options.default or _default(column, self._fillings.get(column.path))
+        if default:
+            line += f" DEFAULT {default}"
+        if column.comment:
+            line += f" COMMENT {literal(column.comment)}"
+        if options.codec:
+            line += f" CODEC({options.codec})"
+        if options.ttl:
+            line += f" TTL {options.ttl}"
+        return line
+
+
+def _by_path(struct: type[Struct], fillings: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    """The values that fill columns, nested Structs taken apart."""
+    found: dict[tuple[str, ...], Any] = {}
+    for field in msgspec.structs.fields(struct):
+        if field.name not in fillings:
+            continue
+        value = fillings[field.name]
+        if isinstance(value, Struct):
+            inner = {f: getattr(value, f) for f in value.__struct_fields__}
+            below = _by_path(type(value), inner)
+            found |= {(field.encode_name, *path): v for path, v in below.items()}
+        else:
+            found[(field.encode_name,)] = value
+    return found
+
+
+def _default(column: Column, value: Any) -> str:
+    """A filling as SQL; empty when it is what the column's type has anyway."""
+    if value is None or (not value and not column.nullable):
+        return ""
+    try:
+        return sql_value(value)
+    except TypeError:
+        return ""
+
+
+def file_text(contract: Contract) -> str:
+    """What ``sql/<topic>.sql`` holds."""
+    head = (
+        f"-- Table of topic {contract.topic}, made from its contract by 'sluice ddl --write'.\n"
+        "-- Do not edit: change the contract, and write it again.\n\n"
+    )
+    return head + ClickHouseSchemaMapper.of(contract).create_table().rstrip() + ";\n"
+
+
+def statements(text: str) -> list[str]:
+    """The statements of an SQL file whose statements end in ``;`` at the end of a line."""
+    plain = re.sub(r"^\s*--.*$", "", text, flags=re.M)
+    return [s.strip() for s in re.split(r";\s*(?:\n|$)", plain) if s.strip()]

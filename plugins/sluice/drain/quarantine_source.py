@@ -1,0 +1,57 @@
+"""Messages in quarantine as a source that a drain can read, as it reads the broker."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from sluice.ranges import OffsetRange
+from sluice.records import Record, Skip, Topic
+from sluice.store.quarantine import Quarantine, Quarantined
+from sluice.store.request import Filter
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A refused message as a record; a null that had become empty stays empty."""
+
+    message: Quarantined
+
+    def partition(self) -> int:
+        """The partition it came from."""
+        return self.message.partition
+
+    def offset(self) -> int:
+        """Its offset there."""
+        return self.message.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind of timestamp, which is not kept, and milliseconds since 1970."""
+        return 0, round(self.message.timestamp.timestamp() * 1000)
+
+    def key(self) -> bytes | None:
+        """The key; None when it was empty or null."""
+        return self.message.key or None
+
+    def value(self) -> bytes | None:
+        """The value."""
+        return self.message.value
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        """The headers."""
+        return list(self.message.headers)
+
+
+class Replayed:
+    """Reads messages that are in quarantine now."""
+
+    def __init__(self, quarantine: Quarantine) -> None:
+        self._quarantine = quarantine
+
+    def read(
+        self, topic: Topic, ranges: Sequence[OffsetRange]
+    ) -> Iterator[tuple[list[Record], list[Skip]]]:
+        """The messages in some ranges, a page at a time.
+
+        One that is not in quarantine any more is left out; the drain counts what it was given.
+        """
+        for page in self._quarantine.pages(Filter(topic=topic.name), ranges):
+            yield [Kept(message) for message in page], []

@@ -1,0 +1,1 @@
+"""Reads exact offset ranges, and schemas from a registry. Owns confluent-kafka."""

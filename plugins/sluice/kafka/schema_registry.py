@@ -1,0 +1,189 @@
+"""The one module that talks to a schema registry with the Confluent API."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sluice.errors import RegistryError, SettingsError
+from sluice.settings import ENV_FILES
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class SchemaRegistryConfig(BaseSettings):
+    """Where the schema registry is: variables with the prefix ``SCHEMA_``, or ``.env``.
+
+    Attributes:
+        registry_url: begins with http:// or https://.
+        registry_user, registry_password: for basic authentication, when the registry asks.
+        schema_subject: the subject to look up.
+        cache_schemas: whether schemas fetched by id are kept.
+        cache_ttl_seconds: for how long.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SCHEMA_", env_file=ENV_FILES, extra="ignore", populate_by_name=True
+    )
+
+    registry_url: str
+    registry_user: str = ""
+    registry_password: SecretStr = SecretStr("")
+    schema_subject: str = Field(
+        validation_alias=AliasChoices("schema_subject", "SCHEMA_SCHEMA_SUBJECT", "SCHEMA_SUBJECT")
+    )
+    cache_schemas: bool = True
+    cache_ttl_seconds: int = Field(default=3600, ge=0)
+
+    @field_validator("registry_url")
+    @classmethod
+    def _has_a_scheme(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("registry_url must start with http:// or https://")
+        return value
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """A schema as the registry has it.
+
+    Attributes:
+        type: ``JSON``, ``AVRO`` or ``PROTOBUF``.
+        text: the schema itself.
+    """
+
+    id: int
+    type: str
+    text: str
+
+
+class UnknownSchema(RegistryError):
+    """The registry answers, and does not have the id."""
+
+
+class SchemaRegistry:
+    """A registry server, with schemas kept by id for the configured time.
+
+    An id never changes its meaning, so while the server is down a schema that was fetched
+    before is used beyond its time; only an id that was never seen is then an error.
+
+    Args:
+        config: where it is, and how long schemas are kept.
+        clock: monotonic seconds; a test may turn it.
+    """
+
+    def __init__(
+        self, config: SchemaRegistryConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._config, self._clock = config, clock
+        self._kept: dict[int, tuple[float, Registered]] = {}
+        self.client = self._connect()
+
+    def by_id(self, schema_id: int) -> Registered:
+        """The schema of an id.
+
+        Raises:
+            UnknownSchema: the registry does not have it.
+            RegistryError: the registry does not answer, and the id was not fetched before.
+        """
+        until, known = self._kept.get(schema_id, (0.0, None))
+        if known and self._config.cache_schemas and self._clock() < until:
+            return known
+        # The client keeps what it fetched for good: a fresh one asks the server.
+        client = self._connect() if known else self.client
+        try:
+            schema = self._ask(lambda: client.get_schema(schema_id), f"schema {schema_id}")
+        except UnknownSchema:
+            self._kept.pop(schema_id, None)
+            raise
+        except RegistryError as error:
+            if not known:
+                raise
+            log.warning("registry_down", schema_id=schema_id, error=str(error))
+            return known
+        found = Registered(schema_id, schema.schema_type or "AVRO", schema.schema_str or "")
+        self._kept[schema_id] = (self._clock() + self._config.cache_ttl_seconds, found)
+        self.client = client
+        return found
+
+    def register(self, subject: str, text: str, type_: str = "JSON") -> int:
+        """Register a schema, unless it breaks the subject's compatibility; gives its id.
+
+        The same schema again gives the same id.
+
+        Raises:
+            RegistryError: it is not compatible, or the registry does not answer.
+        """
+        schema = Schema(text, type_)
+        try:
+            found = self._ask(lambda: self.client.lookup_schema(subject, schema), subject)
+            return int(found.schema_id or 0)
+        except UnknownSchema:
+            pass
+        if not self.compatible(subject, text, type_):
+            level = self._ask(lambda: self.client.get_compatibility(subject), subject)
+            raise RegistryError(
+                f"subject {subject!r}: the schema is not {level} compatible with the latest"
+                " registered one; nothing was registered"
+            )
+        return self._ask(lambda: self.client.register_schema(subject, schema), subject)
+
+    def compatible(self, subject: str, text: str, type_: str = "JSON") -> bool:
+        """Whether a schema may follow the subject's latest one; the first one may.
+
+        Raises:
+            RegistryError: the registry does not answer.
+        """
+        schema = Schema(text, type_)
+        try:
+            return self._ask(lambda: self.client.test_compatibility(subject, schema), subject)
+        except UnknownSchema:
+            return True
+
+    def set_compatibility(self, subject: str, level: str) -> None:
+        """Set what may follow in a subject: ``BACKWARD``, ``FULL`` and so on."""
+        self._ask(lambda: self.client.set_compatibility(subject, level), subject)
+
+    def _connect(self) -> SchemaRegistryClient:
+        options: dict[str, Any] = {"url": self._config.registry_url, "timeout": 10}
+        options |= {"max.retries": 2, "retries.wait.ms": 200}
+        if self._config.registry_user:
+            password = self._config.registry_password.get_secret_value()
+            options["basic.auth.user.info"] = f"{self._config.registry_user}:{password}"
+        return SchemaRegistryClient(options)
+
+    def _ask(self, call: Callable[[], T], what: str) -> T:
+        where = self._config.registry_url
+        try:
+            return call()
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404:
+                raise UnknownSchema(f"schema registry {where} does not know {what}") from error
+            said = str(error.error_message or error)[:500]
+            raise RegistryError(f"schema registry {where}, {what}: {said}") from error
+        except Exception as error:  # whatever the client's transport raises
+            raise RegistryError(
+                f"schema registry {where} does not answer ({type(error).__name__}: {error})"
+            ) from error
+
+
+def registry_from_environment(subject: str) -> SchemaRegistry | None:
+    """The registry that ``SCHEMA_REGISTRY_URL`` names; None when it is not set.
+
+    Raises:
+        SettingsError: a setting is not valid; names it.
+    """
+    try:
+        return SchemaRegistry(SchemaRegistryConfig(schema_subject=subject))  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = [(str(e["loc"][0]), e["type"], e["msg"]) for e in error.errors()]
+        if problems[0][:2] == ("registry_url", "missing"):
+            return None
+        told = "; ".join(f"SCHEMA_{name.upper()}: {said}" for name, _, said in problems)
+        raise SettingsError(told) from None

@@ -1,0 +1,1 @@
+"""Step 1: pins the offset ranges of a load and reserves them."""

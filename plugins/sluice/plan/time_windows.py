@@ -1,0 +1,146 @@
+"""Which offsets hold the messages of a range of time, exactly: clocks of producers run backwards.
+
+The broker tells the first offset at or after a time, and no more. So what lies from the window's
+first message to the first of the time after it is the window, but for late messages of an earlier
+time; and later ones of the window's own may follow. Timestamps of what is loaded are in
+ClickHouse; what is not is looked through on the broker, as far as a setting allows.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from sluice.kafka.broker import Broker
+from sluice.plan.choose import Known
+from sluice.ranges import PIECES, OffsetRange, intersect, limit, merge, subtract, total
+from sluice.records import Record, Topic, Watermarks, kept, stamp
+from sluice.sql import among, quoted
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.request import Window
+
+log = structlog.get_logger()
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """The offsets of a window.
+
+    Attributes:
+        unsearched: offsets after the window that were not looked through for late messages.
+    """
+
+    ranges: list[OffsetRange]
+    unsearched: int = 0
+
+
+class TimeWindows:
+    """Finds the offsets of ranges of time.
+
+    Args:
+        target: the table of the topic's rows, quoted.
+        most: unread offsets that are looked through on the broker, at most; about 0.8 million a
+            second. A window with more is taken by its borders.
+    """
+
+    def __init__(
+        self, broker: Broker, clickhouse: ClickHouse, target: str, database: str, most: int
+    ) -> None:
+        self._broker, self._clickhouse, self._most = broker, clickhouse, most
+        self._target, self._db = target, quoted(database)
+
+    def find(
+        self,
+        topic: Topic,
+        watermarks: Mapping[int, Watermarks],
+        window: Window,
+        known: Known,
+        anew: bool,
+    ) -> Found:
+        """The offsets of a range of time that a load may read.
+
+        A message without a timestamp counts with its neighbours, and so does an offset without a
+        message. Offsets of the window that are loaded already are part of it only as far as its
+        borders tell, unless they are to be loaded ``anew``: then they are exact too.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        lows = self._borders(topic, watermarks, window[0], "low")
+        highs = self._borders(topic, watermarks, window[1], "high")
+        plain = [OffsetRange(p, lows[p], highs[p]) for p in topic.partitions]
+        later = [OffsetRange(p, max(lows[p], highs[p]), watermarks[p].high) for p in highs]
+        taken = [*known.loaded, *known.reserved]
+        unread, unread_later = subtract(plain, taken), subtract(later, taken)
+        stray: list[OffsetRange] = []
+        late: list[OffsetRange] = []
+        if window[0] and total(unread) <= self._most:
+            stray, _ = self._look(topic, unread, window)
+        searched = limit(unread_later, self._most) if window[1] else []
+        _, late = self._look(topic, searched, window)
+        if anew:
+            read = intersect(intersect(plain, known.loaded), kept(watermarks))
+            stray += self._stored(topic, read, window, inside=False)
+            late += self._stored(topic, intersect(later, known.loaded), window, inside=True)
+        unsearched = total(unread_later) - total(searched) if window[1] else 0
+        if unsearched:
+            log.warning("late_messages_not_searched", offsets=unsearched, limit=self._most)
+        ranges = merge([*subtract(plain, stray), *late])
+        return Found(ranges=ranges, unsearched=unsearched)
+
+    def _borders(
+        self, topic: Topic, watermarks: Mapping[int, Watermarks], at: datetime | None, end: str
+    ) -> dict[int, int]:
+        if at is None:
+            return {p: getattr(watermarks[p], end) for p in topic.partitions}
+        return self._broker.offsets_at(topic, at)
+
+    def _look(
+        self, topic: Topic, ranges: Sequence[OffsetRange], window: Window
+    ) -> tuple[list[OffsetRange], list[OffsetRange]]:
+        """Messages of some ranges that are outside the window, and those that are inside."""
+        low, high = _milliseconds(window)
+        outside: list[OffsetRange] = []
+        inside: list[OffsetRange] = []
+        for records, _ in self._broker.read(topic, ranges):
+            for record in records:
+                if at := stamp(record):
+                    _append(inside if low <= at < high else outside, record)
+        return merge(outside), merge(inside)
+
+    def _stored(
+        self, topic: Topic, ranges: Sequence[OffsetRange], window: Window, inside: bool
+    ) -> list[OffsetRange]:
+        """Rows and messages in quarantine whose timestamps are inside the window, or outside."""
+        low, high = _milliseconds(window)
+        within = f"(at >= {low} AND at < {high})"
+        chosen = within if inside else f"NOT {within} AND at > 0"
+        found: list[OffsetRange] = []
+        for start in range(0, len(ranges), PIECES):
+            some = ranges[start : start + PIECES]
+            rows = self._clickhouse.rows(
+                "SELECT p, arraySort(groupArray(o)) AS offsets FROM ("
+                " SELECT _partition AS p, _offset AS o, toUnixTimestamp64Milli(_timestamp) AS at"
+                f" FROM {self._target} WHERE _topic = {{topic:String}} AND ({among(some)})"
+                " UNION ALL SELECT q.partition, q.offset, toUnixTimestamp64Milli(q.timestamp)"
+                f" FROM {self._db}.quarantine AS q WHERE q.topic = {{topic:String}}"
+                f" AND q.status = 'quarantined' AND ({among(some, 'q.partition', 'q.offset')}))"
+                f" WHERE {chosen} GROUP BY p",
+                {"topic": topic.name},
+            )
+            found += [OffsetRange(row["p"], o, o + 1) for row in rows for o in row["offsets"]]
+        return merge(found)
+
+
+def _append(found: list[OffsetRange], record: Record) -> None:
+    """Add a record's offset; neighbours share a range, so that memory is of the gaps only."""
+    partition, offset = record.partition(), record.offset()
+    if found and (found[-1].partition, found[-1].high) == (partition, offset):
+        found[-1] = OffsetRange(partition, found[-1].low, offset + 1)
+    else:
+        found.append(OffsetRange(partition, offset, offset + 1))
+
+
+def _milliseconds(window: Window) -> tuple[int, int]:
+    low, high = (int(at.timestamp() * 1000) if at else None for at in window)
+    return low or 0, 1 << 62 if high is None else high

@@ -1,0 +1,1 @@
+"""Step 4: makes staged rows visible, exactly once."""

@@ -1,0 +1,1 @@
+"""Step 5: reports what happened, to people and to other systems."""

@@ -1,0 +1,127 @@
+"""Where is message X? Loaded as which row by which load, or refused and why."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sluice.contract import Contract
+from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
+from sluice.errors import EngineError, PlanError
+from sluice.sql import quoted
+from sluice.store.clickhouse import REFUSED_DATA, ClickHouse
+
+MOST = 100
+"""Places that one question is answered with, at most."""
+
+CORRELATION = "correlation_id"
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """One message that fits a question.
+
+    Attributes:
+        status: ``loaded``, or its status in quarantine: ``quarantined``, ``pending``, ``dropped``
+            or ``superseded``.
+        run: the DAG run or process of its load.
+        at: when its row became visible, or when it was refused.
+        timestamp: Kafka's timestamp of the message.
+        reason: why it was refused; empty when it was not.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    status: str
+    load_id: str
+    run: str
+    at: datetime
+    timestamp: datetime
+    correlation_id: str = ""
+    reason: str = ""
+    field: str = ""
+    message: str = ""
+
+
+class Whereabouts:
+    """Answers questions about the messages of one topic."""
+
+    def __init__(self, contract: Contract, clickhouse: ClickHouse, database: str) -> None:
+        self._contract, self._clickhouse = contract, clickhouse
+        self._db = quoted(database)
+        self._table = clickhouse.qualified(contract.table.name)
+        self._types = {c.name: c.form.type for c in ClickHouseSchemaMapper.of(contract).columns}
+
+    def find(self, name: str, value: str, payloads: bool = True) -> list[Place]:
+        """Messages of which a column has a value, or that were refused and contain it.
+
+        Args:
+            name: a column of the table, ``correlation_id``, or ``offset`` with a value such as
+                ``3:81234``.
+            payloads: whether refused messages are searched for it; else only their headers are,
+                for the whole value.
+
+        Raises:
+            PlanError: there is no such column, or the value is none of its type.
+        """
+        if name == "offset":
+            return self._at(value)
+        if name == CORRELATION and name not in self._types:
+            loaded = self._loaded("_correlation_id = {value:String}", {"value": value})
+        elif name in self._types:
+            kind = self._types[name]
+            loaded = self._loaded(
+                f"{quoted(name)} = CAST({{value:String}}, {{type:String}})",
+                {"value": value, "type": kind},
+            )
+        else:
+            known = ", ".join((*self._types, CORRELATION, "offset"))
+            raise PlanError(f"topic {self._contract.topic!r} has no {name!r}; ask for {known}")
+        mentions = "arrayExists(h -> h.2 = {value:String}, q.headers)"
+        if payloads:
+            mentions = f"(position(q.value, {{value:String}}) > 0 OR {mentions})"
+        return [*loaded, *self._refused(mentions, {"value": value})]
+
+    def _at(self, value: str) -> list[Place]:
+        partition, _, offset = value.partition(":")
+        if not (partition.isdigit() and offset.isdigit()):
+            raise PlanError(f"an offset is written partition:offset, such as 3:81234; not {value}")
+        at = {"p": int(partition), "o": int(offset)}
+        return [
+            *self._loaded("_partition = {p:Int32} AND _offset = {o:Int64}", at),
+            *self._refused("q.partition = {p:Int32} AND q.offset = {o:Int64}", at),
+        ]
+
+    def _loaded(self, where: str, parameters: dict[str, Any]) -> list[Place]:
+        try:
+            rows = self._clickhouse.rows(
+                "SELECT t._topic AS topic, t._partition AS partition, t._offset AS offset,"
+                " 'loaded' AS status, toString(t._load_id) AS load_id, l.owner AS run,"
+                " t._loaded_at AS at, t._timestamp AS timestamp,"
+                " t._correlation_id AS correlation_id"
+                f" FROM (SELECT {', '.join(LINEAGE)} FROM {self._table}"
+                f" WHERE _topic = {{topic:String}} AND {where} LIMIT {MOST}) AS t"
+                f" LEFT JOIN {self._db}.loads AS l ON l.load_id = toString(t._load_id)"
+                " ORDER BY partition, offset",
+                parameters | {"topic": self._contract.topic},
+            )
+        except EngineError as error:
+            if error.code in REFUSED_DATA:
+                asked, kind = parameters["value"], parameters["type"]
+                raise PlanError(f"{asked!r} is no {kind}") from error
+            raise
+        return [Place(**row) for row in rows]
+
+    def _refused(self, where: str, parameters: dict[str, Any]) -> list[Place]:
+        rows = self._clickhouse.rows(
+            "SELECT q.topic AS topic, q.partition AS partition, q.offset AS offset,"
+            " q.status AS status, q.load_id AS load_id, l.owner AS run, q.at AS at,"
+            " q.timestamp AS timestamp, q.reason AS reason, q.field AS field,"
+            " q.message AS message"
+            f" FROM {self._db}.quarantine AS q INNER JOIN {self._db}.loads AS l"
+            "  ON l.load_id = q.load_id"
+            f" WHERE q.topic = {{topic:String}} AND q.status != 'loaded' AND {where}"
+            f" ORDER BY partition, offset, at LIMIT {MOST}",
+            parameters | {"topic": self._contract.topic},
+        )
+        return [Place(**row) for row in rows]

@@ -1,0 +1,59 @@
+"""How far what is published is behind a topic."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from sluice.kafka.broker import Broker
+from sluice.ranges import merge, subtract, total
+from sluice.records import kept
+from sluice.store.ledger import Ledger
+
+
+class Lag(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition.
+
+    Attributes:
+        low: first offset that the topic keeps.
+        high: offset after its last.
+        published: offsets that loads account for, also those that the topic has lost since.
+        waiting: offsets that the topic has and no load accounts for.
+        seconds: age of the first message among these; 0 when there are none, None when it has
+            no timestamp.
+    """
+
+    partition: int
+    low: int
+    high: int
+    published: int
+    waiting: int
+    seconds: float | None
+
+
+def lag_of(topic_name: str, broker: Broker, ledger: Ledger) -> list[Lag]:
+    """The lag of each partition of a topic.
+
+    Raises:
+        BrokerError: the broker does not answer.
+    """
+    topic = broker.topic(topic_name)
+    marks = broker.watermarks(topic)
+    published = merge(t.range for t in ledger.taken(topic_name) if t.published)
+    waiting = subtract(kept(marks), published)
+    starts = {r.partition: r.low for r in reversed(waiting)}
+    since, now = broker.times_at(topic, starts, marks), datetime.now(UTC)
+    found = []
+    for partition, mark in marks.items():
+        left = total(r for r in waiting if r.partition == partition)
+        at = since.get(partition)
+        found.append(
+            Lag(
+                partition=partition,
+                low=mark.low,
+                high=mark.high,
+                published=total(r for r in published if r.partition == partition),
+                waiting=left,
+                seconds=(now - at).total_seconds() if at else None if left else 0.0,
+            )
+        )
+    return found

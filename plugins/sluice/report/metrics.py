@@ -1,0 +1,154 @@
+"""What each load tells in numbers: kept by load in ClickHouse, and emitted.
+
+One list of names serves all: Airflow's own metrics (StatsD or OpenTelemetry), the OpenMetrics page
+for Prometheus, and the dashboard under ``docs/``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from sluice.report.lag import Lag
+from sluice.report.reporter import Report
+from sluice.sql import quoted
+from sluice.store.clickhouse import ClickHouse
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """A name that is emitted.
+
+    Attributes:
+        name: with dots, as StatsD and OpenTelemetry have it.
+        kind: *counter*: summed over loads; *gauge*: the last load's value counts.
+        labels: besides ``topic``, which all have.
+        help: what it is, and its unit.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def exposed(self) -> str:
+        """The name as Prometheus has it."""
+        return self.name.replace(".", "_") + ("_total" if self.kind == "counter" else "")
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "sluice.loads",
+            "counter",
+            ("state", "kind"),
+            "Loads by how they had ended when they told; one that waits does not tell.",
+        ),
+        Metric(
+            "sluice.offsets",
+            "counter",
+            ("outcome",),
+            "Offsets of published loads by what became of them.",
+        ),
+        Metric("sluice.upgraded", "counter", (), "Rows that came in an older version."),
+        Metric("sluice.messages", "counter", ("version",), "Rows by the version they came in."),
+        Metric("sluice.null.rows", "gauge", ("column",), "Rows of the last load that have a null."),
+        Metric("sluice.refused", "counter", ("reason",), "Messages refused, by reason."),
+        Metric("sluice.read.bytes", "counter", (), "Bytes of the values that were read."),
+        Metric("sluice.step.seconds", "counter", ("step",), "Seconds that steps of loads took."),
+        Metric(
+            "sluice.validation.seconds", "counter", (), "CPU seconds of reading and validating."
+        ),
+        Metric("sluice.quality.failed", "counter", ("severity",), "Quality rules that failed."),
+        Metric("sluice.lag.offsets", "gauge", ("partition",), "Offsets not accounted for yet."),
+        Metric("sluice.lag.seconds", "gauge", ("partition",), "Age of the first of these."),
+        Metric("sluice.load.end", "gauge", (), "When the last load ended, in seconds since 1970."),
+    )
+}
+"""Every name that is emitted."""
+
+
+class Value(msgspec.Struct, frozen=True):
+    """One value of one metric."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str] = {}
+
+
+Emit = Callable[[Sequence[Value]], None]
+"""Sends the numbers of a load somewhere."""
+
+
+def values_of(report: Report, lags: Sequence[Lag]) -> Iterator[Value]:
+    """The numbers of a load that has ended."""
+    yield Value("sluice.loads", 1, {"state": report.state, "kind": report.kind})
+    yield Value("sluice.load.end", report.ended_at.timestamp())
+    if report.state == "published":
+        for outcome in ("loaded", "quarantined", "tombstones", "absent"):
+            yield Value("sluice.offsets", report.sum(outcome), {"outcome": outcome})
+        yield Value("sluice.upgraded", report.sum("upgraded"))
+        for version, count in report.versions.items():
+            yield Value("sluice.messages", count, {"version": version})
+        for column, count in report.nulls.items():
+            yield Value("sluice.null.rows", count, {"column": column})
+    yield Value("sluice.read.bytes", report.bytes)
+    yield Value("sluice.validation.seconds", report.cpu_seconds)
+    reasons: dict[str, int] = {}
+    for found in report.reasons:
+        reasons[found.reason] = reasons.get(found.reason, 0) + found.count
+    for reason, count in reasons.items():
+        yield Value("sluice.refused", count, {"reason": reason})
+    for step in report.steps:
+        yield Value("sluice.step.seconds", step.seconds, {"step": step.name})
+    for severity in ("critical", "warning"):
+        failed = [q for q in report.quality if not q["success"] and q["severity"] == severity]
+        yield Value("sluice.quality.failed", len(failed), {"severity": severity})
+    for lag in lags:
+        where = {"partition": str(lag.partition)}
+        yield Value("sluice.lag.offsets", lag.waiting, where)
+        if lag.seconds is not None:
+            yield Value("sluice.lag.seconds", lag.seconds, where)
+
+
+def keep(clickhouse: ClickHouse, database: str, report: Report, values: Iterable[Value]) -> None:
+    """Store the numbers of a load; of each name and labels what it told last counts."""
+    rows = [
+        {
+            "load_id": report.load_id,
+            "topic": report.topic,
+            "name": value.name,
+            "labels": dict(value.labels),
+            "value": value.value,
+        }
+        for value in values
+    ]
+    token = f"{report.load_id}/metrics/{report.state}/{report.ended_at.isoformat()}"
+    clickhouse.insert(f"{quoted(database)}.metrics", rows, token)
+
+
+def openmetrics(clickhouse: ClickHouse, database: str) -> str:
+    """All metrics of all topics in the OpenMetrics text format."""
+    rows = clickhouse.rows(
+        "SELECT name, topic, labels, sum(value) AS total, argMax(value, at) AS last FROM ("
+        " SELECT m.name AS name, m.topic AS topic, m.labels AS labels, m.load_id,"
+        "  argMax(m.value, m.at) AS value, max(m.at) AS at"
+        f" FROM {quoted(database)}.metrics AS m GROUP BY name, topic, labels, m.load_id)"
+        " GROUP BY name, topic, labels ORDER BY name, topic, labels"
+    )
+    lines: list[str] = []
+    for metric in METRICS.values():
+        family = metric.name.replace(".", "_")
+        lines += [f"# TYPE {family} {metric.kind}", f"# HELP {family} {metric.help}"]
+        for row in rows:
+            if row["name"] == metric.name:
+                value = row["total"] if metric.kind == "counter" else row["last"]
+                labels = {"topic": row["topic"], **row["labels"]}
+                shown = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
+                lines.append(f"{metric.exposed}{{{shown}}} {value:.15g}")
+    return "\n".join([*lines, "# EOF"]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

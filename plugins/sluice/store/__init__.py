@@ -1,0 +1,1 @@
+"""What is kept in ClickHouse: the ledger, tables, the quarantine. Owns clickhouse-connect."""

@@ -1,0 +1,130 @@
+"""What attempts at a load's chunks leave in the ledger: their ends, skips, refusals, accounts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sluice.ranges import OffsetRange
+from sluice.records import Skip
+from sluice.sql import quoted
+from sluice.store.clickhouse import ClickHouse
+
+
+class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt that reached its chunk's end says of itself."""
+
+    chunk: int
+    attempt: str
+    bytes: int
+    seconds: float
+    cpu_seconds: float
+    batches: int
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """The law for one partition of a load; see the README.
+
+    ``planned = loaded + quarantined + tombstones + absent``.
+    """
+
+    partition: int
+    planned: int
+    loaded: int
+    upgraded: int
+    quarantined: int
+    tombstones: int
+    absent: int
+
+    @property
+    def difference(self) -> int:
+        """Offsets without a place (positive) or with several (negative)."""
+        return self.planned - self.loaded - self.quarantined - self.tombstones - self.absent
+
+
+class AttemptRecords:
+    """Reads and writes the records of attempts in one Sluice database."""
+
+    def __init__(self, clickhouse: ClickHouse, database: str) -> None:
+        self.clickhouse, self.database = clickhouse, database
+        self._db = quoted(database)
+
+    def finish_chunk(self, load_id: str, topic: str, result: ChunkResult) -> None:
+        """Record that an attempt reached its chunk's end; the first one recorded counts."""
+        row = {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(result)
+        token = f"{load_id}/{result.chunk}/{result.attempt}/finished"
+        self.clickhouse.insert(f"{self._db}.load_chunks", [row], token)
+
+    def last_chunk_at(self, load_id: str) -> datetime | None:
+        """When an attempt of the load last reached a chunk's end; None before the first."""
+        rows = self.clickhouse.rows(
+            f"SELECT max(at) AS at, count() AS n FROM {self._db}.load_chunks"
+            " WHERE load_id = {id:String}",
+            {"id": load_id},
+        )
+        return rows[0]["at"] if rows[0]["n"] else None
+
+    def winners(self, load_id: str) -> dict[int, ChunkResult]:
+        """The attempt of each finished chunk that counts."""
+        rows = self.clickhouse.rows(
+            f"SELECT * EXCEPT (load_id, topic, at) FROM {self._db}.load_chunks"
+            " WHERE load_id = {id:String} ORDER BY chunk, at, attempt LIMIT 1 BY chunk",
+            {"id": load_id},
+        )
+        return {row["chunk"]: ChunkResult(**row) for row in rows}
+
+    def add_skips(
+        self, load_id: str, topic: str, attempt: str, skips: Iterable[Skip], token: str
+    ) -> None:
+        """Record offsets that carry no message to load."""
+        rows = [
+            {
+                "load_id": load_id,
+                "topic": topic,
+                "attempt": attempt,
+                "partition": skip.range.partition,
+                "low": skip.range.low,
+                "high": skip.range.high,
+                "kind": skip.kind,
+            }
+            for skip in skips
+        ]
+        self.clickhouse.insert(f"{self._db}.load_skips", rows, token)
+
+    def add_quarantined(self, rows: Sequence[Mapping[str, Any]], token: str) -> None:
+        """Keep refused messages; the rows are as the table has them."""
+        self.clickhouse.insert(f"{self._db}.quarantine_rows", rows, token)
+
+    def add_accounts(self, load_id: str, topic: str, accounts: Iterable[Account]) -> None:
+        """Record the account of a load by partition."""
+        rows = [
+            {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(account)
+            for account in accounts
+        ]
+        token = f"{load_id}/accounts/{msgspec.json.encode(rows).decode()}"
+        self.clickhouse.insert(f"{self._db}.load_accounts", rows, token)
+
+    def accounts(self, load_id: str) -> list[Account]:
+        """The load's last account, by partition."""
+        rows = self.clickhouse.rows(
+            "SELECT partition, planned, loaded, upgraded, quarantined, tombstones, absent"
+            f" FROM {self._db}.load_accounts WHERE load_id = {{id:String}}"
+            " ORDER BY partition, at DESC LIMIT 1 BY partition",
+            {"id": load_id},
+        )
+        return [Account(**row) for row in rows]
+
+    def add_repairs(self, rows: Sequence[Mapping[str, Any]], token: str) -> None:
+        """Keep the values that were loaded in place of refused ones; rows as the table has them."""
+        self.clickhouse.insert(f"{self._db}.load_repairs", rows, token)
+
+    def absent(self, load_id: str, attempts: Sequence[str]) -> list[OffsetRange]:
+        """Offsets that the broker did not hand out to the attempts of a load that count."""
+        rows = self.clickhouse.rows(
+            f"SELECT partition, low, high FROM {self._db}.load_skips"
+            " WHERE load_id = {load:String} AND kind != 'tombstone'"
+            " AND attempt IN {attempts:Array(String)}",
+            {"load": load_id, "attempts": list(attempts)},
+        )
+        return [OffsetRange(row["partition"], row["low"], row["high"]) for row in rows]

@@ -1,0 +1,225 @@
+"""The one module that talks to ClickHouse: statements, inserts, errors and retries."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import clickhouse_connect
+import msgspec
+import structlog
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+
+from sluice.errors import EngineError, SettingsError
+from sluice.settings import Connection
+from sluice.sql import quoted
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+TRANSIENT = {
+    159: "TIMEOUT_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    203: "NO_FREE_CONNECTION",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    236: "ABORTED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    252: "TOO_MANY_PARTS",
+    285: "TOO_FEW_LIVE_REPLICAS",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
+    999: "KEEPER_EXCEPTION",
+}
+"""Errors that pass: retried. Every insert carries a token, so a repeated one is harmless."""
+
+REFUSED_DATA = {
+    6: "CANNOT_PARSE_TEXT",
+    26: "CANNOT_PARSE_QUOTED_STRING",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    33: "CANNOT_READ_ALL_DATA",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    53: "TYPE_MISMATCH",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    117: "INCORRECT_DATA",
+    130: "CANNOT_READ_ARRAY_FROM_TEXT",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    376: "CANNOT_PARSE_UUID",
+    407: "DECIMAL_OVERFLOW",
+    467: "CANNOT_PARSE_BOOL",
+    469: "VIOLATED_CONSTRAINT",
+    691: "UNKNOWN_ELEMENT_OF_ENUM",
+}
+"""Errors that a row is to blame for: the batch is halved until the row stands alone."""
+
+TABLE_EXISTS = 57
+UNKNOWN_TABLE = 60
+UNKNOWN_DATABASE = 81
+
+READING = {
+    "date_time_input_format": "best_effort",
+    "input_format_null_as_default": 0,
+    "input_format_parallel_parsing": 0,
+    "precise_float_parsing": 1,
+}
+"""How staged JSON is read: ISO times, no silent defaults for nulls, floats to the last bit."""
+
+
+class ClickHouse:
+    """A connection to one server. Safe to share between threads.
+
+    Args:
+        client: clickhouse-connect's client, without a session.
+        patience: seconds that transient errors are retried for.
+        sleep: waits between tries; a test may turn the clock itself.
+    """
+
+    def __init__(
+        self, client: Client, patience: float = 120, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.client, self._patience, self._sleep = client, patience, sleep
+
+    @property
+    def database(self) -> str:
+        """The database of the target tables."""
+        return self.client.database or "default"
+
+    def qualified(self, table: str) -> str:
+        """A table of that database, as a statement names it."""
+        return f"{quoted(self.database)}.{quoted(table)}"
+
+    def execute(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run a statement that returns nothing and may be repeated.
+
+        Raises:
+            EngineError: with ClickHouse's code.
+        """
+        self._retried(
+            lambda: self.client.command(
+                sql, parameters=dict(parameters or {}), settings=dict(settings or {})
+            )
+        )
+
+    def rows(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The rows of a query, each as column → value.
+
+        Raises:
+            EngineError: with ClickHouse's code.
+        """
+        result = self._retried(
+            lambda: self.client.query(
+                sql, parameters=dict(parameters or {}), settings=dict(settings or {})
+            )
+        )
+        return list(result.named_results())
+
+    def has_table(self, database: str, table: str) -> bool:
+        """Whether a table or view is there."""
+        found = self.rows(
+            "SELECT 1 AS one FROM system.tables"
+            " WHERE database = {db:String} AND name = {table:String}",
+            {"db": database, "table": table},
+        )
+        return bool(found)
+
+    def insert(self, table: str, rows: Sequence[Any], token: str) -> None:
+        """Insert bookkeeping rows (dicts or Structs) into ``table`` (database.table), once.
+
+        Raises:
+            EngineError: with ClickHouse's code.
+        """
+        if rows:
+            body = msgspec.json.Encoder().encode_lines(list(rows))
+            self.insert_lines(table, None, body, "JSONEachRow", token)
+
+    def insert_lines(
+        self, table: str, columns: Sequence[str] | None, body: bytes, format_: str, token: str
+    ) -> None:
+        """Insert rows that are encoded already, as one block and once for one token.
+
+        Raises:
+            EngineError: with ClickHouse's code.
+        """
+        settings = READING | {
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": token,
+            "async_insert": 0,
+            "max_insert_block_size": 1_048_576,
+            "min_insert_block_size_rows": 1_048_576,
+            "min_insert_block_size_bytes": 1 << 30,
+        }
+        self._retried(
+            lambda: self.client.raw_insert(
+                table, list(columns) if columns else None, body, settings, format_
+            )
+        )
+
+    def _retried(self, call: Callable[[], T]) -> T:
+        """Call until it works, an error is not transient, or patience runs out."""
+        give_up, wait = time.monotonic() + self._patience, 0.2
+        while True:
+            try:
+                return call()
+            except DatabaseError as error:
+                failure = _as_engine_error(error)
+                passing = failure.code in TRANSIENT or isinstance(error, OperationalError)
+                if not passing or time.monotonic() + wait > give_up:
+                    raise failure from error
+                log.warning(
+                    "clickhouse_retry",
+                    code=failure.code,
+                    error=TRANSIENT.get(failure.code, "no connection"),
+                    wait_seconds=round(wait, 1),
+                )
+            self._sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(wait * 2, 10)
+
+
+def connect(connection: Connection) -> ClickHouse:
+    """A client for an Airflow connection; its ``extra`` goes to clickhouse-connect untouched.
+
+    Raises:
+        SettingsError: an extra that clickhouse-connect does not know.
+        EngineError: there is no server, or it refuses the login.
+    """
+    options: dict[str, Any] = {
+        "autogenerate_session_id": False,
+        "tz_mode": "aware",
+    } | connection.extra
+    try:
+        client = clickhouse_connect.get_client(
+            host=connection.host or "127.0.0.1",
+            port=connection.port,
+            username=connection.login or "default",
+            password=connection.password.get_secret_value(),
+            database=connection.schema or "default",
+            **options,
+        )
+    except TypeError as error:
+        raise SettingsError(f"ClickHouse connection: {error}") from None
+    except ClickHouseError as error:
+        raise _as_engine_error(error, f"{connection.host}:{connection.port}") from error
+    return ClickHouse(client)
+
+
+def _as_engine_error(error: ClickHouseError, where: str = "") -> EngineError:
+    code = int(getattr(error, "code", None) or 0)
+    text = str(error)
+    if "DB::Exception: " in text:
+        text = text.split("DB::Exception: ", 1)[1]
+    return EngineError(code, f"{where}: {text.strip()}" if where else text.strip())

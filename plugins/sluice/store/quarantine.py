@@ -1,0 +1,176 @@
+"""Looking at refused messages: kept whole, found by where they came from and why.
+
+Payloads are bytes from anywhere. They are bound as values and never become part of a statement,
+and are shown escaped.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sluice.ranges import OffsetRange, merge
+from sluice.sql import among, quoted
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.request import Filter
+
+PAGE = 1_000
+"""Messages that are fetched at a time."""
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """Refused messages of one reason, field and version."""
+
+    reason: str
+    field: str
+    version: str
+    count: int
+    first: datetime
+    last: datetime
+    example: str
+    partition: int
+    offset: int
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """One refused message, whole."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    reason: str
+    field: str
+    message: str
+    version: str
+    code: int
+    load_id: str
+    status: str
+    resolved_by: str = ""
+    repaired: bool = False
+
+
+class Quarantine:
+    """Reads the quarantine of one Sluice database."""
+
+    def __init__(self, clickhouse: ClickHouse, database: str) -> None:
+        self._clickhouse, self._db = clickhouse, quoted(database)
+
+    def kinds(self, wanted: Filter) -> list[Kind]:
+        """How many there are of each kind, the commonest first."""
+        where, parameters = _where(wanted)
+        rows = self._clickhouse.rows(
+            "SELECT q.reason AS reason, q.field AS field, q.version AS version, count() AS count,"
+            " min(q.at) AS first, max(q.at) AS last,"
+            " argMin((q.partition, q.offset, q.message), (q.partition, q.offset)) AS one,"
+            " one.1 AS partition, one.2 AS offset, one.3 AS example"
+            f" FROM {self._db}.quarantine AS q WHERE {where}"
+            " GROUP BY reason, field, version ORDER BY count DESC, reason, field, version",
+            parameters,
+        )
+        return [Kind(**{k: v for k, v in row.items() if k != "one"}) for row in rows]
+
+    def messages(self, wanted: Filter, most: int = 0) -> Iterator[Quarantined]:
+        """The messages, by partition and offset; ``most`` of them, or all when 0."""
+        for page in self.pages(wanted, most=most):
+            yield from page
+
+    def pages(
+        self, wanted: Filter, ranges: Sequence[OffsetRange] | None = None, most: int = 0
+    ) -> Iterator[list[Quarantined]]:
+        """The same, a page at a time; of some ranges only, when they are given."""
+        where, parameters = _where(wanted)
+        if ranges is not None:
+            where += f" AND ({among(ranges, 'q.partition', 'q.offset')})"
+        after, left = (-1, -1, ""), most
+        while True:
+            size = min(PAGE, left) if most else PAGE
+            rows = self._clickhouse.rows(
+                "SELECT q.topic AS topic, q.partition AS partition, q.offset AS offset,"
+                " q.timestamp AS timestamp, hex(q.key) AS key, hex(q.value) AS value,"
+                " arrayMap(h -> (h.1, hex(h.2)), q.headers) AS headers, q.reason AS reason,"
+                " q.field AS field, q.message AS message, q.version AS version, q.code AS code,"
+                " q.load_id AS load_id, q.status AS status,"
+                " q.resolved_by AS resolved_by, q.repaired AS repaired"
+                f" FROM {self._db}.quarantine AS q WHERE {where}"
+                " AND (q.partition, q.offset, q.load_id) > ({p:Int64}, {o:Int64}, {l:String})"
+                " ORDER BY partition, offset, load_id LIMIT {n:UInt64}",
+                parameters | {"p": after[0], "o": after[1], "l": after[2], "n": size},
+            )
+            if rows:
+                yield [_message(row) for row in rows]
+                after = (rows[-1]["partition"], rows[-1]["offset"], rows[-1]["load_id"])
+            left -= len(rows)
+            if len(rows) < size or (most and left <= 0):
+                return
+
+    def offsets(self, wanted: Filter, partitions: Collection[int], most: int) -> list[OffsetRange]:
+        """Where the messages of some partitions are; those that were refused first, when many."""
+        where, parameters = _where(wanted)
+        rows = self._clickhouse.rows(
+            "SELECT partition, arraySort(groupArray(offset)) AS offsets FROM ("
+            " SELECT q.partition AS partition, q.offset AS offset"
+            f" FROM {self._db}.quarantine AS q WHERE {where}"
+            " AND q.partition IN {partitions:Array(Int32)}"
+            " ORDER BY q.at, partition, offset LIMIT {most:UInt64}) GROUP BY partition",
+            parameters | {"partitions": list(partitions), "most": most},
+        )
+        return merge(OffsetRange(r["partition"], o, o + 1) for r in rows for o in r["offsets"])
+
+
+def _message(row: dict[str, Any]) -> Quarantined:
+    headers = [(name, bytes.fromhex(value)) for name, value in row["headers"]]
+    raw = {name: bytes.fromhex(row[name]) for name in ("key", "value")}
+    return Quarantined(**(row | raw | {"headers": headers}))
+
+
+def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
+    """A condition over the view ``quarantine`` as ``q``, and its parameters."""
+    conditions, parameters = [], {}
+    columns = {
+        "topic": ("q.topic =", "String"),
+        "status": ("q.status =", "String"),
+        "reason": ("q.reason =", "String"),
+        "field": ("q.field =", "String"),
+        "version": ("q.version =", "String"),
+        "load_id": ("q.load_id =", "String"),
+        "partition": ("q.partition =", "Int64"),
+        "low": ("q.offset >=", "Int64"),
+        "high": ("q.offset <", "Int64"),
+    }
+    for name, (compared, type_) in columns.items():
+        value = getattr(wanted, name)
+        if value not in ("", None):
+            conditions.append(f"{compared} {{{name}:{type_}}}")
+            parameters[name] = value
+    return " AND ".join(conditions), parameters
+
+
+def shown(data: bytes) -> str:
+    """Bytes as text that no terminal, page or file takes for more: the rest is escaped."""
+    text = data.decode("utf-8", "backslashreplace")
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else _escaped(character)
+        for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def as_json(message: Quarantined) -> dict[str, Any]:
+    """A message for an export: text where the bytes are UTF-8, and base64 always."""
+    fields: dict[str, Any] = msgspec.to_builtins(message)
+    for name in ("key", "value"):
+        fields[f"{name}_base64"] = fields.pop(name)
+        try:
+            fields[f"{name}_text"] = getattr(message, name).decode()
+        except UnicodeDecodeError:
+            fields[f"{name}_text"] = None
+    fields["headers"] = [{"name": n, "value_base64": v} for n, v in fields.pop("headers")]
+    return fields
