@@ -24,7 +24,7 @@ from rich.table import Table
 from include.schemas.orders import contract as orders
 from local.stack import Ports, Stack
 from sluice.audit.verify.verifier import Verifier
-from sluice.authoring.sample_messages import Sample, samples
+from sluice.authoring.sample_messages import SampleMessage, make_samples
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange, chunk, total
 from sluice.settings import Settings, parse_connection
@@ -66,7 +66,7 @@ def command(environment: dict[str, str], until: Callable[[], bool] = lambda: Fal
 
 def fill(loader: Loader, messages: int) -> None:
     """Produce messages, of which 50,000 are distinct."""
-    made: list[Sample] = list(samples(orders, 50_000, Random(1)))
+    made: list[SampleMessage] = list(make_samples(orders, 50_000, Random(1)))
     producer = loader.broker.producer()
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("producing", total=messages)
@@ -142,7 +142,7 @@ def _show(
     loader: Loader, messages: int, chunks: int, half: int, runs: tuple[Run, Run], findings: int
 ) -> None:
     loads = [load for load in loader.ledger.loads_of("orders") if load.state == "published"]
-    results = loader.ledger.winners(loads[0].load_id).values()
+    results = loader.ledger.attempts.accepted(loads[0].load_id).values()
     table = Table(title=f"{messages:,} messages in {chunks} chunks", show_header=False)
     for name, text in (
         ("killed after", f"{half} chunks, {runs[0].seconds:.0f} s"),

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from include.schemas.orders import contract as orders
 from local.stack import Ports, Stack
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.kafka.broker import Broker
 from sluice.loader import Loader
@@ -245,7 +245,7 @@ def run(stack: Stack, rows: int, console: Console) -> None:
     broker = Broker(kafka, Settings())
     broker.create_topic("orders", PARTITIONS)
     with console.status(f"producing {rows:,} messages"):
-        produce(orders, broker, samples(orders, rows, Random(1)))
+        produce(orders, broker, make_samples(orders, rows, Random(1)))
     file = str(stack.folder / "rows.json")
     results: dict[str, tuple[Measured, float, float]] = {}
     for name in CASES:

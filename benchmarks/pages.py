@@ -76,7 +76,7 @@ def main(loads: int, repeat: int) -> None:
             table.add_row(path, f"{statistics.median(times):,.0f}", f"{max(times):,.0f}")
         started = time.perf_counter()
         with contextlib.suppress(TopicRecreated):  # the topic itself is empty: found after reading
-            loader.survey(Request())
+            loader.preview(Request())
         millis = 1000 * (time.perf_counter() - started)
         table.add_row("reading the ledger to plan a load", f"{millis:,.0f}", "")
         console.print(table)

@@ -15,6 +15,7 @@ from sluice.audit.verify.verifier import Verifier
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
 from sluice.settings import Settings, parse_connection
+from sluice.store.load_records import PlanRecord, State
 
 console = Console(highlight=False)
 
@@ -74,7 +75,7 @@ def _fill(loader: Loader, offsets: int, partitions: int) -> None:
     loader.create_tables()
     each = offsets // partitions
     whole = [OffsetRange(p, 0, each) for p in range(partitions)]
-    loader.ledger.reserve("load", topic, "benchmark", [whole], {"topic_id": ""})
+    loader.ledger.reserve("load", topic, "benchmark", [whole], PlanRecord())
     refused = f"number % {REFUSED_EVERY} = 7"
     for p in range(partitions):
         loader.clickhouse.execute(
@@ -91,7 +92,7 @@ def _fill(loader: Loader, offsets: int, partitions: int) -> None:
         f"INSERT INTO {database}.load_chunks (load_id, topic, chunk, attempt)"
         f" VALUES ('load', '{topic}', 0, 'a')"
     )
-    loader.ledger.record("load", topic, "published", "benchmark")
+    loader.ledger.record("load", topic, State.PUBLISHED, "benchmark")
 
 
 def _count(loader: Loader) -> float:

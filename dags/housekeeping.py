@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, task
 
-from sluice.airflow import tasks as on_airflow
+from sluice.airflow import tasks
 
 with DAG(
     dag_id="sluice_housekeeping",
@@ -19,4 +19,4 @@ every refused message. May be run at any time, and as often as you like.
     tags=["sluice", "housekeeping"],
     default_args={"owner": "sluice", "retries": 2, "retry_delay": timedelta(minutes=1)},
 ):
-    task(task_id="clean")(on_airflow.clean)()
+    task(task_id="clean")(tasks.clean)()

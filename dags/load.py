@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from sluice.airflow.dag_factory import RUNS_AT_ONCE, chain, default_args
+from sluice.airflow.dag_factory import RUNS_AT_ONCE, add_tasks, default_args
 from sluice.airflow.form import load_form
 from sluice.contract import discover
 
@@ -32,4 +32,4 @@ Any task may be cleared and run again. Owner: {contract.owner}.
         tags=["sluice", "load", contract.owner],
         default_args=default_args(contract),
     ):
-        chain(topic)
+        add_tasks(topic)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG
 
-from sluice.airflow.dag_factory import RUNS_AT_ONCE, chain, default_args
+from sluice.airflow.dag_factory import RUNS_AT_ONCE, add_tasks, default_args
 from sluice.airflow.form import replay_form
 from sluice.contract import discover
 
@@ -25,4 +25,4 @@ fails stays in quarantine. Replaying twice is harmless. Owner: {contract.owner}.
         tags=["sluice", "replay", contract.owner],
         default_args=default_args(contract),
     ):
-        chain(topic, what="quarantined")
+        add_tasks(topic, what="quarantined")

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from local.stack import Stack
 from sluice.authoring.registration import register_versions
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.cli.console import progress_bar, show_report
 from sluice.contract import find
 from sluice.loader import Loader
-from sluice.report.reporter import Report
-from sluice.report.reporter import find as find_report
+from sluice.report.model import Report
+from sluice.report.reporter import find_report
 from sluice.settings import Settings, parse_connection
 
 DAG = "load_orders"
@@ -101,7 +101,7 @@ def _produce(stack: Stack, topic: str, count: int, say: Callable[[str], None]) -
         say(f"registered {len(ids)} schemas under {loader.contract.subject}")
     with progress_bar() as bar:
         task = bar.add_task("producing", total=count)
-        made = samples(loader.contract, count, Random(), schema_ids=ids)
+        made = make_samples(loader.contract, count, Random(), schema_ids=ids)
         produce(loader.contract, loader.broker, made, lambda done: bar.advance(task, done))
     versions = ", ".join(version.name for version in loader.contract.versions)
     say(f"produced {count:,} {topic}: versions {versions}, some broken, some tombstones")

@@ -237,7 +237,7 @@ FROM sluice.load_events AS e
 GROUP BY load_id;
 
 -- The attempt of each chunk that counts: the first that reached the chunk's end.
-CREATE OR REPLACE VIEW sluice.winning_attempts AS
+CREATE OR REPLACE VIEW sluice.accepted_attempts AS
 SELECT load_id, chunk, argMin(c.attempt, (c.at, c.attempt)) AS attempt
 FROM sluice.load_chunks AS c
 GROUP BY load_id, chunk;
@@ -259,7 +259,7 @@ SELECT
             r.outcome = 'loaded', 'loaded', 'superseded') AS status,
     r.by_load AS resolved_by, r.repaired AS repaired, q.at AS at
 FROM sluice.quarantine_rows AS q
-INNER JOIN sluice.winning_attempts AS w ON w.load_id = q.load_id AND w.attempt = q.attempt
+INNER JOIN sluice.accepted_attempts AS w ON w.load_id = q.load_id AND w.attempt = q.attempt
 INNER JOIN sluice.loads AS l ON l.load_id = q.load_id
 LEFT JOIN (
     SELECT s.load_id AS load_id, s.partition AS partition, s.offset AS offset,
@@ -270,3 +270,6 @@ LEFT JOIN (
     GROUP BY load_id, partition, offset
 ) AS r ON r.load_id = q.load_id AND r.partition = q.partition AND r.offset = q.offset
 SETTINGS join_use_nulls = 0;
+
+-- The name that the view accepted_attempts had before.
+DROP VIEW IF EXISTS sluice.winning_attempts;

@@ -134,9 +134,15 @@ def contract() -> Contract:
 
 @pytest.fixture
 def make_loader(kafka: Connection, database: Connection, settings: Settings) -> MakeLoader:
-    """Makes a loader for a contract, by default as a run of its own that others think is over."""
+    """Makes a loader for a contract, by default as a run of its own that others consider over.
 
-    def make(contract: Contract, owner: str = "", **changed: Any) -> Loader:
+    Its audit runs the quality rules only where a test is about them: importing and running Great
+    Expectations takes seconds.
+    """
+
+    def make(
+        contract: Contract, owner: str = "", quality_rules: bool = False, **changed: Any
+    ) -> Loader:
         return Loader(
             contract,
             kafka,
@@ -144,6 +150,7 @@ def make_loader(kafka: Connection, database: Connection, settings: Settings) -> 
             settings.model_copy(update=changed),
             owner or f"test/{uuid.uuid4().hex}",
             lambda _: True,
+            quality_rules,
         )
 
     return make

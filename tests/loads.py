@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from sluice.audit.verify.verifier import Verdict, Verifier
-from sluice.authoring.sample_messages import produce, samples
+from sluice.audit.verify.verifier import Verification, Verifier
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
 from sluice.loader import Loader
 from sluice.settings import Connection
@@ -27,7 +27,7 @@ def filled(
     """A loader whose topic holds samples."""
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, partitions)
-    made = samples(contract, count, Random(5), broken_share, tombstone_share)
+    made = make_samples(contract, count, Random(5), broken_share, tombstone_share)
     produce(contract, loader.broker, made)
     return loader
 
@@ -42,7 +42,7 @@ def finish(loader: Loader, request: Request) -> str:
     return plan.load_id
 
 
-def verdict(loader: Loader) -> Verdict:
+def verdict(loader: Loader) -> Verification:
     """What the audit of everything finds."""
     return Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger).run()
 
@@ -55,7 +55,7 @@ def target(loader: Loader) -> dict[str, Any]:
 
 
 def sums(loader: Loader, load_id: str) -> dict[str, int]:
-    accounts = loader.ledger.accounts(load_id)
+    accounts = loader.ledger.attempts.accounts(load_id)
     terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent", "difference")
     return {term: sum(getattr(a, term) for a in accounts) for term in terms}
 

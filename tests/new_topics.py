@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from sluice.authoring.new_topic.choices import Choices, describe
-from sluice.authoring.new_topic.description import Found, Skips
+from sluice.authoring.new_topic.description import Draft, SkippedFields
 from sluice.authoring.new_topic.inference import Seen, infer
 from sluice.authoring.new_topic.json_schema import read_schema
 from sluice.authoring.new_topic.naming import module_name
@@ -25,13 +25,13 @@ TODAY = date(2026, 11, 24)
 
 def from_samples(
     messages: Sequence[Mapping[str, Any]], *skipped: str, topic: str = "things"
-) -> Found:
+) -> Draft:
     seen = [Seen(message, 0, offset) for offset, message in enumerate(messages)]
-    return infer(seen, topic, Skips(skipped))
+    return infer(seen, topic, SkippedFields(skipped))
 
 
-def from_schema(schema: Any, *skipped: str) -> Found:
-    return read_schema(msgspec.json.encode(schema), "things", Skips(skipped))
+def from_schema(schema: Any, *skipped: str) -> Draft:
+    return read_schema(msgspec.json.encode(schema), "things", SkippedFields(skipped))
 
 
 def object_schema(**properties: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def object_schema(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def source(found: Found, **choices: Any) -> str:
+def source(found: Draft, **choices: Any) -> str:
     return source_of(describe("things", found, Choices(**choices), TODAY))
 
 
@@ -55,7 +55,7 @@ class Written:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, found: Found, topic: str = "things", **choices: Any) -> Contract:
+    def __call__(self, found: Draft, topic: str = "things", **choices: Any) -> Contract:
         path = self.folder / f"{module_name(topic)}.py"
         path.write_text(source_of(describe(topic, found, Choices(**choices), TODAY)))
         return imported(path)
@@ -90,4 +90,4 @@ def imported(path: Path) -> Contract:
 
 def types_of(contract: Contract) -> dict[str, str]:
     """Type of each column."""
-    return {column.name: column.form.type for column in columns_of(contract.message)}
+    return {column.name: str(column.type.stored) for column in columns_of(contract.message)}

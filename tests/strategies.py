@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect as mi
 
-from sluice.contract.type_map import form_of, unwrap
+from sluice.contract.type_map import column_type_of, unwrap
 
 Strategy = st.SearchStrategy[Any]
 
@@ -29,7 +29,7 @@ def _struct(info: mi.StructType) -> Strategy:
 def values(type_: mi.Type) -> Strategy:
     """Valid values of a type."""
     inner, _, nullable = unwrap(type_)
-    found = _values(inner, form_of(type_, ("x",)).type if not _nested(inner) else "")
+    found = _values(inner, str(column_type_of(type_, ("x",)).stored) if not _nested(inner) else "")
     return st.none() | found if nullable else found
 
 

@@ -1,38 +1,42 @@
-"""A load, step by step. Each step may be repeated; the table of docs/how-it-works.md in code.
+"""A load, step by step. Each step may be repeated; docs/how-it-works.md has the table.
 
-    plan → drain (one a chunk) → audit → publish → report
+    plan → drain (once per chunk) → audit → publish → report
 
-The functions take what they need and know nothing of who calls them: Airflow's tasks and the
-command line run the same ones.
+A loader does not depend on its caller: Airflow's tasks and the command line run the same steps.
 """
 
 import uuid
 
+import msgspec
 import structlog
 
-from sluice.audit.auditor import AuditStep
+from sluice.audit.accounting import Accounting
+from sluice.audit.auditor import Auditor
+from sluice.audit.quality_gate import QualityGate
 from sluice.contract import Contract
 from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.decode.factory import build_decoder
 from sluice.drain.drain import Drain
-from sluice.drain.quarantine_source import Replayed
+from sluice.drain.quarantine_source import QuarantineSource
 from sluice.errors import BreakerTripped, BrokerError, EngineError, LoadLost, TopicRecreated
 from sluice.kafka.broker import Broker
 from sluice.kafka.schema_registry import registry_from_environment
 from sluice.plan.planner import Plan, Planner
 from sluice.plan.settle import IsOver, Settler
-from sluice.plan.survey import Prospect
+from sluice.plan.survey import PlanPreview
 from sluice.publish.publisher import Publisher
 from sluice.ranges import merge, total
-from sluice.records import Progress
-from sluice.report.lag import lag_of
-from sluice.report.metrics import Emit, keep, values_of
-from sluice.report.reporter import Report, Reporter
+from sluice.records import Progress, Source, Topic
+from sluice.report.lag import Lag, measure_lag, total_waiting
+from sluice.report.metrics import Emit, metric_values, save_metrics
+from sluice.report.model import Report
+from sluice.report.reporter import Reporter
 from sluice.settings import Connection, Settings, lineage_is_wanted
-from sluice.store import ledger as states
 from sluice.store.attempts import ChunkResult
 from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse, connect
-from sluice.store.ledger import Ledger, Load
-from sluice.store.migration import Migrator
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import EventDetail, Load, State
+from sluice.store.migration import Migration
 from sluice.store.quarantine import Quarantine
 from sluice.store.request import Request
 from sluice.telemetry import span
@@ -48,7 +52,8 @@ class Loader:
         kafka: Airflow connection of the Kafka cluster.
         clickhouse: Airflow connection of ClickHouse.
         owner: names the run: the same run planning again gets the same plan.
-        is_over: tells of other owners whether they are over.
+        is_over: whether another owner's run is over.
+        quality_rules: whether the audit runs the contract's quality rules.
     """
 
     def __init__(
@@ -59,16 +64,22 @@ class Loader:
         settings: Settings,
         owner: str,
         is_over: IsOver = lambda owner: None,
+        quality_rules: bool = True,
     ) -> None:
         self.contract, self.settings, self.owner = contract, settings, owner
-        self._kafka_connection, self._clickhouse_connection = kafka, clickhouse
+        self.kafka_connection, self.clickhouse_connection = kafka, clickhouse
         self.broker = Broker(kafka, settings)
-        self.clickhouse: ClickHouse = connect(clickhouse)
+        self.clickhouse: ClickHouse = connect(clickhouse, settings.clickhouse_retry_seconds)
         self.registry = registry_from_environment(contract.subject)
         self.ledger = Ledger(self.clickhouse, settings.database)
         self.publisher = Publisher(contract, self.clickhouse, self.ledger, settings.cluster)
+        self.migration = Migration(contract, self.clickhouse, settings.database, settings.cluster)
+        self.reporter = Reporter(contract, self.clickhouse, self.ledger)
         self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
-        self.migrator = Migrator(contract, self.clickhouse, settings.database, settings.cluster)
+        gate = QualityGate(contract, self.clickhouse, self.ledger, clickhouse)
+        self.auditor = Auditor(
+            contract, self.clickhouse, self.ledger, gate if quality_rules else None
+        )
         self.settler = Settler(
             contract.topic,
             self.clickhouse,
@@ -92,43 +103,43 @@ class Loader:
         """Create the ledger and the target table, or bring the table up to its contract.
 
         Raises:
-            MigrationError: the table differs in a way that must not be changed by itself.
+            MigrationError: the table differs in a way that must not be changed automatically.
         """
         self.ledger.create()
         for statement in self.create_statements():
             self.clickhouse.execute(statement)
-        self.migrator.bring_up()
+        self.migration.apply_required()
 
     def create_statements(self) -> list[str]:
-        """The statements that make the target table."""
+        """The statements that create the target table."""
         return self._mapper.create_tables()
 
     def plan(self, request: Request = Request(), resume: bool = False, again: bool = False) -> Plan:
         """Bring the tables up to the contract, then pin and reserve the ranges of this run.
 
         Args:
-            resume: go on with an unfinished load of the same request whose process is gone.
-            again: plan anew when the run has a load of another request, or a published one.
+            resume: continue an unfinished load of the same request whose process is gone.
+            again: plan afresh when the run has a load of another request, or a published one.
 
         Raises:
             MigrationError: the target table does not fit the contract.
             PlanError, OffsetsExpired: see :meth:`Planner.plan`.
         """
-        with span("plan", topic=self.contract.topic) as made:
+        with span("plan", topic=self.contract.topic) as current:
             self.create_tables()
             planner = self.planner
             plan = planner.plan_again(request) if again else planner.plan(request, resume)
-            made.set_attributes({"sluice.load_id": plan.load_id, "sluice.offsets": plan.offsets})
+            current.set_attributes({"sluice.load_id": plan.load_id, "sluice.offsets": plan.offsets})
             return plan
 
-    def survey(self, request: Request) -> Prospect:
+    def preview(self, request: Request) -> PlanPreview:
         """What a plan would read now; creates the ledger, and changes nothing else.
 
         Raises:
-            PlanError, OffsetsExpired, BrokerError: see :meth:`Surveyor.prospect`.
+            PlanError, OffsetsExpired, BrokerError: see :meth:`Survey.preview`.
         """
         self.ledger.create()
-        return self.planner.surveyor.prospect(request)
+        return self.planner.survey.preview(request)
 
     def last(self) -> Load | None:
         """The last load of this run; see :meth:`Planner.last`."""
@@ -137,76 +148,82 @@ class Loader:
     def drain(
         self, load_id: str, number: int, progress: Progress = lambda offsets: None
     ) -> ChunkResult:
-        """Read one chunk into the staging table, or say who has.
+        """Read one chunk into the staging table; a chunk that is finished is not read again.
 
         Raises:
-            LoadLost: the load was settled by another.
+            LoadLost: the load was ended by another run.
             ShapeChanged: another deployment planned it.
             BrokerError, EngineError, OffsetsExpired, AttemptFailed, BreakerTripped: see
                 :class:`Drain`.
         """
         load = self.known(load_id)
-        finished = self.ledger.winners(load_id)
-        if number in finished:
+        ranges = self.ledger.chunks(load_id)[number]
+        if result := self.ledger.attempts.accepted(load_id).get(number):
             log.info("chunk_found", load_id=load_id, chunk=number)
-            progress(total(self.ledger.chunks(load_id)[number]))
-            return finished[number]
-        if not load.live:
-            raise LoadLost(f"load {load_id} is {load.state}; chunk {number} is not read")
-        self.planner.check_shape(load)
-        topic = self.broker.topic(load.topic)
-        if topic.id != load.plan["topic_id"]:
-            raise TopicRecreated(
-                f"topic {topic.name!r} was recreated since load {load_id} was planned: its id was"
-                f" {load.plan['topic_id']} and is {topic.id}; nothing of it is read"
-            )
-        replaying = load.kind == "replay"
+            progress(total(ranges))
+            return result
+        topic = self._check_drainable(load)
         drain = Drain(
             self.contract,
-            Replayed(Quarantine(self.clickhouse, self.ledger.database))
-            if replaying
-            else self.broker,
+            self._source(load),
             self.clickhouse,
             self.ledger,
             self.settings,
+            build_decoder(self.contract, self.registry),
             progress,
-            self.registry,
-            replaying,
+            replaying=load.kind == "replay",
         )
-        ranges = self.ledger.chunks(load_id)[number]
         attempt = f"{number}-{uuid.uuid4().hex[:12]}"
         try:
             with span("drain", topic=load.topic, load_id=load_id, chunk=number):
                 return drain.run(load_id, topic, number, ranges, attempt)
         except BreakerTripped as error:
-            detail = {"error": str(error), "kind": type(error).__name__}
-            self.ledger.record(load_id, load.topic, states.HELD, self.owner, detail)
+            detail = EventDetail.of_error(error)
+            self.ledger.record(load_id, load.topic, State.HELD, self.owner, detail)
             raise
         except EngineError as error:
             if error.code == UNKNOWN_TABLE:
                 raise LoadLost(
-                    f"load {load_id} has no staging table: it was settled by another"
+                    "it has no staging table: it was ended by another run", load_id=load_id
                 ) from error
             raise
 
+    def _check_drainable(self, load: Load) -> Topic:
+        """Refuse to read for a load that has ended, or whose topic is another one now."""
+        if not load.live:
+            raise LoadLost(f"the load is {load.state}; nothing is read", load_id=load.load_id)
+        self.planner.check_shape(load)
+        topic = self.broker.topic(load.topic)
+        if topic.id != load.plan.topic_id:
+            raise TopicRecreated(
+                f"it was recreated since the load was planned: its id was {load.plan.topic_id} and"
+                f" is {topic.id}; nothing of it is read",
+                topic=topic.name,
+                load_id=load.load_id,
+            )
+        return topic
+
+    def _source(self, load: Load) -> Source:
+        if load.kind == "replay":
+            return QuarantineSource(Quarantine(self.clickhouse, self.ledger.database))
+        return self.broker
+
     def audit(self, load_id: str) -> None:
-        """The law, the breaker, the quality rules. Reads only, but for its own records.
+        """Check the accounting identity, the breaker and the quality rules.
 
         Raises:
             AccountingError, BreakerTripped, QualityHeld: nothing will be published.
-            LoadLost: the load was settled by another.
+            LoadLost: the load was ended by another run.
         """
         load = self.known(load_id)
-        if load.state in (states.PUBLISHED, *states.UNDER_WAY):
+        if load.state.is_publishing or load.state is State.PUBLISHED:
             log.info("audit_found", load_id=load_id, state=load.state)
             return
         if not load.live:
-            raise LoadLost(f"load {load_id} is {load.state}; there is nothing to audit")
+            raise LoadLost(f"the load is {load.state}; there is nothing to audit", load_id=load_id)
         self.planner.check_shape(load)
         with span("audit", topic=load.topic, load_id=load_id):
-            AuditStep(self.contract, self.clickhouse, self.ledger, self._clickhouse_connection).run(
-                load, self.owner
-            )
+            self.auditor.run(load, self.owner)
 
     def publish(self, load_id: str) -> None:
         """Make an audited load visible, then mirror its ends in the consumer group.
@@ -216,8 +233,8 @@ class Loader:
             AccountingError: the target does not hold what was staged.
         """
         load = self.known(load_id)
-        if load.live and load.state not in (states.AUDITED, *states.UNDER_WAY):
-            raise LoadLost(f"load {load_id} is {load.state}; its audit has not passed")
+        if load.live and not (load.state.is_publishing or load.state is State.AUDITED):
+            raise LoadLost(f"the load is {load.state}; its audit has not passed", load_id=load_id)
         with span("publish", topic=load.topic, load_id=load_id):
             self.publisher.publish(load_id, self.owner)
             self.mirror()
@@ -226,60 +243,100 @@ class Loader:
         """Commit, for each partition, the offset up to which everything is published."""
         topic = self.broker.topic(self.contract.topic)
         ends: dict[int, int] = {}
-        for r in merge(t.range for t in self.ledger.taken(topic.name) if t.published):
+        for r in merge(h.range for h in self.ledger.held_ranges(topic.name) if h.published):
             ends.setdefault(r.partition, r.high)
         if ends:
             self.broker.mirror(topic.name, self.group, ends)
 
     def write_report(self, load_id: str, waiting: int | None = None) -> Report:
-        """Make and keep the report of a load as it stands; see :meth:`Reporter.make`."""
+        """Make and store the report of a load as it stands; see :meth:`Reporter.build`."""
         self.known(load_id)
-        reporter = Reporter(self.contract, self.clickhouse, self.ledger)
-        report = reporter.make(load_id, waiting)
-        reporter.keep(report)
+        report = self.reporter.build(load_id, waiting)
+        self.reporter.save(report)
         return report
 
     def report(self, load_id: str, emit: Emit = lambda values: None) -> Report:
-        """Make and keep the report of a load, however far it came, and tell those who listen.
+        """Make and store the report of a load, however far it came, and send its metrics.
 
         Args:
-            emit: is given the load's numbers, to send them elsewhere too.
+            emit: receives the load's metrics, to send them elsewhere too.
         """
-        lags, waiting = [], None
-        try:
-            lags = lag_of(self.contract.topic, self.broker, self.ledger)
-            waiting = sum(lag.waiting for lag in lags)
-        except BrokerError as error:  # the report must be made while the broker is away, too
-            log.warning("lag_unknown", error=str(error))
-        report = self.write_report(load_id, waiting)
-        values = list(values_of(report, lags))
-        keep(self.clickhouse, self.ledger.database, report, values)
+        lags = self._lags()
+        report = self.write_report(load_id, None if lags is None else total_waiting(lags))
+        values = list(metric_values(report, lags or []))
+        save_metrics(self.clickhouse, self.ledger.database, report, values)
         emit(values)
         if lineage_is_wanted():
-            from sluice.report.openlineage import Lineage  # its library takes a while to import
+            from sluice.report.openlineage import Lineage  # its library takes long to import
 
-            lineage = Lineage(self.contract, self._kafka_connection, self._clickhouse_connection)
+            lineage = Lineage(self.contract, self.kafka_connection, self.clickhouse_connection)
             lineage.send(report, self.ledger.database)
         return report
 
-    def foresee(self, request: Request) -> Report:
-        """Keep a report of what a plan would read now, in place of a load.
+    def _lags(self) -> list[Lag] | None:
+        """The topic's lag; None while the broker is away, when reports must be made all the same."""
+        try:
+            return measure_lag(self.contract.topic, self.broker, self.ledger)
+        except BrokerError as error:
+            log.warning("lag_unknown", error=str(error))
+            return None
+
+    def report_dry_run(self, request: Request) -> Report:
+        """Store a report of what a plan would read now, in place of a load.
 
         Raises:
-            PlanError, OffsetsExpired, BrokerError: see :meth:`survey`.
+            PlanError, OffsetsExpired, BrokerError: see :meth:`preview`.
         """
-        reporter = Reporter(self.contract, self.clickhouse, self.ledger)
-        report = reporter.foreseen(self.survey(request), request, self.owner)
-        reporter.keep(report)
+        report = self.reporter.build_dry_run(self.preview(request), request, self.owner)
+        self.reporter.save(report)
         return report
 
-    def known(self, load_id: str) -> Load:
-        """A load that the ledger has.
+    def release(self, load_id: str, who: str, why: str) -> None:
+        """Publish a load in spite of what held it.
 
         Raises:
-            LoadLost: it has none of this id.
+            LoadLost, AccountingError: see :meth:`allow`.
+        """
+        self.allow(load_id, who, why)
+        self.publish(load_id)
+
+    def allow(self, load_id: str, who: str, why: str) -> None:
+        """Let a held load be published; the accounting identity must hold all the same.
+
+        Raises:
+            LoadLost: the load is not held.
+            AccountingError: its counts do not add up, or it was not read to its end.
+        """
+        load = self._held(load_id)
+        accounting = Accounting(self.contract, self.clickhouse, self.ledger)
+        detail = accounting.balance(load_id).detail()
+        detail = msgspec.structs.replace(detail, released_by=who, why=why)
+        self.ledger.record(load_id, load.topic, State.AUDITED, self.owner, detail)
+        log.warning("released", load_id=load_id, who=who, why=why)
+
+    def discard(self, load_id: str, who: str, why: str) -> None:
+        """Give a held load up; its offsets are free, and the next load reads them again.
+
+        Raises:
+            LoadLost: the load is not held, or has been released meanwhile.
+        """
+        load = self._held(load_id)
+        if not self.settler.abandon(load, EventDetail(discarded_by=who, why=why)):
+            raise LoadLost("it has been released, or has ended, meanwhile", load_id=load_id)
+
+    def _held(self, load_id: str) -> Load:
+        load = self.known(load_id)
+        if load.state is not State.HELD:
+            raise LoadLost(f"the load is {load.state}, and not held", load_id=load_id)
+        return load
+
+    def known(self, load_id: str) -> Load:
+        """The load of an id.
+
+        Raises:
+            LoadLost: the ledger has none.
         """
         load = self.ledger.load(load_id)
         if load is None:
-            raise LoadLost(f"the ledger knows no load {load_id}")
+            raise LoadLost("the ledger has no such load", load_id=load_id)
         return load

@@ -32,7 +32,7 @@ class Record(Protocol):
         """The headers, or None."""
 
 
-def stamp(record: Record) -> int:
+def timestamp_ms(record: Record) -> int:
     """A message's timestamp in milliseconds since 1970; 0 when it has none."""
     return max(record.timestamp()[1], 0)
 
@@ -61,7 +61,7 @@ class Source(Protocol):
         """Read exactly these ranges; see :class:`RangeReader`."""
 
 
-def kept(marks: Mapping[int, Watermarks]) -> list[OffsetRange]:
+def retained_ranges(marks: Mapping[int, Watermarks]) -> list[OffsetRange]:
     """What a topic has between its watermarks, a range a partition."""
     return [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
 

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
             discards it. Its offsets stay reserved; other loads go on beside it.
         keep_days: how long reports, quality results and data documents are kept.
         stall_seconds: how long a drain waits for the next message that must be there.
+        broker_seconds: how long to wait for a response of the Kafka broker.
+        clickhouse_retry_seconds: how long transient errors of ClickHouse are retried.
         max_message_bytes: largest message read; a larger one is quarantined as ``too_large``.
         scan_offsets: unread offsets that a plan looks through for the messages of a range of
             time; with more, late messages are not looked for.
@@ -66,6 +68,8 @@ class Settings(BaseSettings):
     hold_hours: float = 24
     keep_days: float = 90
     stall_seconds: float = 60
+    broker_seconds: float = 30
+    clickhouse_retry_seconds: float = 120
     max_message_bytes: int = 16 * 1024 * 1024
     scan_offsets: int = 5_000_000
     consumer_group: str = "sluice-{topic}"

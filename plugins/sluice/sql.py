@@ -10,17 +10,17 @@ from uuid import UUID
 from sluice.ranges import OffsetRange
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """A name as ClickHouse quotes it."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
-def literal(value: str) -> str:
+def quote_string(value: str) -> str:
     """A string literal as ClickHouse writes it."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def sql_value(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A Python value as ClickHouse reads it into a column of its type.
 
     Raises:
@@ -28,28 +28,28 @@ def sql_value(value: Any) -> str:
     """
     match value:
         case Enum():
-            return sql_value(value.value)
+            return format_value(value.value)
         case bool():
             return "true" if value else "false"
         case int() | float():
             return repr(value)
         case str():
-            return literal(value)
+            return quote_string(value)
         case bytes():
             return f"unhex('{value.hex()}')"
         case Decimal() | UUID() | time():
-            return literal(str(value))
+            return quote_string(str(value))
         case datetime():
             at = value.astimezone(UTC) if value.tzinfo else value
-            return literal(at.strftime("%Y-%m-%d %H:%M:%S.%f"))
+            return quote_string(at.strftime("%Y-%m-%d %H:%M:%S.%f"))
         case date():
-            return literal(value.isoformat())
+            return quote_string(value.isoformat())
         case list() | tuple() | frozenset():
-            return f"[{', '.join(map(sql_value, value))}]"
+            return f"[{', '.join(map(format_value, value))}]"
     raise TypeError(f"no SQL for {type(value).__name__}")
 
 
-def among(
+def offset_condition(
     ranges: Sequence[OffsetRange], partition: str = "_partition", offset: str = "_offset"
 ) -> str:
     """SQL that holds for the offsets of some ranges."""

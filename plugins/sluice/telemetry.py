@@ -25,12 +25,12 @@ def span(name: str, **attributes: str | int) -> Iterator[trace.Span]:
         yield made
 
 
-def is_recorded() -> bool:
+def is_recording() -> bool:
     """Whether anybody keeps the current span."""
     return trace.get_current_span().is_recording()
 
 
-def batch_span(started: int, producers: Mapping[str, str], **attributes: int) -> None:
+def record_batch(started: int, producers: Mapping[str, str], **attributes: int) -> None:
     """The span of a micro-batch that ends now.
 
     Args:

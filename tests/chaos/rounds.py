@@ -14,14 +14,14 @@ import psutil
 from local.stack import Stack
 from sluice.audit.verify.content import ContentCheck
 from sluice.audit.verify.verifier import Verifier
-from sluice.authoring.sample_messages import samples
+from sluice.authoring.sample_messages import make_samples
 from sluice.decode.decoder import Decoder
 from sluice.errors import SluiceError
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection, parse_connection
 from sluice.store.clickhouse import ClickHouse, connect
-from sluice.store.request import Filter, Request, words
+from sluice.store.request import RefusalFilter, Request, describe_request
 from tests.chaos.proxy import Fault, Proxy
 from tests.chaos.steps import EXCHANGING, STEPS, Stop, When
 from tests.chaos.worker import Job, contract_for, direct, loader_for, start
@@ -177,7 +177,7 @@ class Round:
         """Mostly what is new; now and then a part loaded anew, or what is in quarantine."""
         draw = self._random.random() * (0.4 if stop and stop.step in EXCHANGING else 1)
         if draw < 0.15:
-            return Request(refused=Filter(topic=self._name))
+            return Request(refused=RefusalFilter(topic=self._name))
         if draw < 0.4:
             ends = [sorted(self._random.sample(range(800), 2)) for _ in range(PARTITIONS)]
             some = tuple(OffsetRange(p, *ends[p]) for p in range(PARTITIONS))
@@ -224,7 +224,7 @@ class Round:
         clickhouse = proxied if through_proxy else self._direct
         job = self._job(owner, clickhouse, stop, request, small)
         where = f", {stop.when} {stop.step} {stop.nth}" if stop else ""
-        self._tell(f"started {owner}: {words(request)}{where}")
+        self._tell(f"started {owner}: {describe_request(request)}{where}")
         return start(job), owner
 
     def _join(self, worker: BaseProcess, owner: str, over: bool = True) -> None:
@@ -264,7 +264,7 @@ class Round:
 
     def _produce(self, count: int) -> None:
         """Mixed messages, some of them in transactions, of which some are aborted."""
-        made = samples(contract_for(self._name), count, self._random)
+        made = make_samples(contract_for(self._name), count, self._random)
         plain = self._judge.broker.producer()
         for sample in list(made):
             plain.produce(self._name, sample.value, sample.key, headers=sample.headers)
@@ -277,7 +277,7 @@ class Round:
         producer.init_transactions()
         for commit in (True, False, True):
             producer.begin_transaction()
-            for sample in samples(contract_for(self._name), 20, self._random):
+            for sample in make_samples(contract_for(self._name), 20, self._random):
                 producer.produce(self._name, sample.value, sample.key, headers=sample.headers)
             producer.flush()
             if commit:
@@ -309,7 +309,7 @@ class Round:
         raise AssertionError("offsets or loads are left over after four undisturbed loads")
 
     def _open(self) -> int:
-        return sum(s.open for s in self._verifier().run().standings)
+        return sum(s.open for s in self._verifier().run().partitions)
 
     def _verifier(self) -> Verifier:
         judge = self._judge

@@ -16,7 +16,7 @@ from sluice.contract import Breaker, Contract
 from sluice.errors import SluiceError
 from sluice.loader import Loader
 from sluice.settings import Connection, Settings, parse_connection
-from sluice.store.request import Request, words
+from sluice.store.request import Request, describe_request
 from tests.chaos.steps import Stop, stop_at
 
 PRELOAD = ["tests.chaos.worker", "great_expectations", "sluice.audit.quality_gate"]
@@ -78,7 +78,7 @@ def load(job: Job) -> None:
     sys.stdout = sys.stderr = job.log.open("a")
     logging.basicConfig(stream=sys.stderr, force=True)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    print(f"--- {job.owner} {job.stop} {words(job.request)}", flush=True)
+    print(f"--- {job.owner} {job.stop} {describe_request(job.request)}", flush=True)
     try:
         loader = loader_for(job)
         if job.stop:

@@ -9,13 +9,14 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import discover
 from sluice.contract import find as contract_of
 from sluice.loader import Loader
-from sluice.report.reporter import Report, find
+from sluice.report.model import Report
+from sluice.report.reporter import find_report
 from sluice.settings import Settings, parse_connection
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from tests.receivers import Receiver, receiver
 
 RUN_SECONDS = 150
@@ -114,7 +115,7 @@ def send(whole_stack: Stack) -> Callable[..., None]:
 
     def produce_samples(topic: str, count: int, broken_share: float = 0.004) -> None:
         loader = loader_of(whole_stack, topic)
-        made = samples(loader.contract, count, Random(count), broken_share)
+        made = make_samples(loader.contract, count, Random(count), broken_share)
         produce(loader.contract, loader.broker, made)
 
     return produce_samples
@@ -123,7 +124,9 @@ def send(whole_stack: Stack) -> Callable[..., None]:
 def report_of(stack: Stack, dag_id: str, run_id: str) -> Report:
     """The report of a run of a topic's DAG."""
     loader = loader_of(stack, dag_id.partition("_")[2])
-    report = find(loader.clickhouse, loader.ledger.database, owner=f"airflow/{dag_id}/{run_id}")
+    report = find_report(
+        loader.clickhouse, loader.ledger.database, owner=f"airflow/{dag_id}/{run_id}"
+    )
     assert report is not None
     return report
 
@@ -133,7 +136,7 @@ def rows_in_target(stack: Stack, topic: str) -> tuple[int, int]:
     loader = loader_of(stack, topic)
     row = loader.clickhouse.rows(
         "SELECT count() AS rows, uniqExact(_topic, _partition, _offset) AS offsets"
-        f" FROM {quoted(loader.contract.table.name)}"
+        f" FROM {quote_identifier(loader.contract.table.name)}"
     )[0]
     return row["rows"], row["offsets"]
 

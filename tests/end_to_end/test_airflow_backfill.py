@@ -11,9 +11,9 @@ import pytest
 from local.airflow import Api
 from local.stack import Stack
 from sluice.audit.verify.verifier import Verifier
-from sluice.authoring.sample_messages import samples
+from sluice.authoring.sample_messages import make_samples
 from sluice.store.quarantine import Quarantine
-from sluice.store.request import Filter
+from sluice.store.request import RefusalFilter
 from tests.end_to_end.conftest import loader_of, report_of, until, wait_for_run
 
 Run = Callable[..., tuple[str, str]]
@@ -37,7 +37,7 @@ def send_at(whole_stack: Stack) -> Count:
     def produce(hour: datetime, count: int) -> None:
         loader = loader_of(whole_stack, "orders")
         producer = loader.broker.producer()
-        made = samples(loader.contract, count, Random(count), 0, 0)
+        made = make_samples(loader.contract, count, Random(count), 0, 0)
         for number, sample in enumerate(made):
             at = hour + timedelta(hours=number / count)
             producer.produce(
@@ -192,7 +192,11 @@ def test_the_form_s_other_choices(
     again, state = run_dag(DAG, what="offsets", offsets=ranges, existing="replace")
     assert state == "success", api.task_states(DAG, again)
     report = report_of(whole_stack, DAG, again)
-    assert (report.kind, report.sum("loaded"), report.changes["changed"]) == ("replace", 25, 0)
+    assert (report.kind, report.sum("loaded"), report.changes and report.changes.changed) == (
+        "replace",
+        25,
+        0,
+    )
     rest, state = run_dag(DAG, what="everything")
     assert (state, report_of(whole_stack, DAG, rest).sum("loaded")) == ("success", 25)
     wrong, state = run_dag(DAG, existing="replace")
@@ -207,7 +211,9 @@ def test_a_replay(api: Api, whole_stack: Stack, run_dag: Run, send: Callable[...
     send("orders", 900, broken_share=0.005)
     run_dag(DAG)
     loader = loader_of(whole_stack, "orders")
-    kinds = Quarantine(loader.clickhouse, loader.ledger.database).kinds(Filter(topic="orders"))
+    kinds = Quarantine(loader.clickhouse, loader.ledger.database).kinds(
+        RefusalFilter(topic="orders")
+    )
     run_id, state = run_dag(REPLAY, reason=kinds[0].reason)
     assert state == "success", api.task_states(REPLAY, run_id)
     report = report_of(whole_stack, REPLAY, run_id)

@@ -7,8 +7,7 @@ import pytest
 
 from local.airflow import Api
 from local.stack import Stack
-from sluice.decisions import release
-from sluice.report.reporter import Report
+from sluice.report.model import Report
 from tests.end_to_end.conftest import (
     loader_of,
     log_of,
@@ -103,14 +102,14 @@ def test_a_held_load_is_discarded_and_its_offsets_are_read_again(
     assert "the answer was about load" in log_of(api, DAG, next_run, "decide")
     loader = loader_of(whole_stack, "payments")
     assert loader.known(again.load_id).state == "held"
-    release(loader, again.load_id, "tests", "nobody else")
+    loader.release(again.load_id, "tests", "nobody else")
 
 
 def test_a_load_that_is_released_elsewhere_while_its_run_asks(
     api: Api, whole_stack: Stack, held: tuple[str, Report]
 ) -> None:
     run_id, report = held
-    release(loader_of(whole_stack, "payments"), report.load_id, "tests", "from elsewhere")
+    loader_of(whole_stack, "payments").release(report.load_id, "tests", "from elsewhere")
     decide(api, run_id, "Discard", "too late", report.load_id)
     assert wait_for_run(api, DAG, run_id) == "success"
     assert "it was decided elsewhere" in log_of(api, DAG, run_id, "decide")

@@ -40,7 +40,7 @@ def good(stack: Stack) -> None:
     verifier = Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger)
     verdict = verifier.run()
     assert [*verdict.findings, *verifier.against_broker()] == []
-    assert sum(s.open for s in verdict.standings) == 0
+    assert sum(s.open for s in verdict.partitions) == 0
 
 
 def test_a_task_whose_process_is_killed_is_tried_again(

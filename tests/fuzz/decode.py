@@ -24,7 +24,7 @@ import msgspec
 atheris: Any = importlib.import_module("atheris")  # has no types, and is not on every platform
 
 with atheris.instrument_imports(include=["sluice"]):
-    from sluice.authoring.sample_messages import broken_values, samples
+    from sluice.authoring.sample_messages import broken_values, make_samples
     from sluice.contract import Contract, Version, discover
     from sluice.decode import wire
     from sluice.decode.decoder import Decoder
@@ -124,7 +124,7 @@ def one_input(data: bytes) -> None:
 
 def seeds(contract: Contract, number: int) -> list[bytes]:
     """Inputs to begin with: every version with each header, and all that is broken."""
-    found = samples(contract, 10 * len(contract.versions), Random(1), 0, 0)
+    found = make_samples(contract, 10 * len(contract.versions), Random(1), 0, 0)
     values = [sample.value for sample in found if sample.value]
     values += [broken(value) for value in values[:3] for broken in broken_values(contract)]
     if contract is THINGS:

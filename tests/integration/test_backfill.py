@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from sluice.audit.verify.verifier import Verifier
-from sluice.authoring.sample_messages import samples
+from sluice.authoring.sample_messages import make_samples
 from sluice.contract import Contract
 from sluice.errors import PlanError
 from sluice.ranges import OffsetRange
@@ -34,14 +34,14 @@ def test_a_window_of_offsets_and_then_the_rest(make_loader: MakeLoader, contract
     assert sums(rest, load(rest))["planned"] == 500
     verdict = Verifier(contract, rest.broker, rest.clickhouse, rest.ledger).run()
     assert verdict.findings == []
-    assert sum(s.open for s in verdict.standings) == 0
+    assert sum(s.open for s in verdict.partitions) == 0
 
 
 def test_a_window_of_time(make_loader: MakeLoader, contract: Contract) -> None:
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, 1)
     producer = loader.broker.producer()
-    for minute, sample in enumerate(samples(contract, 60, Random(1), 0, 0)):
+    for minute, sample in enumerate(make_samples(contract, 60, Random(1), 0, 0)):
         producer.produce(contract.topic, sample.value, sample.key, timestamp=at(minute))
     producer.flush()
     load_id = finish(loader, Request(low="2026-01-15T12:10Z", high="2026-01-15T13:30+01:00"))
@@ -69,13 +69,13 @@ def test_an_interrupted_backfill_goes_on_where_it_stopped(
     found = again.ledger.load(plan.load_id)
     assert found is not None
     assert (found.owner, found.state) == (again.owner, "reserved")
-    assert set(again.ledger.winners(plan.load_id)) == {0}
+    assert set(again.ledger.attempts.accepted(plan.load_id)) == {0}
     for number in range(len(plan.chunks)):
         again.drain(plan.load_id, number)
     again.audit(plan.load_id)
     again.publish(plan.load_id)
     assert sums(again, plan.load_id)["planned"] == 380
-    assert len(again.ledger.winners(plan.load_id)) == 4
+    assert len(again.ledger.attempts.accepted(plan.load_id)) == 4
     assert loader.clickhouse.rows(
         f"SELECT count() AS n FROM {loader.ledger.database}.load_chunks"
     ) == [{"n": 4}]

@@ -13,6 +13,7 @@ from sluice.contract import Contract
 from sluice.errors import EngineError
 from sluice.loader import Loader
 from sluice.plan.planner import Plan
+from sluice.publish.publisher import Publisher
 from sluice.settings import Connection, Settings
 from sluice.store.clickhouse import ClickHouse, connect
 from tests.chaos.proxy import Fault, Proxy
@@ -108,9 +109,7 @@ def test_a_server_that_dies_in_mid_insert_and_comes_back(
 
 def impatient(database: Connection, **settings: object) -> ClickHouse:
     """A connection that gives up soon, with settings that make the engine fail."""
-    made = connect(msgspec.structs.replace(database, extra={"settings": settings}))
-    made._patience = 1.5
-    return made
+    return connect(msgspec.structs.replace(database, extra={"settings": settings}), 1.5)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +130,10 @@ def test_an_engine_out_of_memory_or_time_fails_the_step_which_can_be_repeated(
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    good = loader.publisher._clickhouse
-    loader.publisher._clickhouse = impatient(database, **limits)
+    limited = Publisher(contract, impatient(database, **limits), loader.ledger)
     with pytest.raises(EngineError) as raised:
-        loader.publish(plan.load_id)
+        limited.publish(plan.load_id, loader.owner)
     assert raised.value.code == code
-    loader.publisher._clickhouse = good
     loader.publish(plan.load_id)
     assert findings(loader) == []
 
@@ -151,11 +148,10 @@ def test_too_many_parts_are_waited_out_and_nothing_is_appended_twice(
     loader.clickhouse.execute(
         "ALTER TABLE orders MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1"
     )
-    second = make_loader(contract)
+    second = make_loader(contract, clickhouse_retry_seconds=1)
     plan = second.plan()
     second.drain(plan.load_id, 0)
     second.audit(plan.load_id)
-    second.clickhouse._patience = 1
     with pytest.raises(EngineError) as raised:
         second.publish(plan.load_id)
     assert raised.value.code == 252
@@ -164,7 +160,7 @@ def test_too_many_parts_are_waited_out_and_nothing_is_appended_twice(
         time.sleep(1)
         loader.clickhouse.execute("ALTER TABLE orders MODIFY SETTING parts_to_throw_insert = 3000")
 
-    second.clickhouse._patience = 60
+    second = make_loader(contract, second.owner, clickhouse_retry_seconds=60)
     relief = threading.Thread(target=relieve)
     relief.start()
     second.publish(plan.load_id)

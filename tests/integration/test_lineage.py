@@ -1,5 +1,6 @@
 """OpenLineage events of a load, received by a process that listens for them."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ from sluice.contract import Contract
 from tests.conftest import MakeLoader, load
 from tests.loads import filled
 from tests.receivers import receiver
+
+
+@pytest.fixture
+def make_loader(make_loader: MakeLoader) -> MakeLoader:
+    """Makes loaders whose audits run the quality rules."""
+    return partial(make_loader, quality_rules=True)
 
 
 def test_a_load_tells_where_its_rows_came_from_and_how_good_they_are(

@@ -6,8 +6,9 @@ import msgspec
 
 from include.schemas.orders import OrderEventMessage
 from include.schemas.payments import contract as payments
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract, Table, discover
+from sluice.publish.publisher import Slice
 from sluice.ranges import OffsetRange
 from sluice.store.request import Request
 from tests.conftest import MakeLoader, load, with_topic
@@ -155,16 +156,15 @@ def test_a_replacing_table_keeps_the_newest_row_of_a_key_and_every_offset_is_acc
     contract = msgspec.structs.replace(contract, table=table)
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, 1)
-    made = list(samples(contract, 300, Random(3), 0, 0))
+    made = list(make_samples(contract, 300, Random(3), 0, 0))
     produce(contract, loader.broker, iter(made + made))
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    loader.publisher._fence(plan.load_id)
-    source = loader.ledger.publishing_table(plan.load_id)
-    attempt = loader.ledger.audited_attempts(plan.load_id)[0]
-    columns = loader.publisher._target.columns(source, "")
-    loader.publisher._copy(plan.load_id, columns, attempt, [OffsetRange(0, 0, 450)])
+    loader.publisher.fence(plan.load_id)
+    part = Slice(loader.ledger.audited_attempts(plan.load_id)[0], [OffsetRange(0, 0, 450)])
+    columns = loader.publisher.columns(loader.known(plan.load_id))
+    loader.publisher.copy(plan.load_id, columns, part)
     loader.clickhouse.execute("OPTIMIZE TABLE newest FINAL")
     loader.publish(plan.load_id)
     assert sums(loader, plan.load_id)["loaded"] == 600

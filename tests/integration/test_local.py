@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from local.process import NotReady, Service
-from sluice.plan import owners as processes
+from sluice.plan import owners
 
 FOREVER = [sys.executable, "-c", "import time; print('hello', flush=True); time.sleep(600)"]
 
@@ -57,11 +57,11 @@ def test_a_service_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_process_is_over_when_it_is_gone() -> None:
-    mine = processes.owner()
-    assert processes.is_over(mine) is False
-    assert processes.owner() != mine
+    mine = owners.process_owner()
+    assert owners.is_process_over(mine) is False
+    assert owners.process_owner() != mine
     kind, host, pid, started = mine.partition("#")[0].split("/")
-    assert processes.is_over(f"{kind}/{host}/{pid}/{started}9") is True
-    assert processes.is_over(f"{kind}/{host}/99999999/{started}") is True
-    assert processes.is_over(f"{kind}/elsewhere/{pid}/{started}") is None
-    assert processes.is_over("airflow/load_orders/run") is None
+    assert owners.is_process_over(f"{kind}/{host}/{pid}/{started}9") is True
+    assert owners.is_process_over(f"{kind}/{host}/99999999/{started}") is True
+    assert owners.is_process_over(f"{kind}/elsewhere/{pid}/{started}") is None
+    assert owners.is_process_over("airflow/load_orders/run") is None

@@ -15,7 +15,7 @@ from sluice.errors import EngineError, LoadLost, MigrationError, ShapeChanged
 from sluice.loader import Loader
 from sluice.settings import Connection
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.migration import Migrator, Step
+from sluice.store.migration import Migration, TableChange
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import sums
@@ -78,8 +78,8 @@ def new(topic: str = "things") -> Contract:
 def migrator(clickhouse: ClickHouse) -> Any:
     """Makes a migrator of a contract; scratch tables go to the test's own database."""
 
-    def make(contract: Contract) -> Migrator:
-        return Migrator(contract, clickhouse, clickhouse.database)
+    def make(contract: Contract) -> Migration:
+        return Migration(contract, clickhouse, clickhouse.database)
 
     return make
 
@@ -92,7 +92,7 @@ def create(clickhouse: ClickHouse, contract: Contract) -> None:
 NARROW, WIDE = "Array(Tuple(n Int32))", "Array(Tuple(n Int64, label String))"
 
 
-def kinds(steps: list[Step]) -> dict[str, list[str]]:
+def kinds(steps: list[TableChange]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for step in steps:
         found.setdefault(step.kind, []).append(step.why)
@@ -138,7 +138,7 @@ def test_a_contract_behind_its_table_has_only_notes(clickhouse: ClickHouse, migr
     found = kinds(migrator(old()).steps())
     assert set(found) == {"note", "choice"}
     assert "column colour is not in the contract; it stays" in found["note"][-1]
-    migrator(old()).bring_up()
+    migrator(old()).apply_required()
     assert migrator(new()).steps() == []
 
 
@@ -164,7 +164,7 @@ def test_what_would_lose_data_is_refused_with_steps_to_take_by_hand(
     assert words in refused.why
     assert refused.sql
     with pytest.raises(MigrationError, match="Nothing was read; 'sluice migrate --plan' shows"):
-        migrator(old()).bring_up()
+        migrator(old()).apply_required()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_keys_and_engine_are_refused_and_the_steps_by_hand_work(
 def test_a_changed_default_keeps_what_old_rows_say(clickhouse: ClickHouse, migrator: Any) -> None:
     create(clickhouse, old())
     clickhouse.execute("INSERT INTO things (id, size) VALUES ('a', 3)")
-    migrator(new()).bring_up()
+    migrator(new()).apply_required()
     version = msgspec.structs.replace(SECOND, added={"colour": "blue"})
     changed = msgspec.structs.replace(new(), versions=(FIRST, version))
     steps = [step for step in migrator(changed).steps() if "default" in step.why]
@@ -204,12 +204,12 @@ def test_a_changed_default_keeps_what_old_rows_say(clickhouse: ClickHouse, migra
 
 
 def test_statements_for_a_cluster_name_it(clickhouse: ClickHouse) -> None:
-    migrator = Migrator(old(), clickhouse, clickhouse.database, "events")
-    assert migrator._alter("ADD COLUMN x Int8") == (
+    migrator = Migration(old(), clickhouse, clickhouse.database, "events")
+    assert migrator.alter("ADD COLUMN x Int8") == (
         "ALTER TABLE `things_local` ON CLUSTER `events` ADD COLUMN x Int8",
         "ALTER TABLE `things` ON CLUSTER `events` ADD COLUMN x Int8",
     )
-    assert migrator._alter("MODIFY SETTING a = 1") == (
+    assert migrator.alter("MODIFY SETTING a = 1") == (
         "ALTER TABLE `things_local` ON CLUSTER `events` MODIFY SETTING a = 1",
     )
 
@@ -270,7 +270,7 @@ def test_rows_staged_by_an_old_deployment_are_published_by_a_new_one(
     plan = before.plan()
     before.drain(plan.load_id, 0)
     before.audit(plan.load_id)
-    before.publisher._fence(plan.load_id)
+    before.publisher.fence(plan.load_id)
     after = make_loader(new(topic), "run")
     assert after.plan() == plan
     after.publish(plan.load_id)
@@ -284,7 +284,7 @@ def test_rows_staged_by_a_new_deployment_are_not_published_without_their_new_fie
     plan = after.plan()
     after.drain(plan.load_id, 0)
     after.audit(plan.load_id)
-    after.publisher._fence(plan.load_id)
+    after.publisher.fence(plan.load_id)
     with pytest.raises(ShapeChanged, match=r"message\.colour"):
         make_loader(old(topic), "run").publish(plan.load_id)
     after.publish(plan.load_id)

@@ -193,7 +193,7 @@ def test_a_topic_that_is_not_there_is_told(run: Run) -> None:
 
 def test_the_newest_messages_are_sampled_of_every_partition(broker: Broker, topic: str) -> None:
     fill(broker, topic, [b'{"n":%d}' % number for number in range(300)])
-    found = sampling.newest(broker, topic, 30)
+    found = sampling.sample_newest(broker, topic, 30)
     assert [(s.seen.partition, s.seen.offset) for s in found.samples] == [
         (partition, offset) for partition in range(3) for offset in range(90, 100)
     ]
@@ -208,7 +208,7 @@ def test_offsets_without_messages_are_made_up_for(broker: Broker, topic: str) ->
         producer.begin_transaction()
         producer.produce(topic, b'{"n":%d}' % number)
         producer.commit_transaction()
-    found = sampling.newest(broker, topic, 15)
+    found = sampling.sample_newest(broker, topic, 15)
     assert [s.seen.value["n"] for s in found.samples] == list(range(5, 20))
 
 

@@ -2,18 +2,26 @@
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 
 import msgspec
+import pytest
 
 from sluice.audit.anomalies import LEAST
-from sluice.audit.quality_results import QualityResults
-from sluice.authoring.sample_messages import produce, samples
+from sluice.audit.quality_results import FailingRow, QualityResults
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
-from sluice.report.reporter import page
+from sluice.report.reporter import render_report
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import filled
+
+
+@pytest.fixture
+def make_loader(make_loader: MakeLoader) -> MakeLoader:
+    """Makes loaders whose audits run the quality rules."""
+    return partial(make_loader, quality_rules=True)
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -47,17 +55,17 @@ def test_a_load_unlike_those_of_its_hour_is_a_warning(make_loader: MakeLoader) -
     first.report(load(first))
     for seed in range(LEAST):
         loader = make_loader(contract)
-        produce(contract, loader.broker, samples(contract, 100, Random(seed), 0, 0))
+        produce(contract, loader.broker, make_samples(contract, 100, Random(seed), 0, 0))
         report = loader.report(load(loader))
-        found = [rule for rule in report.quality if rule["expectation"] == "anomaly"]
+        found = [rule for rule in report.quality if rule.expectation == "anomaly"]
         assert bool(found) == (seed == LEAST - 1)
-    assert all(rule["success"] for rule in found)
+    assert all(rule.success for rule in found)
 
     quiet = make_loader(contract)
     report = quiet.report(load(quiet))
-    (volume,) = (rule for rule in report.quality if not rule["success"])
-    assert volume["description"] == "volume is usual for the hour"
-    assert volume["observed"] == "0; the median of 9 loads of this hour is 100"
+    (volume,) = (rule for rule in report.quality if not rule.success)
+    assert volume.description == "volume is usual for the hour"
+    assert volume.observed == "0; the median of 9 loads of this hour is 100"
     assert report.state == "published"
     assert "unusual" in " ".join(report.advice)
 
@@ -73,10 +81,10 @@ def test_a_load_of_old_messages_is_not_fresh(make_loader: MakeLoader, contract: 
     producer.flush()
     report = loader.report(load(loader))
     assert report.state == "published"
-    (stale,) = (rule for rule in report.quality if not rule["success"])
-    assert stale["description"] == "the newest message was sent within 6:00:00 before"
-    assert (stale["severity"], stale["unexpected_count"]) == ("warning", 1)
-    assert '"_offset":4' in stale["examples"]
+    (stale,) = (rule for rule in report.quality if not rule.success)
+    assert stale.description == "the newest message was sent within 6:00:00 before"
+    assert (stale.severity, stale.unexpected_count) == ("warning", 1)
+    assert stale.examples == [FailingRow(0, 4)]
 
 
 def test_the_report_names_what_a_refused_message_is_traced_by(
@@ -89,4 +97,4 @@ def test_the_report_names_what_a_refused_message_is_traced_by(
     producer.flush()
     report = loader.report(load(loader))
     assert [r.correlation_id for r in report.reasons] == ["c-<1>"]
-    assert "correlation id <code>c-&lt;1&gt;</code>" in page(report)
+    assert "correlation id <code>c-&lt;1&gt;</code>" in render_report(report)

@@ -11,8 +11,8 @@ from include.schemas.orders import contract as orders
 from sluice.contract import Breaker, Contract
 from sluice.errors import BreakerTripped
 from sluice.loader import Loader
-from sluice.store.quarantine import Quarantine, shown
-from sluice.store.request import Filter
+from sluice.store.quarantine import Quarantine, printable
+from sluice.store.request import RefusalFilter
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 
@@ -38,7 +38,7 @@ def refused(make_loader: MakeLoader, contract: Contract) -> Loader:
 
 def test_a_refused_message_is_kept_to_the_byte(refused: Loader) -> None:
     store = Quarantine(refused.clickhouse, refused.ledger.database)
-    found = list(store.messages(Filter(topic=refused.contract.topic)))
+    found = list(store.messages(RefusalFilter(topic=refused.contract.topic)))
     assert [m.offset for m in found] == [0, 1, 2, 3]
     first = found[0]
     assert (first.key, first.value) == (HOSTILE + b"0", HOSTILE)
@@ -51,7 +51,7 @@ def test_messages_are_found_by_reason_field_and_offset(refused: Loader) -> None:
     store, topic = Quarantine(refused.clickhouse, refused.ledger.database), refused.contract.topic
 
     def offsets(**narrowed: object) -> list[int]:
-        wanted = Filter(topic=topic, **narrowed)  # type: ignore[arg-type]
+        wanted = RefusalFilter(topic=topic, **narrowed)  # type: ignore[arg-type]
         return [m.offset for m in store.messages(wanted)]
 
     assert offsets(reason="not_json") == [0, 1]
@@ -61,7 +61,7 @@ def test_messages_are_found_by_reason_field_and_offset(refused: Loader) -> None:
     assert offsets(partition=7) == []
     assert offsets(status="pending") == []
     assert offsets(field="'; DROP TABLE orders; --") == []
-    kinds = store.kinds(Filter(topic=topic))
+    kinds = store.kinds(RefusalFilter(topic=topic))
     assert (kinds[0].reason, kinds[0].count) == ("not_json", 2)
 
 
@@ -70,13 +70,13 @@ def test_pages_do_not_lose_or_repeat_a_message(
 ) -> None:
     monkeypatch.setattr("sluice.quarantine.PAGE", 3)
     store = Quarantine(refused.clickhouse, refused.ledger.database)
-    wanted = Filter(topic=refused.contract.topic)
+    wanted = RefusalFilter(topic=refused.contract.topic)
     assert [m.offset for m in store.messages(wanted)] == [0, 1, 2, 3]
     assert [m.offset for m in store.messages(wanted, 2)] == [0, 1]
 
 
 def test_what_is_shown_cannot_steer_a_terminal() -> None:
-    text = shown(HOSTILE)
+    text = printable(HOSTILE)
     assert "\x1b" not in text
     assert "\x00" not in text
     assert "<script>" in text

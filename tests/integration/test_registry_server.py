@@ -24,7 +24,7 @@ from sluice.cli.main import main
 from sluice.contract import Contract
 from sluice.contract.json_schema import json_schema
 from sluice.decode.decoder import Decoder
-from sluice.decode.registry_payloads import Payloads
+from sluice.decode.registry_payloads import RegistryPayloads
 from sluice.errors import Reason, Refusal, RegistryError
 from sluice.kafka.schema_registry import SchemaRegistry, SchemaRegistryConfig, UnknownSchema
 from sluice.settings import Connection
@@ -51,7 +51,7 @@ def registry(config: SchemaRegistryConfig) -> SchemaRegistry:
 
 
 def decoder(contract: Contract, registry: SchemaRegistry) -> Decoder:
-    return Decoder(contract, Payloads(contract, registry))
+    return Decoder(contract, RegistryPayloads(contract, registry))
 
 
 def header(schema_id: int) -> bytes:

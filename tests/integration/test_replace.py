@@ -6,12 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
 from sluice.errors import EngineError, PlanError
 from sluice.loader import Loader
+from sluice.publish.publisher import Slice
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
+from sluice.store.clickhouse import UNKNOWN_TABLE
+from sluice.store.load_records import Changes
 from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import (
@@ -47,11 +50,8 @@ def test_rows_are_exchanged(make_loader: MakeLoader, contract: Contract) -> None
     assert verdict(again).findings == []
     assert leftovers(again) == []
     report = again.report(second)
-    assert (report.kind, report.changes["compared"], report.changes["changed"]) == (
-        "replace",
-        before,
-        0,
-    )
+    assert report.kind == "replace"
+    assert report.changes == Changes(compared=before)
 
 
 def test_a_part_is_exchanged_with_the_holes_filled(
@@ -62,7 +62,7 @@ def test_a_part_is_exchanged_with_the_holes_filled(
         finish(make_loader(contract), Request(low=low, high=high))
     again = make_loader(contract)
     request = Request(offsets=(OffsetRange(0, 100, 400),), existing="replace")
-    survey = again.survey(request).survey
+    survey = again.preview(request).selection
     assert (survey.ranges, survey.replaced) == ([OffsetRange(0, 100, 400)], 200)
     load_id = finish(again, request)
     assert sums(again, load_id)["planned"] == 300
@@ -90,9 +90,10 @@ def test_the_report_tells_what_changed(make_loader: MakeLoader, contract: Contra
         ),
     )
     again = make_loader(fixed)
-    report = again.report(finish(again, ANEW))
-    assert report.changes["changed"] == upgraded["n"] > 0
-    assert report.changes["columns"] == {"customer_email": upgraded["n"]}
+    changes = again.report(finish(again, ANEW)).changes
+    assert changes is not None
+    assert changes.changed == upgraded["n"] > 0
+    assert changes.columns == {"customer_email": upgraded["n"]}
     assert verdict(again).findings == []
 
 
@@ -149,7 +150,7 @@ def test_an_interrupted_exchange_is_settled_by_the_next_plan(
     with pytest.raises(KeyboardInterrupt):
         stopped.publish(plan.load_id)
     assert target(loader)["offsets"] == before
-    produce(contract, loader.broker, samples(contract, 50, Random(3), 0, 0))
+    produce(contract, loader.broker, make_samples(contract, 50, Random(3), 0, 0))
     load(make_loader(contract))
     assert target(loader) == {"rows": before + 50, "offsets": before + 50, "loads": 2}
     assert verdict(loader).findings == []
@@ -197,7 +198,7 @@ def test_a_row_whose_message_is_gone_stays(
     assert sums(again, plan.load_id)["absent"] == 100
     assert target(again) == {"rows": before, "offsets": before, "loads": 2}
     assert verdict(again).findings == []
-    later = make_loader(contract).survey(ANEW).survey
+    later = make_loader(contract).preview(ANEW).selection
     assert (later.ranges, later.there) == ([OffsetRange(0, 100, 400)], 100)
 
 
@@ -210,7 +211,7 @@ def test_what_another_load_is_reading_is_left_to_it(
     live.plan()
     again = make_loader(contract)
     again.settler.is_over = lambda _: False
-    survey = again.survey(ANEW).survey
+    survey = again.preview(ANEW).selection
     assert (survey.ranges, survey.elsewhere) == ([OffsetRange(0, 0, 300)], 100)
 
 
@@ -221,10 +222,10 @@ def test_what_cannot_be_replaced_is_refused(make_loader: MakeLoader, contract: C
     table = msgspec.structs.replace(contract.table, engine="ReplacingMergeTree(created_at)")
     newest = make_loader(msgspec.structs.replace(contract, table=table))
     with pytest.raises(PlanError, match="keeps only the newest row of a key"):
-        newest.planner.surveyor.prospect(ANEW)
+        newest.planner.survey.preview(ANEW)
     clustered = make_loader(contract, cluster="somewhere")
     with pytest.raises(PlanError, match="in a cluster"):
-        clustered.planner.surveyor.prospect(ANEW)
+        clustered.planner.survey.preview(ANEW)
 
 
 def test_a_load_that_publishes_between_survey_and_reservation_is_not_doubled(
@@ -234,15 +235,15 @@ def test_a_load_that_publishes_between_survey_and_reservation_is_not_doubled(
     loader = filled(make_loader, contract, 400, partitions=1)
     finish(loader, Request(high="200"))
     slow = make_loader(contract)
-    prospect = slow.planner.surveyor.prospect
+    prospect = slow.planner.survey.preview
 
     def late(request: Request) -> Any:
         found = prospect(request)
-        slow.planner.surveyor.prospect = prospect  # type: ignore[method-assign]
+        slow.planner.survey.preview = prospect  # type: ignore[method-assign]
         load(make_loader(contract))
         return found
 
-    slow.planner.surveyor.prospect = late  # type: ignore[method-assign]
+    slow.planner.survey.preview = late  # type: ignore[method-assign]
     load_id = finish(slow, ANEW)
     assert sums(slow, load_id)["planned"] == 400
     rows = target(loader)
@@ -258,17 +259,18 @@ def test_a_late_publisher_of_a_replaced_load_brings_no_row_back(
     loader = filled(make_loader, contract, 200)
     load(loader)
     first = make_loader(contract)
-    drop = first.publisher._drop
-    monkeypatch.setattr(first.publisher, "_drop", lambda _: None)
+    drop = first.publisher.drop_work_table
+    monkeypatch.setattr(first.publisher, "drop_work_table", lambda _: None)
     kept = finish(first, ANEW)
     attempts = first.ledger.audited_attempts(kept)
     chunks = first.ledger.chunks(kept)
-    columns = first.publisher._target.columns(first.ledger.publishing_table(kept), "")
+    columns = first.publisher.columns(first.known(kept))
     twin = make_loader(contract)
     twin.settler.settle = lambda: None  # type: ignore[method-assign]
     finish(twin, ANEW)
-    with pytest.raises(EngineError, match="publishing_"):
-        first.publisher._copy(kept, columns, attempts[0], chunks[0], anew=True)
+    with pytest.raises(EngineError) as raised:
+        first.publisher.copy(kept, columns, Slice(attempts[0], chunks[0]), replaces=True)
+    assert raised.value.code == UNKNOWN_TABLE
     drop(kept)
     rows = target(loader)
     assert (rows["rows"], rows["loads"]) == (rows["offsets"], 1)

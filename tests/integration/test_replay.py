@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
-from sluice.errors import EngineError, PlanError, TopicRecreated
+from sluice.errors import EngineError, PlanError, TopicRecreated, UnknownPartition
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
 from sluice.store.quarantine import Quarantine
-from sluice.store.request import Filter, Request
+from sluice.store.request import RefusalFilter, Request
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 from tests.loads import delete_topic, delete_up_to, filled, finish, leftovers, sums, target, verdict
@@ -26,7 +26,7 @@ def lenient(contract: Contract) -> Contract:
 
 
 def again(contract: Contract, **narrowed: Any) -> Request:
-    return Request(refused=Filter(topic=contract.topic, **narrowed))
+    return Request(refused=RefusalFilter(topic=contract.topic, **narrowed))
 
 
 def partly_refused(
@@ -85,7 +85,7 @@ def test_what_passes_now_is_loaded_with_its_offset(
 
 def kinds(loader: Loader) -> Any:
     store = Quarantine(loader.clickhouse, loader.ledger.database)
-    return store.kinds(Filter(topic=loader.contract.topic))
+    return store.kinds(RefusalFilter(topic=loader.contract.topic))
 
 
 def test_repeating_a_replay_is_harmless(make_loader: MakeLoader, contract: Contract) -> None:
@@ -108,24 +108,24 @@ def test_filters_narrow_a_replay(make_loader: MakeLoader, contract: Contract) ->
     load_id = load(loader)
     for kind in kinds(loader):
         request = again(contract, reason=kind.reason, field=kind.field, version=kind.version)
-        assert make_loader(contract).survey(request).survey.offsets == kind.count
+        assert make_loader(contract).preview(request).selection.offsets == kind.count
     whole = sum(kind.count for kind in kinds(loader))
-    survey = make_loader(contract).survey
-    assert survey(again(contract, load_id=load_id)).survey.offsets == whole
-    assert survey(again(contract, load_id="another")).survey.offsets == 0
+    preview = make_loader(contract).preview
+    assert preview(again(contract, load_id=load_id)).selection.offsets == whole
+    assert preview(again(contract, load_id="another")).selection.offsets == 0
     first = loader.clickhouse.rows(
         "SELECT q.partition AS p, min(q.offset) AS o"
         f" FROM {loader.ledger.database}.quarantine AS q GROUP BY p ORDER BY p LIMIT 1"
     )[0]
     one = again(contract, low=first["o"], high=first["o"] + 1)
     asked = msgspec.structs.replace(one, partitions=(first["p"],))
-    assert survey(asked).survey.offsets == 1
+    assert preview(asked).selection.offsets == 1
     few = msgspec.structs.replace(again(contract), max_messages=3)
-    assert survey(few).survey.offsets == 3
-    with pytest.raises(PlanError, match="no partition 9"):
-        survey(msgspec.structs.replace(again(contract), partitions=(9,)))
+    assert preview(few).selection.offsets == 3
+    with pytest.raises(UnknownPartition):
+        preview(msgspec.structs.replace(again(contract), partitions=(9,)))
     with pytest.raises(PlanError, match="not loaded yet"):
-        survey(msgspec.structs.replace(again(contract), existing="replace"))
+        preview(msgspec.structs.replace(again(contract), existing="replace"))
 
 
 def mended(value: bytes) -> bytes:
@@ -189,12 +189,12 @@ def test_an_interrupted_replay_is_settled(make_loader: MakeLoader, contract: Con
     plan = stopped.plan(again(contract))
     stopped.drain(plan.load_id, 0)
     stopped.audit(plan.load_id)
-    stopped.publisher._fence(plan.load_id)
-    produce(contract, small.broker, samples(contract, 40, Random(3), 0, 0))
+    stopped.publisher.fence(plan.load_id)
+    produce(contract, small.broker, make_samples(contract, 40, Random(3), 0, 0))
     load(make_loader(contract))
     assert verdict(small).findings == []
     assert (
-        make_loader(contract).survey(again(contract)).survey.offsets
+        make_loader(contract).preview(again(contract)).selection.offsets
         == sums(stopped, plan.load_id)["quarantined"]
     )
 

@@ -13,7 +13,7 @@ import pytest
 
 from local.stack import Stack
 from sluice.audit.verify.verifier import Verifier
-from sluice.authoring.sample_messages import as_version, produce, samples
+from sluice.authoring.sample_messages import as_version, make_samples, produce
 from sluice.contract import Contract
 from sluice.errors import EngineError
 from sluice.loader import Loader
@@ -29,7 +29,7 @@ def good(loader: Loader) -> None:
     verifier = Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger)
     verdict = verifier.run()
     assert [*verdict.findings, *verifier.against_broker()] == []
-    assert sum(s.open for s in verdict.standings) == 0
+    assert sum(s.open for s in verdict.partitions) == 0
 
 
 def send(loader: Loader, *values: bytes) -> None:
@@ -83,13 +83,13 @@ def test_a_writer_that_stalls_past_the_deduplication_window_doubles_nothing(
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    loader.publisher._fence(plan.load_id)
+    loader.publisher.fence(plan.load_id)
     source = loader.ledger.publishing_table(plan.load_id)
-    columns = loader.publisher._target.columns(source, "")
+    columns = loader.publisher.columns(loader.known(plan.load_id))
     attempt = loader.ledger.audited_attempts(plan.load_id)[0]
-    stalled = loader.publisher._target.insert(
-        columns, loader.publisher._target.lacking(source, plan.chunks[0])
-    )
+    target_table = loader.publisher.target
+    missing = target_table.missing_rows(source, plan.chunks[0])
+    stalled = target_table.insert_statement(columns, missing)
     parameters = {"topic": contract.topic, "load": plan.load_id, "attempt": attempt}
     loader.clickhouse.execute(
         "ALTER TABLE orders MODIFY SETTING non_replicated_deduplication_window = 1"
@@ -115,11 +115,10 @@ def test_a_retry_after_too_many_parts_appends_nothing_twice(
     filled(make_loader, contract, 400, partitions=1)
     loader.clickhouse.execute("SYSTEM STOP MERGES orders")
     loader.clickhouse.execute("ALTER TABLE orders MODIFY SETTING parts_to_throw_insert = 1")
-    second = make_loader(contract)
+    second = make_loader(contract, clickhouse_retry_seconds=0.5)
     plan = second.plan()
     second.drain(plan.load_id, 0)
     second.audit(plan.load_id)
-    second.clickhouse._patience = 0.5
     for _ in range(2):
         with pytest.raises(EngineError):
             second.publish(plan.load_id)
@@ -229,7 +228,7 @@ def test_a_missing_table_drops_no_rows_silently(
     with pytest.raises(EngineError) as raised:
         loader.publish(plan.load_id)
     assert raised.value.code == UNKNOWN_TABLE
-    produce(contract, loader.broker, samples(contract, 50, Random(1)))
+    produce(contract, loader.broker, make_samples(contract, 50, Random(1)))
     load(make_loader(contract))  # makes the table, rolls the first load forward, loads the rest
     assert target(loader)["loads"] == 2
     good(loader)
@@ -241,5 +240,5 @@ def test_ranges_are_half_open_and_touch(make_loader: MakeLoader, contract: Contr
     load(loader)
     filled(make_loader, contract, 50, partitions=1)
     load(make_loader(contract))
-    ranges = sorted(t.range for t in loader.ledger.taken(contract.topic))
+    ranges = sorted(t.range for t in loader.ledger.held_ranges(contract.topic))
     assert ranges == [OffsetRange(0, 0, 100), OffsetRange(0, 100, 150)]

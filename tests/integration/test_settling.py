@@ -7,10 +7,12 @@ from random import Random
 import msgspec
 import pytest
 
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
 from sluice.errors import LoadLost
+from sluice.publish.publisher import Slice
 from sluice.ranges import merge, total
+from sluice.store.load_records import PlanRecord
 from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, leftovers, sums, target
@@ -21,7 +23,7 @@ def test_the_same_run_gets_its_plan_back_after_the_topic_has_grown(
 ) -> None:
     loader = filled(make_loader, contract, 500)
     plan = loader.plan()
-    produce(contract, loader.broker, samples(contract, 500, Random(6)))
+    produce(contract, loader.broker, make_samples(contract, 500, Random(6)))
     assert loader.plan() == plan
     assert plan.offsets == 500
 
@@ -52,7 +54,7 @@ def test_a_run_that_had_begun_to_publish_is_rolled_forward(
     plan = stopped.plan()
     stopped.drain(plan.load_id, 0)
     stopped.audit(plan.load_id)
-    assert stopped.publisher._fence(plan.load_id)
+    assert stopped.publisher.fence(plan.load_id)
     other = make_loader(contract)
     assert other.plan().offsets == 0
     account = sums(stopped, plan.load_id)
@@ -102,7 +104,7 @@ def test_a_zombie_beside_its_retry_leaves_nothing_behind(
 
     zombie = first.drain(plan.load_id, 0, second_goes_first)
     assert zombie.attempt != drained[0]
-    assert first.ledger.winners(plan.load_id)[0].attempt == drained[0]
+    assert first.ledger.attempts.accepted(plan.load_id)[0].attempt == drained[0]
     second.audit(plan.load_id)
     second.publish(plan.load_id)
     account = sums(second, plan.load_id)
@@ -139,9 +141,9 @@ def test_a_plan_that_was_interrupted_before_it_looked_is_held_against_others(
     second.settler.is_over = lambda _: False
     staging = second.ledger.staging_table("interrupted")
     second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = MergeTree ORDER BY a")
-    topic_id, shape = second.broker.topic(contract.topic).id, second.planner._mapper.shape
-    detail = {"topic_id": topic_id, "shape": shape, "watermarks": {"0": [0, 1]}}
-    second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, detail)
+    topic_id, shape = second.broker.topic(contract.topic).id, second.planner.mapper.shape
+    record = PlanRecord(topic_id=topic_id, shape=shape, watermarks={0: (0, 1)})
+    second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, record)
     assert second.plan().offsets == 0
     found = second.ledger.load("interrupted")
     assert found is not None
@@ -158,11 +160,10 @@ def test_a_partitioned_target_that_holds_half_of_a_slice_is_completed(
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    loader.publisher._fence(plan.load_id)
-    attempt = loader.ledger.audited_attempts(plan.load_id)[0]
-    source = loader.ledger.publishing_table(plan.load_id)
-    columns = loader.publisher._target.columns(source, "")
-    loader.publisher._copy(plan.load_id, columns, attempt, plan.chunks[0])
+    loader.publisher.fence(plan.load_id)
+    part = Slice(loader.ledger.audited_attempts(plan.load_id)[0], plan.chunks[0])
+    columns = loader.publisher.columns(loader.known(plan.load_id))
+    loader.publisher.copy(plan.load_id, columns, part)
     loader.clickhouse.execute("ALTER TABLE orders DROP PARTITION 1")
     before = target(loader)["rows"]
     loader.publish(plan.load_id)
@@ -178,12 +179,12 @@ def test_a_load_that_cannot_be_rolled_forward_does_not_stop_the_topic(
     plan = stopped.plan()
     stopped.drain(plan.load_id, 0)
     stopped.audit(plan.load_id)
-    stopped.publisher._fence(plan.load_id)
+    stopped.publisher.fence(plan.load_id)
     table = stopped.ledger.publishing_table(plan.load_id)
     stopped.clickhouse.execute(
         f"ALTER TABLE {table} DELETE WHERE _offset < 20", settings={"mutations_sync": 2}
     )
-    produce(contract, stopped.broker, samples(contract, 300, Random(1)))
+    produce(contract, stopped.broker, make_samples(contract, 300, Random(1)))
     account = sums(stopped, load(make_loader(contract)))
     assert (account["planned"], account["difference"]) == (300, 0)
     found = stopped.ledger.load(plan.load_id)

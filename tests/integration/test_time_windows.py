@@ -6,7 +6,7 @@ from random import Random
 import msgspec
 import pytest
 
-from sluice.authoring.sample_messages import Sample, samples
+from sluice.authoring.sample_messages import SampleMessage, make_samples
 from sluice.contract import Contract
 from sluice.errors import PlanError
 from sluice.loader import Loader
@@ -41,7 +41,7 @@ def sent(
     loader.broker.create_topic(contract.topic, partitions)
     producer = loader.broker.producer()
     noon = int(NOON.timestamp() * 1000)
-    made = samples(contract, len(minutes), Random(4), 0.05, tombstones)
+    made = make_samples(contract, len(minutes), Random(4), 0.05, tombstones)
     for number, (minute, sample) in enumerate(zip(minutes, made, strict=True)):
         producer.produce(
             contract.topic,
@@ -96,7 +96,7 @@ def test_old_messages_behind_new_ones(make_loader: MakeLoader, contract: Contrac
     """Somebody has sent an old day's messages again, to a topic that lives."""
     loader = sent(make_loader, contract, [*range(240, 300), *range(60)])
     assert sums(loader, finish(loader, window(0)))["planned"] == 60
-    assert make_loader(contract).survey(window(1)).survey.ranges == []
+    assert make_loader(contract).preview(window(1)).selection.ranges == []
     rest = make_loader(contract)
     assert rest.plan().offsets == 60
 
@@ -105,7 +105,7 @@ def test_what_is_not_looked_through_is_told(make_loader: MakeLoader, contract: C
     """Then the borders decide, the report counts what is outside, and no message is left out."""
     sent(make_loader, contract, [0, 10, 70, 20, 30, 80, 90, 40, 100, 110])
     short = make_loader(contract, scan_offsets=2)
-    survey = short.survey(window(0)).survey
+    survey = short.preview(window(0)).selection
     assert (survey.ranges, survey.unsearched) == ([OffsetRange(0, 0, 2), OffsetRange(0, 3, 4)], 6)
     load_id = finish(short, window(0))
     assert "were not looked through for late messages" in " ".join(short.report(load_id).advice)
@@ -123,10 +123,10 @@ def test_what_is_not_looked_through_is_told(make_loader: MakeLoader, contract: C
 def test_windows_without_messages(make_loader: MakeLoader, contract: Contract) -> None:
     loader = sent(make_loader, contract, [60, 61, 62])
     for request in (window(0), window(2), Request(high=hour(1)), Request(low=hour(9))):
-        assert loader.survey(request).survey.ranges == []
+        assert loader.preview(request).selection.ranges == []
     everything = (window(1), Request(low=hour(0)), Request(high=hour(9)), Request(low=hour(-999)))
     for request in everything:
-        assert loader.survey(request).survey.ranges == [OffsetRange(0, 0, 3)]
+        assert loader.preview(request).selection.ranges == [OffsetRange(0, 0, 3)]
     with pytest.raises(PlanError, match="must end later"):
         loader.plan(Request(low=hour(2), high=hour(1)))
 
@@ -141,7 +141,7 @@ def test_a_message_without_a_timestamp_counts_with_its_neighbours(
     for at, sample in zip((noon, -1, noon + 1, noon + 7_200_000), made(contract, 4), strict=True):
         producer.produce(contract.topic, sample.value, timestamp=at)
     producer.flush()
-    assert loader.survey(window(0)).survey.ranges == [OffsetRange(0, 0, 3)]
+    assert loader.preview(window(0)).selection.ranges == [OffsetRange(0, 0, 3)]
     load(loader)
     rows = loader.clickhouse.rows("SELECT _timestamp AS at FROM orders ORDER BY _offset")
     assert [row["at"].year for row in rows] == [NOON.year, 1970, NOON.year, NOON.year]
@@ -150,5 +150,5 @@ def test_a_message_without_a_timestamp_counts_with_its_neighbours(
     assert verdict(again).findings == []
 
 
-def made(contract: Contract, count: int) -> list[Sample]:
-    return list(samples(contract, count, Random(1), 0, 0))
+def made(contract: Contract, count: int) -> list[SampleMessage]:
+    return list(make_samples(contract, count, Random(1), 0, 0))

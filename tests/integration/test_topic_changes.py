@@ -5,13 +5,13 @@ from random import Random
 import msgspec
 import pytest
 
-from sluice.authoring.sample_messages import produce, samples
+from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, TopicRecreated
 from sluice.loader import Loader
 from sluice.settings import Connection
-from sluice.store.quarantine import Quarantine, Quarantined
-from sluice.store.request import Filter
+from sluice.store.quarantine import Quarantine, RefusedMessage
+from sluice.store.request import RefusalFilter
 from tests.conftest import MakeLoader, load
 from tests.loads import delete_topic, delete_up_to, filled, sums, target, verdict
 
@@ -35,7 +35,7 @@ def test_offsets_that_expired_before_they_were_loaded(
     contract = msgspec.structs.replace(contract, on_expired=policy)
     loader = filled(make_loader, contract, 100, partitions=1)
     load(loader)
-    produce(contract, loader.broker, samples(contract, 100, Random(9)))
+    produce(contract, loader.broker, make_samples(contract, 100, Random(9)))
     delete_up_to(kafka, contract.topic, 150)
     later = make_loader(contract)
     if policy == "fail":
@@ -89,6 +89,6 @@ def test_a_topic_can_be_forgotten(
     assert {m.load_id for m in _quarantined(again)} == {load_id}
 
 
-def _quarantined(loader: Loader) -> list[Quarantined]:
+def _quarantined(loader: Loader) -> list[RefusedMessage]:
     store = Quarantine(loader.clickhouse, loader.ledger.database)
-    return list(store.messages(Filter(topic=loader.contract.topic)))
+    return list(store.messages(RefusalFilter(topic=loader.contract.topic)))

@@ -10,14 +10,15 @@ from confluent_kafka import Producer
 
 from sluice.audit.verify.content import ContentCheck
 from sluice.audit.verify.findings import Finding
-from sluice.audit.verify.verifier import Verdict, Verifier
+from sluice.audit.verify.verifier import Verification, Verifier
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
 from sluice.errors import PlanError
 from sluice.loader import Loader
-from sluice.plan.bounds import bounds
+from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
+from sluice.store.load_records import PlanRecord, State
 from tests.conftest import MakeLoader, load
 from tests.loads import filled
 
@@ -26,7 +27,7 @@ def verifier(loader: Loader, within: list[OffsetRange] | None = None) -> Verifie
     return Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger, within=within)
 
 
-def audit(loader: Loader, within: list[OffsetRange] | None = None) -> Verdict:
+def audit(loader: Loader, within: list[OffsetRange] | None = None) -> Verification:
     return verifier(loader, within).run()
 
 
@@ -58,7 +59,7 @@ def test_what_was_loaded_well_has_no_findings(loaded: Loader, make_loader: MakeL
     verdict = audit(loaded)
     assert verdict.findings == []
     assert verdict.offsets == 5000
-    for s in verdict.standings:
+    for s in verdict.partitions:
         assert s.published == s.loaded + s.quarantined + s.skipped
         assert s.open == 0
         assert min(s.loaded, s.quarantined, s.skipped) > 0
@@ -72,7 +73,7 @@ def test_what_is_not_loaded_yet_is_counted_and_no_finding(
     filled(make_loader, loaded.contract, 100)
     verdict = audit(loaded)
     assert verdict.findings == []
-    assert sum(s.open for s in verdict.standings) == 100
+    assert sum(s.open for s in verdict.partitions) == 100
 
 
 Damage = Callable[[Loader], None]
@@ -154,8 +155,8 @@ def test_a_gap_and_a_double_that_cancel_out_in_the_sum_are_both_found(loaded: Lo
 
 def test_overlapping_loads_are_found(loaded: Loader) -> None:
     ledger, topic = loaded.ledger, loaded.contract.topic
-    ledger.reserve("other", topic, "x", [[OffsetRange(0, 5, 8)]], {"topic_id": ""})
-    ledger.record("other", topic, "published", "x")
+    ledger.reserve("other", topic, "x", [[OffsetRange(0, 5, 8)]], PlanRecord())
+    ledger.record("other", topic, State.PUBLISHED, "x")
     (found,) = audit(loaded).findings
     assert (found.kind, found.ranges) == ("ledger", (OffsetRange(0, 5, 8),))
 
@@ -216,7 +217,7 @@ def test_absent_offsets_of_transactions_are_no_finding(
     while loader.broker.watermarks(topic)[0].high < 18:
         pass
     load(loader)
-    (standing,) = audit(loader).standings
+    (standing,) = audit(loader).partitions
     assert (standing.loaded, standing.skipped, standing.published) == (10, 8, 18)
     assert audit(loader).findings == []
     assert verifier(loader).against_broker() == []
@@ -226,13 +227,13 @@ def test_bounds_are_offsets_or_times(loaded: Loader) -> None:
     topic = loaded.broker.topic(loaded.contract.topic)
 
     def of(low: str | None, high: str | None) -> Any:
-        return bounds(loaded.broker, topic, low, high, (1,))
+        return resolve_bounds(loaded.broker, topic, low, high, (1,))
 
-    assert bounds(loaded.broker, topic, None, None) is None
+    assert resolve_bounds(loaded.broker, topic, None, None) is None
     assert of("5", "9") == [OffsetRange(1, 5, 9)]
     end = loaded.broker.watermarks(topic)[1].high
     assert of("2020-01-01", "2100-01-01T00:00Z") == [OffsetRange(1, 0, end)]
     with pytest.raises(PlanError, match="neither an offset nor a time"):
         of("yesterday", None)
     with pytest.raises(PlanError, match="has no partition 9"):
-        bounds(loaded.broker, topic, None, None, (9,))
+        resolve_bounds(loaded.broker, topic, None, None, (9,))

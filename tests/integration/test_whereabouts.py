@@ -9,13 +9,15 @@ from sluice.contract import Contract
 from sluice.decode.tracing import TracingHelper
 from sluice.errors import PlanError
 from sluice.loader import Loader
-from sluice.report.find_message import Place, Whereabouts
+from sluice.report.find_message import FoundMessage, MessageFinder
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 
 
-def asked(loader: Loader, name: str, value: str) -> list[Place]:
-    return Whereabouts(loader.contract, loader.clickhouse, loader.ledger.database).find(name, value)
+def asked(loader: Loader, name: str, value: str) -> list[FoundMessage]:
+    return MessageFinder(loader.contract, loader.clickhouse, loader.ledger.database).find(
+        name, value
+    )
 
 
 def sent(make_loader: MakeLoader, contract: Contract, *values: bytes) -> Loader:

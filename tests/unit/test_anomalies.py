@@ -3,10 +3,10 @@
 import pytest
 
 from sluice.audit.anomalies import LEAST, compare, figures
-from sluice.audit.quality_results import Result
+from sluice.audit.quality_results import RuleResult
 
 
-def failed(now: dict[str, float], history: list[dict[str, float]]) -> list[Result]:
+def failed(now: dict[str, float], history: list[dict[str, float]]) -> list[RuleResult]:
     return [result for result in compare(now, history) if not result.success]
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from include.schemas.orders import contract as orders
 from sluice.authoring.catalogue import page, pages
-from sluice.authoring.version_samples import path_of, samples_folder
+from sluice.authoring.version_samples import sample_path, samples_folder
 from sluice.cli.main import main
 from sluice.contract import Version, discover
 from tests.unit.test_versions import people
@@ -36,7 +36,7 @@ def test_the_matrix_tells_which_consumers_a_version_breaks(tmp_path: Path) -> No
         "3.1": b'{"id":"a","full_name":"Ada","city":"x","score":"1"}',
     }
     for version in people.versions:
-        path = path_of(people, version, tmp_path)
+        path = sample_path(people, version, tmp_path)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(samples[version.name])
     text = page(people, tmp_path)

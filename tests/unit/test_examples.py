@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from include.schemas.orders import contract as orders
 from include.schemas.payments import contract as payments
-from sluice.authoring.examples import example_of
+from sluice.authoring.examples import random_message
 from sluice.contract import Contract, column
 from sluice.decode.decoder import Decoder
 from sluice.errors import ContractError, Refusal
@@ -75,7 +75,7 @@ class Bounded(Struct, frozen=True, kw_only=True):
 def test_every_example_is_read_as_what_it_was(contract: Contract) -> None:
     decoder, random = Decoder(contract), Random(1)
     for _ in range(300):
-        message = example_of(contract.message, random)
+        message = random_message(contract.message, random)
         found = decoder.decode(msgspec.json.encode(message))
         assert not isinstance(found, Refusal), found
         assert found[0] == message
@@ -83,7 +83,7 @@ def test_every_example_is_read_as_what_it_was(contract: Contract) -> None:
 
 def test_examples_differ_and_nulls_come_up() -> None:
     random = Random(1)
-    made = [example_of(Bounded, random) for _ in range(200)]
+    made = [random_message(Bounded, random) for _ in range(200)]
     assert len({m.ident for m in made}) == 200
     assert {m.size for m in made} == set(Size)
     assert {m.level for m in made} == {"low", "high"}
@@ -94,12 +94,12 @@ def test_examples_differ_and_nulls_come_up() -> None:
 
 
 def test_the_same_seed_makes_the_same_values() -> None:
-    one, other = (example_of(Part, Random(7)) for _ in range(2))
+    one, other = (random_message(Part, Random(7)) for _ in range(2))
     assert one == other
 
 
 def test_times_are_of_the_last_hour_in_utc_to_the_millisecond() -> None:
-    made = example_of(Bounded, Random(1))
+    made = random_message(Bounded, Random(1))
     assert timedelta(0) <= datetime.now(UTC) - made.aware <= timedelta(hours=1, seconds=1)
     assert made.aware.utcoffset() == timedelta(0)
     assert made.naive.tzinfo is None
@@ -131,13 +131,13 @@ def test_a_simple_pattern_is_matched(pattern: str) -> None:
     struct = text_of(pattern=pattern)
     random = Random(1)
     for _ in range(50):
-        assert re.search(pattern, example_of(struct, random).text)  # type: ignore[attr-defined]
+        assert re.search(pattern, random_message(struct, random).text)  # type: ignore[attr-defined]
 
 
 def test_a_pattern_and_a_length_are_kept_together() -> None:
     random = Random(1)
     for bounds in ({"min_length": 30}, {"max_length": 3}, {"min_length": 16, "max_length": 16}):
-        text = example_of(text_of(pattern="^[a-z]+$", **bounds), random).text  # type: ignore[attr-defined]
+        text = random_message(text_of(pattern="^[a-z]+$", **bounds), random).text  # type: ignore[attr-defined]
         assert re.fullmatch("[a-z]+", text)
         assert bounds.get("min_length", 0) <= len(text) <= bounds.get("max_length", 99)
 
@@ -147,7 +147,7 @@ def test_a_pattern_that_is_not_simple_asks_for_a_sample(pattern: str) -> None:
     with pytest.raises(
         ContractError, match=r"field 'text': no text .*give the contract a `sample`"
     ):
-        example_of(text_of(pattern=pattern), Random(1))
+        random_message(text_of(pattern=pattern), Random(1))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_pattern_that_is_not_simple_asks_for_a_sample(pattern: str) -> None:
 )
 def test_what_cannot_be_made_names_the_field(bounds: dict[str, Any], words: str) -> None:
     with pytest.raises(ContractError, match=f"field 'text': {words}"):
-        example_of(text_of(**bounds), Random(1))
+        random_message(text_of(**bounds), Random(1))
 
 
 def test_a_number_that_no_column_holds_names_the_field() -> None:
@@ -167,7 +167,7 @@ def test_a_number_that_no_column_holds_names_the_field() -> None:
         number: Annotated[int, Meta(ge=300), column("UInt8")]
 
     with pytest.raises(ContractError, match="field 'number': no integer fits"):
-        example_of(Impossible, Random(1))
+        random_message(Impossible, Random(1))
 
 
 def test_a_type_without_values_names_the_field() -> None:
@@ -175,7 +175,7 @@ def test_a_type_without_values_names_the_field() -> None:
         inner: list[Any]
 
     with pytest.raises(ContractError, match=r"field 'inner.\[\]': Any is not in the type table"):
-        example_of(Loose, Random(1))
+        random_message(Loose, Random(1))
 
 
 def text_of(**bounds: Any) -> type[Struct]:

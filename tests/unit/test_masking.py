@@ -7,7 +7,7 @@ import pytest
 
 from include.schemas.orders import contract as orders
 from sluice.contract import Version
-from sluice.contract.masking import MASKED, masked
+from sluice.contract.masking import MASKED, mask
 from sluice.errors import Reason
 from tests.contracts import contract_of
 
@@ -16,12 +16,12 @@ from tests.contracts import contract_of
     "field", ["customer_email", "shipping_address.street", "shipping_address[0].city"]
 )
 def test_sensitive_fields_are_masked(field: str) -> None:
-    assert masked(orders, Reason.OUT_OF_RANGE, field, "'ann@example.com' is too long") == MASKED
+    assert mask(orders, Reason.OUT_OF_RANGE, field, "'ann@example.com' is too long") == MASKED
 
 
 @pytest.mark.parametrize("field", ["order_id", "line_items[0].price", "notes.customer_email"])
 def test_other_fields_are_not(field: str) -> None:
-    assert masked(orders, Reason.OUT_OF_RANGE, field, "too long") == "too long"
+    assert mask(orders, Reason.OUT_OF_RANGE, field, "too long") == "too long"
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_other_fields_are_not(field: str) -> None:
 def test_what_clickhouse_and_a_contract_s_own_code_say_may_repeat_anything(
     reason: Reason, message: str
 ) -> None:
-    assert masked(orders, reason, "", message) == MASKED
+    assert mask(orders, reason, "", message) == MASKED
 
 
 def test_what_is_about_the_bytes_is_shown() -> None:
-    assert masked(orders, Reason.NOT_JSON, "", "invalid character (byte 3)").startswith("invalid")
+    assert mask(orders, Reason.NOT_JSON, "", "invalid character (byte 3)").startswith("invalid")
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class Renamed(msgspec.Struct, frozen=True, rename="camel"):
 
 def test_the_name_in_messages_is_one() -> None:
     sensitive = contract_of(Renamed, sensitive=frozenset({"mail_address"}))
-    assert masked(sensitive, Reason.OUT_OF_RANGE, "mailAddress", "'ann@'") == MASKED
+    assert mask(sensitive, Reason.OUT_OF_RANGE, "mailAddress", "'ann@'") == MASKED
 
 
 def test_an_older_name_of_a_sensitive_field_is_one() -> None:
@@ -65,6 +65,6 @@ def test_an_older_name_of_a_sensitive_field_is_one() -> None:
         Version(name="2.0", released=date(2026, 2, 1), renamed={"full_name": "name"}),
     )
     sensitive = contract_of(Person, versions=versions, sensitive=frozenset({"name"}))
-    assert masked(sensitive, Reason.WRONG_TYPE, "full_name", "x") == MASKED
+    assert mask(sensitive, Reason.WRONG_TYPE, "full_name", "x") == MASKED
     open_to_all = contract_of(Person, versions=versions)
-    assert masked(open_to_all, Reason.REFUSED_BY_CLICKHOUSE, "", "x") == "x"
+    assert mask(open_to_all, Reason.REFUSED_BY_CLICKHOUSE, "", "x") == "x"

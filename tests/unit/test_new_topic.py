@@ -19,15 +19,15 @@ from sluice.authoring.new_topic.description import (
     TO_BE_WRITTEN,
     Choice,
     DictOf,
+    Draft,
     Field,
-    Found,
     ListOf,
     Object,
     Scalar,
     Type,
 )
 from sluice.cli.commands import new_topic as command
-from sluice.cli.main import Told
+from sluice.cli.main import SluiceGroup
 from sluice.contract.columns import columns_of
 from sluice.decode.decoder import Decoder
 from sluice.errors import ContractError, Refusal
@@ -91,7 +91,7 @@ def test_a_contract_from_samples_reads_them_all_and_is_documented(written: Writt
     for message in messages:
         found = decoder.decode(json.dumps(message).encode())
         assert not isinstance(found, Refusal), found
-    types = {column.name: column.form.type for column in columns_of(contract.message)}
+    types = {column.name: str(column.type.stored) for column in columns_of(contract.message)}
     assert types == {
         "order-id": "String",
         "created_at": "DateTime64(6, 'UTC')",
@@ -258,9 +258,9 @@ def test_unpleasant_names_and_values_stay_within_the_rules(written: Written) -> 
                     reviews=(long,) * (at % 2),
                 )
             )
-    contract = written(Found(message=Object("things", tuple(fields))), order_by=("id",))
+    contract = written(Draft(message=Object("things", tuple(fields))), order_by=("id",))
     assert lint(contract) == []
-    with trial.imported((written.folder / "things.py").read_text()) as again:
+    with trial.import_draft((written.folder / "things.py").read_text()) as again:
         assert again.message.__struct_fields__ == contract.message.__struct_fields__
 
 
@@ -328,7 +328,7 @@ def test_defaults_are_written_as_values_of_their_types(written: Written) -> None
 )
 def test_a_default_that_does_not_fit_is_refused(schema: dict[str, Any], words: str) -> None:
     whole = object_schema(f=schema) | {"required": ["id"]}
-    with pytest.raises(ContractError) as caught, trial.imported(source(from_schema(whole))):
+    with pytest.raises(ContractError) as caught, trial.import_draft(source(from_schema(whole))):
         raise AssertionError("not refused")
     assert words in str(caught.value)
 
@@ -337,13 +337,13 @@ def test_columns_of_one_name_are_refused_before_the_file_is_written() -> None:
     found = from_samples([{"id": "1", "a_b": 1, "a": {"b": 1}}])
     with (
         pytest.raises(ContractError, match=r"both be column 'a_b'.*--skip-field"),
-        trial.imported(source(found)),
+        trial.import_draft(source(found)),
     ):
         raise AssertionError("not refused")
 
 
 def run(*arguments: str, answers: str = "") -> Result:
-    group = Told("sluice", commands={"new-topic": command.new_topic})
+    group = SluiceGroup("sluice", commands={"new-topic": command.new_topic})
     result = CliRunner().invoke(group, ["new-topic", *arguments], input=answers)
     if result.exception is not None:
         assert isinstance(result.exception, SystemExit), result.exception

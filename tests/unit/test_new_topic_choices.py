@@ -9,8 +9,8 @@ from sluice.authoring.new_topic.choices import Choices, describe
 from sluice.authoring.new_topic.description import (
     Choice,
     DictOf,
+    Draft,
     Field,
-    Found,
     ListOf,
     Object,
     Scalar,
@@ -25,9 +25,9 @@ from tests.new_topics import (
 )
 
 
-def message_of(**fields: str) -> Found:
+def message_of(**fields: str) -> Draft:
     """Fields by type; a question mark makes one optional."""
-    return Found(
+    return Draft(
         message=Object(
             "things",
             tuple(
@@ -62,7 +62,7 @@ def test_the_key_and_the_order_that_are_chosen(
 def test_a_string_of_many_values_is_the_key_rather_than_one_of_few() -> None:
     few = Scalar("str", low_cardinality=True)
     fields = (Field(key="kind", type=few), Field(key="name", type=Scalar("str")))
-    assert describe("x", Found(message=Object("x", fields)), Choices(), TODAY).key == "name"
+    assert describe("x", Draft(message=Object("x", fields)), Choices(), TODAY).key == "name"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from sluice.authoring.new_topic.description import (
     SCALARS,
     Choice,
     DictOf,
+    Draft,
     Field,
-    Found,
     ListOf,
     Object,
     Scalar,
@@ -133,7 +133,7 @@ def message(random: Random, depth: int) -> Object:
 def test_what_is_written_is_formatted_and_passes_the_linter(written: Written) -> None:
     for seed in range(150):
         random = Random(seed)
-        found = Found(message=message(random, 0), sections={"Purpose": text(random, 50)})
+        found = Draft(message=message(random, 0), sections={"Purpose": text(random, 50)})
         choices = Choices(key=found.message.fields[0].key, order_by=("_offset",), owner=key(random))
         source = source_of(
             describe(random.choice(["a", "long-topic." * 15]), found, choices, TODAY)

@@ -111,17 +111,18 @@ def test_null_lists_are_told_and_marked() -> None:
 def test_the_trial_tells_which_samples_will_be_refused() -> None:
     messages: list[dict[str, Any]] = [{"id": "1", "tags": [1]}, {"id": "2", "tags": None}]
     samples = [
-        sampling.Sample(Seen(m, 0, n), msgspec.json.encode(m), "") for n, m in enumerate(messages)
+        sampling.SampledMessage(Seen(m, 0, n), msgspec.json.encode(m), "")
+        for n, m in enumerate(messages)
     ]
-    with trial.imported(source(from_samples(messages))) as contract:
-        told = trial.told_of(contract, samples)
+    with trial.import_draft(source(from_samples(messages))) as contract:
+        told = trial.trial_notes(contract, samples)
         assert told == [
             (
                 "1 of 2 sampled messages will be refused: wrong_type at tags, e.g. partition 0,"
                 " offset 1: Expected `array`, got `null`"
             )
         ]
-        assert trial.told_of(contract, samples[:1]) == [
+        assert trial.trial_notes(contract, samples[:1]) == [
             "every sampled message is read by the contract"
         ]
 

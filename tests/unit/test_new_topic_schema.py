@@ -14,7 +14,7 @@ from include.schemas.payments import PaymentMessage
 from include.schemas.payments import contract as payments
 from sluice.authoring.lint import lint
 from sluice.authoring.new_topic import trial
-from sluice.authoring.new_topic.description import Skips
+from sluice.authoring.new_topic.description import SkippedFields
 from sluice.authoring.new_topic.json_schema import read_schema
 from sluice.contract import Contract
 from sluice.contract.columns import columns_of
@@ -96,10 +96,12 @@ def test_what_pydantic_says_of_a_model_becomes_a_contract(written: Written) -> N
 def test_a_registry_s_answer_is_read() -> None:
     inner = msgspec.json.encode(object_schema()).decode()
     answer = {"subject": "things-value", "version": 3, "id": 8, "schema": inner}
-    found = read_schema(msgspec.json.encode(answer | {"schemaType": "JSON"}), "things", Skips(()))
+    found = read_schema(
+        msgspec.json.encode(answer | {"schemaType": "JSON"}), "things", SkippedFields(())
+    )
     assert [field.key for field in found.message.fields] == ["id"]
     with pytest.raises(ContractError, match="of type AVRO, not JSON"):
-        read_schema(msgspec.json.encode(answer), "things", Skips(()))
+        read_schema(msgspec.json.encode(answer), "things", SkippedFields(()))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_a_schema_s_types(schema: Any, declared: str) -> None:
     }
     text = source(from_schema(whole))
     assert line_of(text, "f") == f"f: {declared}"
-    with trial.imported(text):
+    with trial.import_draft(text):
         pass
 
 
@@ -213,7 +215,7 @@ def test_what_a_contract_cannot_express_is_an_error_naming_the_path(
 )
 def test_what_is_no_schema_of_a_message_is_refused(data: bytes, words: str) -> None:
     with pytest.raises(ContractError, match=words):
-        read_schema(data, "things", Skips(()))
+        read_schema(data, "things", SkippedFields(()))
 
 
 def test_a_skipped_property_is_not_even_read() -> None:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluice.audit.accounting import Reasons
+from sluice.audit.accounting import ReasonCount
+from sluice.audit.quality_results import RuleResult
 from sluice.report.lag import Lag
-from sluice.report.metrics import METRICS, values_of
-from sluice.report.reporter import Report, Step
+from sluice.report.metrics import METRICS, metric_values
+from sluice.report.model import Report, StepTiming
 from sluice.store.attempts import Account
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
@@ -28,11 +29,15 @@ def report(**changed: Any) -> Report:
         ],
         "versions": {"1.0": 4, "1.1": 10},
         "reasons": [
-            Reasons(reason="not_json", field=f, count=1, partition=0, offset=1, message="")
+            ReasonCount(reason="not_json", field=f, count=1, partition=0, offset=1, message="")
             for f in ("", "x")
         ],
-        "quality": [{"success": False, "severity": "warning"}],
-        "steps": [Step(name="drain", seconds=2.0)],
+        "quality": [
+            RuleResult(
+                expectation="anomaly", column="", description="", severity="warning", success=False
+            )
+        ],
+        "steps": [StepTiming(name="drain", seconds=2.0)],
         "bytes": 100,
         "nulls": {"notes": 3},
         "cpu_seconds": 1.5,
@@ -44,7 +49,7 @@ LAGS = [Lag(partition=0, low=0, high=9, published=4, waiting=5, seconds=60.0)]
 
 
 def test_a_load_s_numbers_are_of_the_names_that_are_documented() -> None:
-    values = list(values_of(report(), LAGS))
+    values = list(metric_values(report(), LAGS))
     assert {value.name for value in values} == set(METRICS)
     for value in values:
         assert set(value.labels) == set(METRICS[value.name].labels), value
@@ -56,7 +61,7 @@ def test_a_load_s_numbers_are_of_the_names_that_are_documented() -> None:
 
 
 def test_a_load_that_is_not_published_tells_of_no_offsets() -> None:
-    names = {value.name for value in values_of(report(state="held"), [])}
+    names = {value.name for value in metric_values(report(state="held"), [])}
     assert "sluice.offsets" not in names
     assert {"sluice.loads", "sluice.refused"} <= names
 

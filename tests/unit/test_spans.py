@@ -17,7 +17,7 @@ def test_ids_that_are_none_make_no_link(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
     good = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
     bad = [("hello", "world"), ("0af7", "b7"), (good[0].upper(), good[1]), ("٣" * 32, "٣" * 16)]
-    spans.batch_span(time.time_ns(), dict([good, *bad]), offsets=7)
+    spans.record_batch(time.time_ns(), dict([good, *bad]), offsets=7)
     made: ReadableSpan = exporter.get_finished_spans()[0]
     assert [f"{link.context.trace_id:032x}" for link in made.links] == [good[0]]
     assert made.attributes == {"sluice.offsets": 7}

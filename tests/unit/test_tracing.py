@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
 
 from include.schemas.orders import AddressMessage, TracedOrderEventMessage, contract
-from sluice.decode.tracing import MARK, TracingHelper, tracing_of, with_body
+from sluice.decode.tracing import MARK, TracingHelper, add_body_tracing, read_tracing
 from sluice.decode.wire import Tracing, read_headers
 
 ORDER = contract.example(Random(1))
@@ -45,15 +45,15 @@ def test_the_current_span_is_taken_and_found_again_in_headers() -> None:
 def test_the_body_says_what_the_headers_do_not() -> None:
     value = msgspec.json.encode(TracingHelper.add_tracing(ORDER, "c-1"))
     assert MARK in value
-    assert with_body(Tracing("1.2"), value) == Tracing("1.2", "c-1")
-    assert with_body(Tracing("", "", "t", "s"), value) == Tracing("", "c-1", "t", "s")
-    assert with_body(Tracing(), b"\x00\x00\x00\x00\x07" + value).correlation_id == "c-1"
+    assert add_body_tracing(Tracing("1.2"), value) == Tracing("1.2", "c-1")
+    assert add_body_tracing(Tracing("", "", "t", "s"), value) == Tracing("", "c-1", "t", "s")
+    assert add_body_tracing(Tracing(), b"\x00\x00\x00\x00\x07" + value).correlation_id == "c-1"
 
 
 @pytest.mark.parametrize("value", [b'{"correlation_id": 7}', b'["correlation_id"]', b'"x', b"\xff"])
 def test_a_field_of_another_kind_is_no_correlation_id(value: bytes) -> None:
     about = Tracing("1.2")
-    assert with_body(about, value) is about
+    assert add_body_tracing(about, value) is about
 
 
 def test_a_class_without_a_traced_one_is_refused_by_name() -> None:
@@ -63,4 +63,4 @@ def test_a_class_without_a_traced_one_is_refused_by_name() -> None:
 
 def test_a_message_nested_too_deeply_is_no_reason_to_stop() -> None:
     value = b'{"correlation_id": "c", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
-    assert tracing_of(None, value) == Tracing()
+    assert read_tracing(None, value) == Tracing()

@@ -12,9 +12,14 @@ import pytest
 from msgspec import Meta, Struct
 
 from include.schemas.orders import contract as orders
-from sluice.authoring.version_samples import broken_promises, path_of, samples_folder, write_missing
+from sluice.authoring.version_samples import (
+    sample_path,
+    samples_folder,
+    unreadable_versions,
+    write_missing,
+)
 from sluice.contract import Contract, Version, column, discover
-from sluice.contract.versions import class_of
+from sluice.contract.versions import version_class
 from sluice.decode.decoder import Decoder
 from sluice.errors import ContractError, Reason, Refusal
 from tests.contracts import contract_of
@@ -155,12 +160,12 @@ def test_an_old_consumer_reads_new_messages() -> None:
     """The downgrade reader: minor versions only add, so the Struct of 1.0 reads 1.2."""
     newest = msgspec.json.encode(orders.example(Random(1)))
     for version in orders.versions:
-        older = msgspec.json.decode(newest, type=class_of(orders, version))
-        assert set(older.__struct_fields__) == set(class_of(orders, version).__struct_fields__)
-    oldest = class_of(orders, orders.versions[0])
+        older = msgspec.json.decode(newest, type=version_class(orders, version))
+        assert set(older.__struct_fields__) == set(version_class(orders, version).__struct_fields__)
+    oldest = version_class(orders, orders.versions[0])
     assert "customer_email" not in oldest.__struct_fields__
     assert "title" in {
-        f.encode_name for f in msgspec.structs.fields(class_of(renamed, renamed.versions[0]))
+        f.encode_name for f in msgspec.structs.fields(version_class(renamed, renamed.versions[0]))
     }
 
 
@@ -169,13 +174,13 @@ def test_every_released_version_of_every_contract_stays_readable() -> None:
     contracts = discover()
     assert set(contracts) >= {"orders", "payments"}
     for contract in contracts.values():
-        assert list(broken_promises(contract, samples_folder())) == []
+        assert list(unreadable_versions(contract, samples_folder())) == []
 
 
 def test_samples_are_written_once(tmp_path: Path) -> None:
     assert [p.stem for p in write_missing(orders, tmp_path)] == ["1.0", "1.1", "1.2"]
     assert write_missing(orders, tmp_path) == []
-    assert list(broken_promises(orders, tmp_path)) == []
+    assert list(unreadable_versions(orders, tmp_path)) == []
 
 
 class Grown(Struct, frozen=True):
@@ -194,10 +199,10 @@ def test_a_change_that_older_messages_do_not_survive_is_named_with_its_remedy(
     tmp_path: Path, sample: bytes, words: str
 ) -> None:
     contract = contract_of(Grown)
-    path = path_of(contract, contract.version, tmp_path)
+    path = sample_path(contract, contract.version, tmp_path)
     path.parent.mkdir(parents=True)
     path.write_bytes(sample)
-    (problem,) = broken_promises(contract, tmp_path)
+    (problem,) = unreadable_versions(contract, tmp_path)
     assert re.search(words, problem), problem
 
 
@@ -205,7 +210,7 @@ def test_a_version_cannot_be_dropped_from_a_contract(tmp_path: Path) -> None:
     write_missing(orders, tmp_path)
     path = tmp_path / "orders" / "1.2.json"
     path.rename(tmp_path / "orders" / "0.9.json")
-    problems = list(broken_promises(orders, tmp_path))
+    problems = list(unreadable_versions(orders, tmp_path))
     assert "version 1.2 has no sample" in problems[0]
     assert "version 0.9, which the contract does not know any more" in problems[1]
 

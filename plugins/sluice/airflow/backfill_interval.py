@@ -16,7 +16,7 @@ from sluice.contract import Contract
 from sluice.errors import PlanError
 
 
-def of_interval(
+def interval_params(
     params: Mapping[str, Any], contract: Contract, logical_date: datetime | None, loaded: bool
 ) -> dict[str, Any]:
     """The form of a backfill run, filled in.

@@ -5,7 +5,7 @@ from typing import Any
 
 from airflow.sdk import AssetAlias, task
 
-from sluice.airflow import tasks as on_airflow
+from sluice.airflow import tasks
 from sluice.airflow.decision import Decision
 from sluice.contract import Contract
 
@@ -23,7 +23,7 @@ def default_args(contract: Contract) -> dict[str, Any]:
     }
 
 
-def chain(topic: str, what: str = "") -> None:
+def add_tasks(topic: str, what: str = "") -> None:
     """The tasks of a DAG, within its ``with``: those of a load, and a person's decision.
 
     plan, drain (one a chunk), audit, decide (only when the load is held), publish, report.
@@ -31,16 +31,16 @@ def chain(topic: str, what: str = "") -> None:
     Args:
         what: what the DAG loads; empty when its form asks.
     """
-    chunks = task(task_id="plan")(on_airflow.plan)(topic, what)
+    chunks = task(task_id="plan")(tasks.plan)(topic, what)
     drained = (
-        task(task_id="drain", map_index_template="{{ label }}")(on_airflow.drain)
+        task(task_id="drain", map_index_template="{{ label }}")(tasks.drain)
         .partial(topic=topic)
         .expand(chunk=chunks)
     )
-    audited = task(task_id="audit", trigger_rule="none_failed")(on_airflow.audit)(topic)
+    audited = task(task_id="audit", trigger_rule="none_failed")(tasks.audit)(topic)
     decided = Decision(task_id="decide", topic=topic, trigger_rule="none_failed")
     published = task(
         task_id="publish", trigger_rule="none_failed", outlets=[AssetAlias(f"sluice {topic}")]
-    )(on_airflow.publish)(topic)
-    reported = task(task_id="report", trigger_rule="all_done", retries=1)(on_airflow.report)(topic)
+    )(tasks.publish)(topic)
+    reported = task(task_id="report", trigger_rule="all_done", retries=1)(tasks.report)(topic)
     drained >> audited >> decided >> published >> reported

@@ -9,7 +9,7 @@ from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException
 
-from sluice.airflow import tasks as on_airflow
+from sluice.airflow import tasks
 from sluice.settings import Settings
 
 log = structlog.get_logger()
@@ -37,12 +37,12 @@ class Decision(ApprovalOperator):
 
     def execute(self, context: Any) -> Any:
         """Ask, if there is something to decide."""
-        loader = on_airflow.loader_of_run(self.topic)
-        load_id = on_airflow.load_of_run(loader)
+        loader = tasks.loader_of_run(self.topic)
+        load_id = tasks.load_of_run(loader)
         load = loader.known(load_id)
         if load.state != "held":
             return None
-        held = loader.ledger.events(load_id)[-1]["detail"].get("error", "")
+        held = loader.ledger.events(load_id)[-1].detail.error
         if not self.waits:
             raise AirflowFailException(held)
         # What the messages say stands in it, so it is shown as it is, and not as Markdown.
@@ -58,10 +58,8 @@ class Decision(ApprovalOperator):
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Do what the person says; the answer, its author and the reason are kept."""
-        from sluice import decisions
-
-        loader = on_airflow.loader_of_run(self.topic)
-        load_id = on_airflow.load_of_run(loader, also_abandoned=True)
+        loader = tasks.loader_of_run(self.topic)
+        load_id = tasks.load_of_run(loader, also_abandoned=True)
         state = loader.known(load_id).state
         if "error" in event:
             if state == "published":
@@ -78,10 +76,8 @@ class Decision(ApprovalOperator):
         if state == "held":
             user = event["responded_by_user"] or {}
             who = user.get("name") or user.get("id") or "unknown"
-            decide = decisions.discard if discarded else decisions.allow
-            on_airflow.told(
-                lambda: decide(loader, load_id, who, answer.get("why") or "no reason given")
-            )
+            decide = loader.discard if discarded else loader.allow
+            tasks.run_step(lambda: decide(load_id, who, answer.get("why") or "no reason given"))
         elif discarded != (state == "abandoned"):
             raise AirflowFailException(f"load {load_id} is {state}: it was decided elsewhere")
         return super().execute_complete(context, event)

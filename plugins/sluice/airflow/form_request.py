@@ -11,15 +11,15 @@ from sluice.airflow.form_fields import BELONGS, TITLES
 from sluice.errors import PlanError
 from sluice.store.request import (
     Existing,
-    Filter,
+    RefusalFilter,
     Request,
     parse_offsets,
     parse_partitions,
-    window_of,
+    parse_window,
 )
 
 
-def request_of(topic: str, params: Mapping[str, Any]) -> Request:
+def parse_request(topic: str, params: Mapping[str, Any]) -> Request:
     """The request that a filled-in form stands for.
 
     Raises:
@@ -58,7 +58,7 @@ def _window(topic: str, what: str, given: Mapping[str, str]) -> dict[str, Any]:
     if what == "everything":
         return {"low": "0"}
     if what == "quarantined":
-        narrowed = Filter(
+        narrowed = RefusalFilter(
             topic=topic,
             reason=given["reason"],
             field=given["field"],
@@ -78,7 +78,7 @@ def _times(low: str, high: str) -> dict[str, Any]:
                 f"{text} is a number, and a range of time was asked for: choose 'offsets', or write"
                 " a time such as 2026-01-31T14:00Z"
             )
-    window_of(low, high)
+    parse_window(low, high)
     return {"low": low, "high": high}
 
 

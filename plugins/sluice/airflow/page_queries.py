@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from sluice.ranges import OffsetRange, merge, subtract
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 
@@ -54,7 +54,7 @@ class TopicRow(msgspec.Struct, frozen=True, kw_only=True):
     loads: list[LoadRow]
 
 
-class Strip(msgspec.Struct, frozen=True, kw_only=True):
+class PartitionStrip(msgspec.Struct, frozen=True, kw_only=True):
     """What of a partition is published, as shares of its length: (left, width) in percent."""
 
     partition: int
@@ -94,12 +94,12 @@ class RuleRow(msgspec.Struct, frozen=True, kw_only=True):
     observed: str
 
 
-class PageData:
+class PageQueries:
     """Reads one Sluice database for the pages."""
 
     def __init__(self, clickhouse: ClickHouse, ledger: Ledger) -> None:
         self._clickhouse, self._ledger = clickhouse, ledger
-        self._db = quoted(ledger.database)
+        self._db = quote_identifier(ledger.database)
 
     def topics(self, tables: dict[str, str]) -> list[TopicRow]:
         """The overview of topics, each with its table."""
@@ -194,16 +194,16 @@ class PageData:
         )
         return [RuleRow(**row) for row in rows]
 
-    def strips(self, topic: str) -> list[Strip]:
+    def strips(self, topic: str) -> list[PartitionStrip]:
         """By partition what is published, and the holes between."""
-        published = merge(t.range for t in self._ledger.taken(topic) if t.published)
+        published = merge(t.range for t in self._ledger.held_ranges(topic) if t.published)
         strips = []
         for partition in sorted({r.partition for r in published}):
             mine = [r for r in published if r.partition == partition]
             low, high = mine[0].low, mine[-1].high
             length = max(1, high - low)
             strips.append(
-                Strip(
+                PartitionStrip(
                     partition=partition,
                     low=low,
                     high=high,

@@ -21,13 +21,8 @@ from pydantic import SecretStr
 
 from sluice.contract import find
 from sluice.errors import (
-    AttemptFailed,
     BreakerTripped,
-    BrokerError,
-    EngineError,
-    QualityError,
     QualityHeld,
-    RegistryError,
     SluiceError,
 )
 from sluice.ranges import merge, total
@@ -36,13 +31,10 @@ from sluice.settings import Connection, Settings
 if TYPE_CHECKING:
     from sluice.loader import Loader
     from sluice.plan.planner import Plan
-    from sluice.report.metrics import Value
+    from sluice.report.metrics import MetricValue
 
 log = structlog.get_logger()
 T = TypeVar("T")
-
-WORTH_RETRYING = (EngineError, BrokerError, AttemptFailed, QualityError, RegistryError)
-"""Errors that another try may mend; any other fails the task at once."""
 
 
 def connection(conn_id: str) -> Connection:
@@ -58,7 +50,7 @@ def connection(conn_id: str) -> Connection:
     )
 
 
-def asset_of(topic: str) -> Asset:
+def topic_asset(topic: str) -> Asset:
     """What a DAG schedules itself on to follow a topic: updated when a load has published rows."""
     return Asset(name=f"sluice_{topic}", uri=f"x-sluice://{topic}")
 
@@ -68,7 +60,7 @@ def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
 
     A dry run only keeps a report of what would be read, and gives nothing.
     """
-    planned = told(lambda: _plan(topic, what))
+    planned = run_step(lambda: _plan(topic, what))
     if planned is None:
         return []
     if not planned.offsets:
@@ -80,24 +72,24 @@ def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
 
 
 def _plan(topic: str, what: str) -> "Plan | None":
-    from sluice.airflow.form_request import request_of
+    from sluice.airflow.form_request import parse_request
 
     context: Any = get_current_context()
     params = {**context["params"]} | ({"what": what} if what else {})
     loader, run = loader_of_run(topic), context["dag_run"]
     again = run.run_type == "backfill"
     if again:
-        from sluice.airflow.backfill_interval import of_interval
+        from sluice.airflow.backfill_interval import interval_params
 
         loader.ledger.create()
         owned = loader.ledger.loads_of(topic, loader.owner)
         loaded = any(load.state == "published" for load in owned)
-        params = of_interval(params, loader.contract, run.logical_date, loaded)
-    request = request_of(topic, params)
+        params = interval_params(params, loader.contract, run.logical_date, loaded)
+    request = parse_request(topic, params)
     if params.get("dry_run"):
-        foreseen = loader.foresee(request)
-        offsets, ranges = total(foreseen.ranges), [str(r) for r in foreseen.ranges[:50]]
-        log.info("would_read", asked=foreseen.asked, offsets=offsets, ranges=ranges)
+        report = loader.report_dry_run(request)
+        offsets, ranges = total(report.ranges), [str(r) for r in report.ranges[:50]]
+        log.info("would_read", asked=report.asked, offsets=offsets, ranges=ranges)
         return None
     return loader.plan(request, again=again)
 
@@ -106,7 +98,7 @@ def drain(topic: str, chunk: dict[str, Any]) -> int:
     """Read one chunk into the staging table; gives the micro-batches it took."""
     context: Any = get_current_context()
     context["label"] = chunk["label"]
-    result = told(lambda: loader_of_run(topic).drain(chunk["load_id"], chunk["number"]))
+    result = run_step(lambda: loader_of_run(topic).drain(chunk["load_id"], chunk["number"]))
     return result.batches
 
 
@@ -125,21 +117,21 @@ def audit(topic: str) -> None:
             log.error("held", load_id=load_id, error=str(error))
             loader.write_report(load_id)
 
-    told(run)
+    run_step(run)
 
 
 def publish(topic: str) -> None:
     """Make the load visible, exactly once, and tell those who wait for the topic's rows."""
     loader = loader_of_run(topic)
     load_id = load_of_run(loader)
-    told(lambda: loader.publish(load_id))
-    accounts = loader.ledger.accounts(load_id)
+    run_step(lambda: loader.publish(load_id))
+    accounts = loader.ledger.attempts.accounts(load_id)
     ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
     rows = sum(account.loaded for account in accounts)
     if rows:
         context: Any = get_current_context()
         extra = {"load_id": load_id, "rows": rows, "offsets": [str(r) for r in ranges[:50]]}
-        context["outlet_events"][AssetAlias(f"sluice {topic}")].add(asset_of(topic), extra=extra)
+        context["outlet_events"][AssetAlias(f"sluice {topic}")].add(topic_asset(topic), extra=extra)
 
 
 def report(topic: str) -> dict[str, Any]:
@@ -162,27 +154,27 @@ def report(topic: str) -> dict[str, Any]:
             "quarantined": made.sum("quarantined"),
         }
 
-    return told(run)
+    return run_step(run)
 
 
 def clean() -> dict[str, int]:
     """Remove what is old, of all topics; gives the rows that went by table."""
     from sluice.store.clickhouse import connect
     from sluice.store.ledger import Ledger
-    from sluice.store.retention import Housekeeper
+    from sluice.store.retention import Retention
 
     settings = Settings()
 
     def run() -> dict[str, int]:
         clickhouse = connect(connection(settings.clickhouse_conn_id))
         Ledger(clickhouse, settings.database).create()
-        housekeeper = Housekeeper(clickhouse, settings.database)
+        housekeeper = Retention(clickhouse, settings.database)
         return {each.table: each.rows for each in housekeeper.clean(settings.keep_days)}
 
-    return told(run)
+    return run_step(run)
 
 
-def _emit(topic: str, values: "Sequence[Value]") -> None:
+def _emit(topic: str, values: "Sequence[MetricValue]") -> None:
     """Send a load's numbers by Airflow's own metrics, to wherever these are configured to go."""
     from sluice.report.metrics import METRICS
 
@@ -248,18 +240,18 @@ def is_over(owner: str) -> bool | None:
             return ti.get_dagrun_state(dag_id, run_id) in ("success", "failed")
         except AirflowRuntimeError:
             return None  # the run was deleted, or is of another Airflow
-    from sluice.plan.owners import is_over as process_is_over
+    from sluice.plan.owners import is_process_over
 
-    return process_is_over(owner)
+    return is_process_over(owner)
 
 
-def told(run: Callable[[], T]) -> T:
-    """Run a step; an error that a retry cannot mend fails the task at once, in its own words."""
+def run_step(run: Callable[[], T]) -> T:
+    """Run a step; an error for which a retry is useless fails the task at once."""
     try:
         return run()
-    except WORTH_RETRYING:
-        raise
     except SluiceError as error:
+        if error.retryable:
+            raise
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
 

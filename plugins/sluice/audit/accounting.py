@@ -1,6 +1,7 @@
-"""The audit of a load before anything of it is visible: the law, the breaker, the quality rules.
+"""The accounting identity of a load and its breaker, counted in ClickHouse.
 
-Everything is counted in ClickHouse, from what is there, not from what a task believes it sent.
+``planned = loaded + quarantined + tombstones + absent``, for every partition. The left side comes
+from the plan; the right side is counted from what is there, not from what a task believes it sent.
 """
 
 from typing import Any
@@ -10,23 +11,27 @@ import structlog
 
 from sluice.contract import Contract
 from sluice.contract.columns import columns_of
-from sluice.contract.masking import masked
+from sluice.contract.masking import mask
 from sluice.errors import AccountingError, BreakerTripped
 from sluice.ranges import OffsetRange, merge, total
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.attempts import Account
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.request import Window
+from sluice.store.load_records import EventDetail
+from sluice.store.request import TimeWindow
 
 log = structlog.get_logger()
 
-COMMONEST = 5
-"""Reasons named in the log when the breaker trips."""
+LOGGED_REASONS = 5
+"""Reasons for refusals that are logged, the most frequent first."""
+
+TERMS = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent")
+"""The counts of an account."""
 
 
-class Reasons(msgspec.Struct, frozen=True, kw_only=True):
-    """How often one reason occurred, with one example and what it is traced by."""
+class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How often messages were refused for one reason, with one example and its correlation id."""
 
     reason: str
     field: str
@@ -47,57 +52,156 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     """The account of a load.
 
     Attributes:
-        accounts: the law's terms by partition.
+        accounts: the terms of the identity by partition.
         versions: staged messages by the version they came in.
-        winners: the attempt of each chunk that counts.
+        attempts: chunk → its accepted attempt.
     """
 
     accounts: list[Account]
     versions: dict[str, int]
-    winners: dict[int, str]
+    attempts: dict[int, str]
 
     def sum(self, term: str) -> int:
-        """A term of the law over all partitions."""
+        """A term of the identity over all partitions."""
         return sum(getattr(account, term) for account in self.accounts)
 
-    def told(self) -> dict[str, Any]:
-        """Its sums, as a log tells them."""
-        terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent")
-        return {term: self.sum(term) for term in terms} | {"versions": self.versions}
+    @property
+    def sums(self) -> dict[str, int]:
+        """Every term over all partitions."""
+        return {term: self.sum(term) for term in TERMS}
 
-    def record(self) -> dict[str, Any]:
-        """What the ledger keeps of it: also which attempts were counted."""
-        attempts = {str(n): a for n, a in self.winners.items()}
-        return self.told() | {"attempts": attempts}
+    def detail(self) -> EventDetail:
+        """What the ledger records of it, including which attempts were counted."""
+        detail = EventDetail(versions=self.versions, attempts=self.attempts)
+        return msgspec.structs.replace(detail, **self.sums)
 
 
-class Auditor:
-    """Audits one load; reads only, but for the account that it records."""
+class Accounting:
+    """Counts one load; reads only, except for the account that it records."""
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
-        self._db = quoted(ledger.database)
+        self._db = quote_identifier(ledger.database)
 
     def balance(self, load_id: str) -> Balance:
-        """Count everything, and hold it against the plan.
+        """Count everything, and compare it with the plan.
 
         Raises:
-            AccountingError: a chunk is unfinished, or an offset has no place or several. Says
+            AccountingError: a chunk is unfinished, or an offset has no place or several; says
                 which partition and by how much.
         """
         chunks = self._ledger.chunks(load_id)
-        winners = {n: result.attempt for n, result in self._ledger.winners(load_id).items()}
-        if unfinished := sorted(chunks.keys() - winners.keys()):
+        accepted = self._ledger.attempts.accepted(load_id)
+        attempts = {number: result.attempt for number, result in accepted.items()}
+        if unfinished := sorted(chunks.keys() - attempts.keys()):
             raise AccountingError(
-                f"load {load_id}: chunks {unfinished} were not read to their end;"
-                " nothing is published"
+                f"chunks {unfinished} were not read to their end; nothing is published",
+                load_id=load_id,
             )
-        planned = self._planned(load_id, chunks)
-        parameters: dict[str, Any] = {"load": load_id, "attempts": list(winners.values())}
+        parameters: dict[str, Any] = {"load": load_id, "attempts": list(attempts.values())}
+        accounts = self._accounts(load_id, self._planned(load_id, chunks), parameters)
+        self._ledger.attempts.add_accounts(load_id, self._contract.topic, accounts)
+        if broken := [account for account in accounts if account.difference]:
+            sums = "; ".join(map(_describe, broken))
+            raise AccountingError(
+                f"the counts do not add up, nothing is published: {sums}",
+                load_id=load_id,
+                partition=broken[0].partition,
+            )
+        versions = self._versions(load_id, parameters)
+        return Balance(accounts=accounts, versions=versions, attempts=attempts)
+
+    def check_breaker(self, load_id: str, balance: Balance) -> None:
+        """Stop a load in which too many messages were refused.
+
+        Raises:
+            BreakerTripped: names the share, the limit and the most frequent reason.
+        """
+        refused, loaded = balance.sum("quarantined"), balance.sum("loaded")
+        read, breaker = refused + loaded, self._contract.breaker
+        reasons = self.reasons(load_id, list(balance.attempts.values()))
+        for reason in reasons[:LOGGED_REASONS]:
+            log.warning("refused", **msgspec.structs.asdict(reason))
+        if breaker.trips(refused, read):
+            first = reasons[0]
+            raise BreakerTripped(
+                f"{refused:,} of {read:,} messages were refused ({refused / read:.1%}; the"
+                f" contract's limit is {breaker.max_refused_share:.1%}). Most frequent:"
+                f" {first.reason} {first.field} ({first.count:,} times, e.g. partition"
+                f" {first.partition}, offset {first.offset}: {first.message}). Nothing is"
+                f" published; the messages are in {self._ledger.database}.quarantine",
+                load_id=load_id,
+            )
+
+    def outside(self, load_id: str, balance: Balance, window: TimeWindow) -> int:
+        """Staged rows whose timestamps lie outside of a range of time."""
+        low, high = (int(at.timestamp() * 1000) if at else None for at in window)
+        rows = self._clickhouse.rows(
+            f"SELECT countIf(s._timestamp < {low or 0}"
+            f" OR s._timestamp >= {1 << 62 if high is None else high}) AS n"
+            f" FROM {self._ledger.staging_table(load_id)} AS s"
+            " WHERE s._attempt IN {attempts:Array(String)}",
+            {"attempts": list(balance.attempts.values())},
+        )
+        return int(rows[0]["n"])
+
+    def reasons(self, load_id: str, attempts: list[str]) -> list[ReasonCount]:
+        """Why messages were refused, the most frequent first; sensitive values are masked."""
+        rows = self._clickhouse.rows(
+            "SELECT q.reason AS reason, q.field AS field, count() AS count,"
+            f" min((q.partition, q.offset, q.message, {_CORRELATION_ID})) AS first,"
+            " first.1 AS partition, first.2 AS offset, first.3 AS message,"
+            " first.4 AS correlation_id"
+            f" FROM {self._db}.quarantine_rows AS q"
+            " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
+            " GROUP BY q.reason, q.field ORDER BY count DESC, reason, field",
+            {"load": load_id, "attempts": attempts},
+        )
+        counts = [ReasonCount(**{k: v for k, v in row.items() if k != "first"}) for row in rows]
+        return [
+            msgspec.structs.replace(r, message=mask(self._contract, r.reason, r.field, r.message))
+            for r in counts
+        ]
+
+    def nulls(self, load_id: str, balance: Balance) -> dict[str, int]:
+        """Null values among the staged rows by column, of the columns that may have any.
+
+        Only for loads that this contract has staged; one of an older shape lacks columns.
+        """
+        columns = [c for c in columns_of(self._contract.message) if c.nullable]
+        if not columns:
+            return {}
+        counts = (f"countIf(isNull({c.source})) AS {quote_identifier(c.name)}" for c in columns)
+        (row,) = self._clickhouse.rows(
+            f"SELECT {', '.join(counts)} FROM {self._ledger.staging_table(load_id)}"
+            " WHERE _attempt IN {attempts:Array(String)}",
+            {"attempts": list(balance.attempts.values())},
+        )
+        return {name: int(count) for name, count in row.items()}
+
+    def _planned(self, load_id: str, chunks: dict[int, list[OffsetRange]]) -> dict[int, int]:
+        ranges = [r for part in chunks.values() for r in part]
+        if total(merge(ranges)) != total(ranges):
+            raise AccountingError("its own ranges overlap", load_id=load_id)
+        planned: dict[int, int] = {}
+        for r in ranges:
+            planned[r.partition] = planned.get(r.partition, 0) + r.count
+        return planned
+
+    def _accounts(
+        self, load_id: str, planned: dict[int, int], parameters: dict[str, Any]
+    ) -> list[Account]:
         staged = self._count_staged(load_id, parameters)
         refused = self._count_refused(load_id, parameters)
         skipped = self._count_skipped(parameters)
-        accounts = [
+        stray = (staged.keys() | refused.keys() | {p for p, _ in skipped}) - planned.keys()
+        if stray:
+            raise AccountingError(
+                "there are rows of a partition that was not planned",
+                load_id=load_id,
+                partition=min(stray),
+            )
+        return [
             Account(
                 partition=partition,
                 planned=count,
@@ -110,87 +214,6 @@ class Auditor:
             )
             for partition, count in sorted(planned.items())
         ]
-        stray = (staged.keys() | refused.keys() | {p for p, _ in skipped}) - planned.keys()
-        if stray:
-            raise AccountingError(
-                f"load {load_id}: rows of partitions {sorted(stray)}, not planned"
-            )
-        self._ledger.add_accounts(load_id, self._contract.topic, accounts)
-        broken = [account for account in accounts if account.difference]
-        if broken:
-            sums = "; ".join(
-                f"partition {a.partition}: planned {a.planned}, loaded {a.loaded}, quarantined"
-                f" {a.quarantined}, tombstones {a.tombstones}, absent {a.absent}, difference"
-                f" {a.difference:+d}"
-                for a in broken
-            )
-            raise AccountingError(f"load {load_id} does not add up, nothing is published: {sums}")
-        return Balance(
-            accounts=accounts,
-            versions=self._versions(load_id, parameters),
-            winners=winners,
-        )
-
-    def check_breaker(self, load_id: str, balance: Balance) -> None:
-        """Stop a load in which too much was refused.
-
-        Raises:
-            BreakerTripped: names the share, the limit and the commonest reason.
-        """
-        refused, loaded = balance.sum("quarantined"), balance.sum("loaded")
-        read, breaker = refused + loaded, self._contract.breaker
-        reasons = self.reasons(load_id, list(balance.winners.values()))
-        for reason in reasons[:COMMONEST]:
-            log.warning("refused", **msgspec.structs.asdict(reason))
-        if breaker.trips(refused, read):
-            commonest = reasons[0]
-            raise BreakerTripped(
-                f"load {load_id}: {refused:,} of {read:,} messages refused"
-                f" ({refused / read:.1%}; the contract's limit is {breaker.max_refused_share:.1%})."
-                f" Commonest: {commonest.reason} {commonest.field} ({commonest.count:,} times,"
-                f" e.g. partition {commonest.partition}, offset {commonest.offset}:"
-                f" {commonest.message}). Nothing is published; the messages are in"
-                f" {self._ledger.database}.quarantine"
-            )
-
-    def outside(self, load_id: str, balance: Balance, window: Window) -> int:
-        """Staged rows whose timestamps lie outside of a range of time."""
-        low, high = (int(at.timestamp() * 1000) if at else None for at in window)
-        rows = self._clickhouse.rows(
-            f"SELECT countIf(s._timestamp < {low or 0}"
-            f" OR s._timestamp >= {1 << 62 if high is None else high}) AS n"
-            f" FROM {self._ledger.staging_table(load_id)} AS s"
-            " WHERE s._attempt IN {attempts:Array(String)}",
-            {"attempts": list(balance.winners.values())},
-        )
-        return int(rows[0]["n"])
-
-    def reasons(self, load_id: str, attempts: list[str]) -> list[Reasons]:
-        """Why messages were refused, the commonest first; sensitive values are masked."""
-        rows = self._clickhouse.rows(
-            "SELECT q.reason AS reason, q.field AS field, count() AS count,"
-            f" min((q.partition, q.offset, q.message, {_CORRELATION_ID})) AS first,"
-            " first.1 AS partition, first.2 AS offset, first.3 AS message,"
-            " first.4 AS correlation_id"
-            f" FROM {self._db}.quarantine_rows AS q"
-            " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
-            " GROUP BY q.reason, q.field ORDER BY count DESC, reason, field",
-            {"load": load_id, "attempts": attempts},
-        )
-        found = [Reasons(**{k: v for k, v in row.items() if k != "first"}) for row in rows]
-        return [
-            msgspec.structs.replace(r, message=masked(self._contract, r.reason, r.field, r.message))
-            for r in found
-        ]
-
-    def _planned(self, load_id: str, chunks: dict[int, list[OffsetRange]]) -> dict[int, int]:
-        ranges = [r for part in chunks.values() for r in part]
-        if total(merge(ranges)) != total(ranges):
-            raise AccountingError(f"load {load_id}: its own ranges overlap")
-        planned: dict[int, int] = {}
-        for r in ranges:
-            planned[r.partition] = planned.get(r.partition, 0) + r.count
-        return planned
 
     def _count_staged(self, load_id: str, parameters: dict[str, Any]) -> dict[int, tuple[int, int]]:
         """Staged rows by partition, and how many came in an older version."""
@@ -207,9 +230,10 @@ class Auditor:
         for row in rows:
             if row["rows"] != row["offsets"] or row["both"]:
                 raise AccountingError(
-                    f"load {load_id}, partition {row['partition']}: {row['rows']} rows for"
-                    f" {row['offsets']} offsets, {row['both']} of them also in quarantine;"
-                    " nothing is published"
+                    f"{row['rows']} rows for {row['offsets']} offsets, {row['both']} of them also"
+                    " in quarantine; nothing is published",
+                    load_id=load_id,
+                    partition=row["partition"],
                 )
         return {row["partition"]: (row["rows"], row["upgraded"]) for row in rows}
 
@@ -223,8 +247,10 @@ class Auditor:
         for row in rows:
             if row["rows"] != row["offsets"]:
                 raise AccountingError(
-                    f"load {load_id}, partition {row['partition']}: {row['rows']} quarantined rows"
-                    f" for {row['offsets']} offsets; nothing is published"
+                    f"{row['rows']} quarantined rows for {row['offsets']} offsets; nothing is"
+                    " published",
+                    load_id=load_id,
+                    partition=row["partition"],
                 )
         return {row["partition"]: row["rows"] for row in rows}
 
@@ -246,18 +272,10 @@ class Auditor:
         )
         return {row["version"]: row["rows"] for row in rows}
 
-    def nulls(self, load_id: str, balance: Balance) -> dict[str, int]:
-        """Null values among the staged rows by column, of the columns that may have any.
 
-        Asked of loads that this contract has staged; one of an older shape lacks columns.
-        """
-        columns = [c for c in columns_of(self._contract.message) if c.nullable]
-        if not columns:
-            return {}
-        counts = (f"countIf(isNull({c.source})) AS {quoted(c.name)}" for c in columns)
-        (row,) = self._clickhouse.rows(
-            f"SELECT {', '.join(counts)} FROM {self._ledger.staging_table(load_id)}"
-            " WHERE _attempt IN {attempts:Array(String)}",
-            {"attempts": list(balance.winners.values())},
-        )
-        return {name: int(count) for name, count in row.items()}
+def _describe(account: Account) -> str:
+    return (
+        f"partition {account.partition}: planned {account.planned}, loaded {account.loaded},"
+        f" quarantined {account.quarantined}, tombstones {account.tombstones}, absent"
+        f" {account.absent}, difference {account.difference:+d}"
+    )

@@ -1,7 +1,7 @@
 """Whether a load looks like the topic's loads of the same hour before it: median and MAD.
 
-MAD is the median of the distances from the median: unlike mean and deviation, a few odd loads in
-the history do not move it. Findings are warnings; nothing is held back for them.
+MAD is the median of the distances from the median: unlike mean and deviation, it is not moved by a
+few odd loads in the history. Results are warnings; no load is held for them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from sluice.audit.accounting import Balance
-from sluice.audit.quality_results import Result
-from sluice.sql import quoted
+from sluice.audit.quality_results import ANOMALY, RuleResult
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.ledger import Load
+from sluice.store.load_records import Load, PlanRecord
 from sluice.store.request import Request
 
 LEAST, MOST = 8, 30
-"""Past loads of the same hour of the day that are needed, and that are looked at."""
+"""Past loads of the same hour of the day: fewest that are needed, most that are compared."""
 
 FAR = 3.5
 """Deviations from the median that are unusual (Iglewicz and Hoaglin's limit for MAD)."""
@@ -36,22 +36,22 @@ LEAST_VOLUME = 30
 """Offsets; topics that carry a few an hour are never regular."""
 
 Figures = dict[str, float]
-"""Name → value of what is compared, such as ``volume`` or ``null share of notes``."""
+"""Name → value of each figure that is compared, such as ``volume`` or ``null share of notes``."""
 
 
 class Anomalies:
-    """Compares loads of one topic with those before."""
+    """Compares a load with those of its topic before it."""
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
-        self._clickhouse, self._db = clickhouse, quoted(database)
+        self._clickhouse, self._db = clickhouse, quote_identifier(database)
 
-    def find(self, load: Load, balance: Balance, nulls: Mapping[str, int]) -> list[Result]:
-        """One result a figure; none while the history is short, or for a part of the topic.
+    def find(self, load: Load, balance: Balance, nulls: Mapping[str, int]) -> list[RuleResult]:
+        """One result per figure; none while the history is short, or for a part of the topic.
 
         Args:
             nulls: null values by column.
         """
-        if not is_whole(load):
+        if not load.loads_everything_new:
             return []
         history = self._history(load.topic, load.planned_at.astimezone(UTC).hour)
         if len(history) < LEAST:
@@ -76,7 +76,7 @@ class Anomalies:
         whole = [
             row["load_id"]
             for row in loads
-            if Request.recorded(msgspec.json.decode(row["plan"])) == Request()
+            if msgspec.json.decode(row["plan"], type=PlanRecord).request == Request()
         ][:MOST]
         values: dict[str, dict[str, Any]] = {}
         for row in self._clickhouse.rows(
@@ -93,11 +93,6 @@ class Anomalies:
         return [_past(of_load) for of_load in values.values()]
 
 
-def is_whole(load: Load) -> bool:
-    """Whether a load takes everything new, and not a part of its topic or what was loaded."""
-    return load.kind == "load" and Request.recorded(load.plan) == Request()
-
-
 def figures(
     offsets: float,
     loaded: float,
@@ -105,7 +100,7 @@ def figures(
     versions: Mapping[str, float],
     nulls: Mapping[str, float],
 ) -> Figures:
-    """What is compared; shares only where there is something to divide by."""
+    """The figures of a load; shares only where there is something to divide by."""
     found: Figures = {"volume": offsets}
     if loaded + refused:
         found["refused share"] = refused / (loaded + refused)
@@ -115,11 +110,11 @@ def figures(
     return found
 
 
-def compare(now: Figures, history: Sequence[Figures]) -> Iterator[Result]:
+def compare(now: Figures, history: Sequence[Figures]) -> Iterator[RuleResult]:
     """One result for each figure that has a history, or that is new in this load."""
     for name in sorted({*now, *(name for past in history for name in past)}):
         volume = name == "volume"
-        # A version that a load did not see has a share of 0; of anything else it did not tell.
+        # A version that a load did not see has a share of 0; other figures it did not record.
         version = name.startswith("version share of ") and "refused share" in now
         known = [p for p in history if name in p or (version and "refused share" in p)]
         if len(known) < LEAST or not (name in now or version):
@@ -131,18 +126,14 @@ def compare(now: Figures, history: Sequence[Figures]) -> Iterator[Result]:
         silent = volume and not value and min(past) > 0
         success = abs(value - middle) <= FAR * max(mad, floor) and not silent
         shown = "{:,.0f}" if volume else "{:.1%}"
-        yield Result(
-            expectation="anomaly",
+        yield RuleResult(
+            expectation=ANOMALY,
             column=name.partition("null share of ")[2],
             description=f"{name} is usual for the hour",
             severity="warning",
             success=success,
-            element_count=0,
-            unexpected_count=0,
             observed=f"{shown.format(value)}; the median of {len(past)} loads of this hour is"
             f" {shown.format(middle)}",
-            error="",
-            examples=[],
         )
 
 

@@ -1,69 +1,80 @@
-"""The audit step of a load: the law, the breaker, the quality rules, and what it records."""
+"""The audit step of a load: the accounting identity, the breaker, the quality rules."""
 
-from typing import Any
-
+import msgspec
 import structlog
 
-from sluice.audit.accounting import Auditor, Balance
-from sluice.audit.anomalies import Anomalies, is_whole
-from sluice.audit.quality_gate import Gate, Outcome
-from sluice.audit.quality_results import QualityResults, judge
+from sluice.audit.accounting import Accounting, Balance
+from sluice.audit.anomalies import Anomalies
+from sluice.audit.quality_gate import QualityGate
+from sluice.audit.quality_results import QualityResults, SuiteOutcome, raise_if_held
 from sluice.contract import Contract
-from sluice.errors import EngineError, QualityError, SluiceError
-from sluice.settings import Connection
-from sluice.store import ledger as states
+from sluice.errors import SluiceError
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.ledger import Ledger, Load
-from sluice.store.request import Request, window_of
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import EventDetail, Load, State
+from sluice.store.request import parse_window
 
 log = structlog.get_logger()
 
 
-class AuditStep:
-    """Audits loads of one contract."""
+class Auditor:
+    """Audits loads of one contract.
+
+    Args:
+        gate: runs the quality rules; None to audit without them.
+    """
 
     def __init__(
-        self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger, connection: Connection
+        self,
+        contract: Contract,
+        clickhouse: ClickHouse,
+        ledger: Ledger,
+        gate: QualityGate | None,
     ) -> None:
-        self._ledger = ledger
-        self._auditor = Auditor(contract, clickhouse, ledger)
-        self._gate = Gate(contract, clickhouse, ledger, connection)
+        self._ledger, self._gate = ledger, gate
+        self._accounting = Accounting(contract, clickhouse, ledger)
         self._anomalies = Anomalies(clickhouse, ledger.database)
         self._results = QualityResults(clickhouse, ledger.database)
 
     def run(self, load: Load, owner: str) -> None:
-        """Audit a load that was read to its end; the ledger says what came of it.
+        """Audit a load that was read to its end; the ledger records the result.
 
         Raises:
             AccountingError, BreakerTripped, QualityHeld: nothing will be published.
             EngineError, QualityError: it could not be audited; the audit can be repeated.
         """
         try:
-            balance = self._auditor.balance(load.load_id)
-            nulls = self._auditor.nulls(load.load_id, balance)
+            balance = self._accounting.balance(load.load_id)
+            nulls = self._accounting.nulls(load.load_id, balance)
             self._check(load, balance, nulls)
         except SluiceError as error:
-            passing = isinstance(error, EngineError | QualityError)
-            state = states.FAILED if passing else states.HELD
-            detail = {"error": str(error), "kind": type(error).__name__}
-            self._ledger.record(load.load_id, load.topic, state, owner, detail)
+            state = State.FAILED if error.retryable else State.HELD
+            self._ledger.record(load.load_id, load.topic, state, owner, EventDetail.of_error(error))
             raise
-        outside: dict[str, Any] = {}
-        asked = Request.recorded(load.plan)
-        if window := window_of(asked.low, asked.high):
-            outside = {"outside": self._auditor.outside(load.load_id, balance, window)}
-        detail = balance.record() | {"nulls": nulls} | outside
-        self._ledger.record(load.load_id, load.topic, states.AUDITED, owner, detail)
-        log.info("audited", load_id=load.load_id, **balance.told(), **outside)
+        outside = self._outside(load, balance)
+        detail = msgspec.structs.replace(balance.detail(), nulls=nulls, outside=outside)
+        self._ledger.record(load.load_id, load.topic, State.AUDITED, owner, detail)
+        log.info(
+            "audited",
+            load_id=load.load_id,
+            **balance.sums,
+            versions=balance.versions,
+            outside=outside,
+        )
 
     def _check(self, load: Load, balance: Balance, nulls: dict[str, int]) -> None:
         # Most of what is replayed may be refused again; it was refused before.
         if load.kind != "replay":
-            self._auditor.check_breaker(load.load_id, balance)
-        found, document = Outcome([], "")
-        if rows := balance.sum("loaded"):
-            attempts = list(balance.winners.values())
-            found, document = self._gate.run(load.load_id, attempts, rows, is_whole(load))
-        found += self._anomalies.find(load, balance, nulls)
-        self._results.keep(load.load_id, load.topic, found, document)
-        judge(load.load_id, found)
+            self._accounting.check_breaker(load.load_id, balance)
+        outcome = SuiteOutcome([], "")
+        if self._gate and (rows := balance.sum("loaded")):
+            attempts = list(balance.attempts.values())
+            outcome = self._gate.run(load.load_id, attempts, rows, load.loads_everything_new)
+        results = [*outcome.results, *self._anomalies.find(load, balance, nulls)]
+        self._results.save(load.load_id, load.topic, results, outcome.document)
+        raise_if_held(load.load_id, results)
+
+    def _outside(self, load: Load, balance: Balance) -> int:
+        request = load.plan.request
+        window = parse_window(request.low, request.high)
+        return self._accounting.outside(load.load_id, balance, window) if window else 0

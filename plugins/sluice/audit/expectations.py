@@ -10,7 +10,7 @@ from msgspec import inspect as mi
 from sluice.contract import Contract, Severity
 from sluice.contract.columns import Column, columns_of
 from sluice.contract.type_map import unwrap
-from sluice.sql import literal, quoted
+from sluice.sql import quote_identifier, quote_string
 
 ROW_KEY = ("_partition", "_offset")
 
@@ -18,7 +18,7 @@ SENT_AT = "_timestamp"
 """What a check of freshness asks; staged as milliseconds since 1970."""
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class ExpectationSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One expectation, before Great Expectations is imported.
 
     Attributes:
@@ -35,7 +35,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity = "critical"
 
 
-def suite(contract: Contract, rows: int, new: bool = False) -> list[Check]:
+def expectations_for(contract: Contract, rows: int, new: bool = False) -> list[ExpectationSpec]:
     """Every check that follows from a contract, and the contract's own rules.
 
     Args:
@@ -43,12 +43,12 @@ def suite(contract: Contract, rows: int, new: bool = False) -> list[Check]:
         new: whether the load takes everything new, so that its rows should be fresh.
     """
     checks = [
-        Check(
+        ExpectationSpec(
             kind="ExpectTableRowCountToEqual",
             arguments={"value": rows},
             description="there are as many rows as the accounting says",
         ),
-        Check(
+        ExpectationSpec(
             kind="ExpectCompoundColumnsToBeUnique",
             arguments={"column_list": list(ROW_KEY)},
             description="partition and offset are unique",
@@ -64,9 +64,9 @@ def suite(contract: Contract, rows: int, new: bool = False) -> list[Check]:
     return checks
 
 
-def _freshness(within: timedelta) -> Check:
+def _freshness(within: timedelta) -> ExpectationSpec:
     seconds = round(within.total_seconds())
-    return Check(
+    return ExpectationSpec(
         kind="UnexpectedRowsExpectation",
         arguments={
             "unexpected_rows_query": f"SELECT {', '.join(ROW_KEY)}, {SENT_AT} FROM {{batch}} WHERE"
@@ -78,16 +78,16 @@ def _freshness(within: timedelta) -> Check:
     )
 
 
-def _checks_of(column: Column) -> Iterator[Check]:
+def _checks_of(column: Column) -> Iterator[ExpectationSpec]:
     name, info = column.name, column.info
     if not column.nullable and not isinstance(info, mi.ListType | mi.DictType | mi.StructType):
-        yield Check(
+        yield ExpectationSpec(
             kind="ExpectColumnValuesToNotBeNull",
             column=name,
             arguments={"column": name},
             description=f"{name} is not null",
         )
-    if violations := list(_violations(quoted(name), info)):
+    if violations := list(_violations(quote_identifier(name), info)):
         conditions, texts = zip(*violations, strict=True)
         description = f"{name} {' and '.join(texts)}"
         yield _rows_check(name, " OR ".join(conditions), description, "critical")
@@ -110,12 +110,12 @@ def _violations(value: str, info: mi.Type) -> Iterator[tuple[str, str]]:
                 f"lengthUTF8({value})", info.min_length, info.max_length, "characters"
             )
             if info.pattern:
-                yield f"NOT match({value}, {literal(info.pattern)})", f"matches {info.pattern}"
+                yield f"NOT match({value}, {quote_string(info.pattern)})", f"matches {info.pattern}"
         case mi.EnumType() | mi.LiteralType():
             values = (
                 [m.value for m in info.cls] if isinstance(info, mi.EnumType) else list(info.values)
             )
-            shown = ", ".join(literal(v) if isinstance(v, str) else str(v) for v in values)
+            shown = ", ".join(quote_string(v) if isinstance(v, str) else str(v) for v in values)
             yield f"{value} NOT IN ({shown})", f"is one of {shown}"
         case mi.ListType(item_type=item):
             yield from _lengths(f"length({value})", info.min_length, info.max_length, "items")
@@ -137,7 +137,9 @@ def _item_violations(item: mi.Type) -> Iterator[tuple[str, str]]:
     for field in inner.fields:
         field_type, _, null = unwrap(field.type)
         if not null and not isinstance(field_type, mi.ListType):
-            for condition, text in _violations(f"x.{quoted(field.encode_name)}", field_type):
+            for condition, text in _violations(
+                f"x.{quote_identifier(field.encode_name)}", field_type
+            ):
                 yield condition, f"{field.encode_name} {text}"
 
 
@@ -152,12 +154,14 @@ def _lengths(
         yield f"{length} > {most}", f"has at most {most} {unit}"
 
 
-def _rows_check(column: str, condition: str, description: str, severity: Severity) -> Check:
+def _rows_check(
+    column: str, condition: str, description: str, severity: Severity
+) -> ExpectationSpec:
     # The query is formatted by Great Expectations and bound by SQLAlchemy: braces and colons
     # of the condition must survive both.
     escaped = condition.replace("{", "{{").replace("}", "}}").replace(":", "\\:")
     keys = ", ".join(ROW_KEY)
-    return Check(
+    return ExpectationSpec(
         kind="UnexpectedRowsExpectation",
         column=column,
         arguments={"unexpected_rows_query": f"SELECT {keys} FROM {{batch}} WHERE {escaped}"},

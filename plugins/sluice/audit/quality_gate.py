@@ -1,27 +1,28 @@
 """The quality gate: a Great Expectations suite made from the contract, run inside ClickHouse.
 
-The one module that knows Great Expectations. Importing that takes seconds and 300 MB, so it is
-imported where it is used, in the task that audits. The suite runs on a view of the load's
-staged rows as they will be published; only counts and a few failing rows leave the server.
+Only this module uses Great Expectations. Importing the library takes seconds and 300 MB, so it is
+imported where it is used, in the task that audits. The suite runs on a view of the load's staged
+rows as they will be published; only counts and a few failing rows leave the server.
 """
 
 import logging
 import os
 import re
 from html import escape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, urlencode
 
+import nh3
 import structlog
+import tenacity
 
-from sluice.audit.data_docs import document_of
-from sluice.audit.expectations import ROW_KEY, SENT_AT, Check, suite
-from sluice.audit.quality_results import EXAMPLES, Result
+from sluice.audit.expectations import ROW_KEY, SENT_AT, ExpectationSpec, expectations_for
+from sluice.audit.quality_results import EXAMPLES, FailingRow, RuleResult, SuiteOutcome
 from sluice.contract import Contract
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.errors import QualityError
 from sluice.settings import Connection
-from sluice.sql import literal, quoted
+from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 
@@ -30,19 +31,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+TRIES = 3
+"""How often a suite is run when an expectation raised."""
 
-RUNS_AGAIN = 2
-"""How often a suite is run again in which a check raised."""
-
-
-class Outcome(NamedTuple):
-    """What a suite found, and the library's own document about it (HTML, see `data_docs`)."""
-
-    results: list[Result]
-    document: str
+_DOCUMENT_TAGS = nh3.ALLOWED_TAGS - {"a", "img", "map", "area"} | {"nav", "section", "button"}
 
 
-class Gate:
+class QualityGate:
     """Runs the suite of a contract over a load's staged rows."""
 
     def __init__(
@@ -51,57 +46,63 @@ class Gate:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self._connection = connection
 
-    def run(self, load_id: str, attempts: list[str], rows: int, new: bool = False) -> Outcome:
-        """Run every check of the contract over a load's staged rows.
+    def run(self, load_id: str, attempts: list[str], rows: int, new: bool = False) -> SuiteOutcome:
+        """Run every expectation of the contract over a load's staged rows.
 
         Args:
             attempts: the attempts whose rows count.
-            rows: how many rows the accounting says there are.
+            rows: how many rows the accounting has counted.
             new: whether the load takes everything new.
 
         Raises:
             QualityError: the suite as a whole could not be run.
         """
         view = f"audit_{load_id}"
-        name = f"{quoted(self._ledger.database)}.{quoted(view)}"
-        # Every statement may be sent twice: an answer may be lost.
+        name = f"{quote_identifier(self._ledger.database)}.{quote_identifier(view)}"
+        # Every statement may be sent twice: a response may be lost.
         self._clickhouse.execute(
             f"CREATE OR REPLACE VIEW {name} AS {self._select(load_id, attempts)}"
         )
         try:
-            return self._run_patiently(view, suite(self._contract, rows, new))
+            return self._run_patiently(view, expectations_for(self._contract, rows, new))
         except Exception as error:  # Great Expectations raises what its parts raise
-            secret = self._connection.password.get_secret_value()
-            text = str(error).replace(secret, "***") if secret else str(error)
-            raise QualityError(f"load {load_id}: the quality suite did not run: {text}") from None
+            raise QualityError(
+                f"the quality suite did not run: {self._without_password(str(error))}",
+                topic=self._contract.topic,
+                load_id=load_id,
+            ) from None
         finally:
             self._clickhouse.execute(f"DROP VIEW IF EXISTS {name}")
 
     def _select(self, load_id: str, attempts: list[str]) -> str:
         """The staged rows as they will be published."""
         columns = ClickHouseSchemaMapper.of(self._contract).columns
-        shown = [f"{column.source} AS {quoted(column.name)}" for column in columns]
-        among = ", ".join(map(literal, attempts))
+        selected = [f"{c.source} AS {quote_identifier(c.name)}" for c in columns]
+        accepted = ", ".join(map(quote_string, attempts))
         staged = self._ledger.staging_table(load_id)
-        named = ", ".join([*shown, *ROW_KEY, SENT_AT])
-        return f"SELECT {named} FROM {staged} WHERE _attempt IN ({among})"
+        listed = ", ".join([*selected, *ROW_KEY, SENT_AT])
+        return f"SELECT {listed} FROM {staged} WHERE _attempt IN ({accepted})"
 
-    def _run_patiently(self, view: str, checks: list[Check]) -> Outcome:
-        """Run again when a check raised: a server that was away for a moment fails no load.
+    def _run_patiently(self, view: str, specs: list[ExpectationSpec]) -> SuiteOutcome:
+        """Run again when an expectation raised: a server that was away briefly fails no load.
 
-        The library tells that a check raised, not why; one that always does counts as failed.
+        The library reports that an expectation raised, not why; one that always does has failed.
         """
-        outcome = self._run(view, checks)
-        for _ in range(RUNS_AGAIN):
-            raised = sum(bool(result.error) for result in outcome.results)
-            if not raised:
-                break
-            log.warning("quality_runs_again", raised=raised)
+
+        def again(state: tenacity.RetryCallState) -> None:
+            log.warning("quality_runs_again", attempt=state.attempt_number)
             self._clickhouse.rows("SELECT 1 AS one")  # returns when the server is there
-            outcome = self._run(view, checks)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda found: any(r.error for r in found.results)),
+            stop=tenacity.stop_after_attempt(TRIES),
+            before_sleep=again,
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        outcome: SuiteOutcome = retrying(self._run, view, specs)
         return outcome
 
-    def _run(self, view: str, checks: list[Check]) -> Outcome:
+    def _run(self, view: str, specs: list[ExpectationSpec]) -> SuiteOutcome:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         for name in ("great_expectations", "py.warnings"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -119,11 +120,11 @@ class Gate:
         batch = source.add_table_asset(
             "staged", table_name=view, schema_name=self._ledger.database
         ).add_batch_definition_whole_table("load")
-        expectations = gx.ExpectationSuite(
-            name=self._contract.topic, expectations=[_expectation(check) for check in checks]
+        suite = gx.ExpectationSuite(
+            name=self._contract.topic, expectations=[_expectation(spec) for spec in specs]
         )
         definition = gx.ValidationDefinition(
-            name=self._contract.topic, data=batch, suite=context.suites.add(expectations)
+            name=self._contract.topic, data=batch, suite=context.suites.add(suite)
         )
         validated = context.validation_definitions.add(definition).run(
             result_format={
@@ -137,21 +138,21 @@ class Gate:
         results = [self._result(result) for result in found["results"]]
         # What raised repeats values, and the library does not escape it.
         raised = any(result.error for result in results)
-        return Outcome(results, "" if raised else document_of(validated))
+        return SuiteOutcome(results, "" if raised else render_document(validated))
 
     def _url(self) -> str:
         connection = self._connection
         login = quote_plus(connection.login or "default")
         password = quote_plus(connection.password.get_secret_value())
-        # `limit` caps what a failing check pulls; counts stay exact.
+        # `limit` caps what a failing expectation fetches; counts stay exact.
         query = urlencode(connection.extra | {"limit": 1000})
         return (
             f"clickhousedb://{login}:{password}@{connection.host}:{connection.port or 8123}"
             f"/{self._ledger.database}?{query}"
         )
 
-    def _result(self, found: dict[str, Any]) -> Result:
-        """One result in our words; an expectation that raised has failed."""
+    def _result(self, found: dict[str, Any]) -> RuleResult:
+        """One result of the library as ours; an expectation that raised has failed."""
         config, result = found["expectation_config"], found["result"]
         raised = found.get("exception_info") or {}
         error = raised.get("exception_message") or next(
@@ -166,7 +167,8 @@ class Gate:
         count = result.get("unexpected_count")
         if count is None and config["type"] == "unexpected_rows_expectation" and not error:
             count = int(observed or 0)
-        return Result(
+        partition, offset = ROW_KEY
+        return RuleResult(
             expectation=config["type"],
             column=meta.get("column", ""),
             description=meta.get("description", ""),
@@ -175,26 +177,54 @@ class Gate:
             element_count=result.get("element_count") or 0,
             unexpected_count=count or 0,
             observed="" if observed is None else str(observed),
-            error=self._said(error or "")[:2000],
-            examples=[{k: row[k] for k in ROW_KEY if k in row} for row in rows[:EXAMPLES]],
+            error=self._without_secrets(error or "")[:2000],
+            examples=[
+                FailingRow(row[partition], row[offset])
+                for row in rows[:EXAMPLES]
+                if partition in row and offset in row
+            ],
         )
 
-    def _said(self, error: str) -> str:
-        """What a check raised, without secrets; and of sensitive contracts without its words."""
+    def _without_secrets(self, error: str) -> str:
+        """What an expectation raised; for contracts with sensitive fields only its code."""
         if error and self._contract.sensitive:
             code = re.search(r"Code: \d+", error)
             return f"it could not be checked (ClickHouse {code[0]})" if code else "it raised"
+        return self._without_password(error)
+
+    def _without_password(self, text: str) -> str:
         secret = self._connection.password.get_secret_value()
-        return error.replace(secret, "***") if secret else error
+        return text.replace(secret, "***") if secret else text
 
 
-def _expectation(check: Check) -> "Expectation":
+def _expectation(spec: ExpectationSpec) -> "Expectation":
     import great_expectations.expectations as gxe
 
-    made: Expectation = getattr(gxe, check.kind)(
-        **check.arguments,
-        description=escape(check.description),  # it goes into the document as HTML
-        severity=check.severity,
-        meta={"column": check.column, "description": check.description},
+    made: Expectation = getattr(gxe, spec.kind)(
+        **spec.arguments,
+        description=escape(spec.description),  # it goes into the document as HTML
+        severity=spec.severity,
+        meta={"column": spec.column, "description": spec.description},
     )
     return made
+
+
+def render_document(validated: Any) -> str:
+    """Great Expectations' own document of a validation (Data Docs), as plain HTML.
+
+    The library's page loads styles and scripts from other addresses. Its sections are kept, without
+    links, scripts and anything else that is not plain content; pages show them in their own frame.
+    """
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
+
+    content = ValidationResultsPageRenderer(run_info_at_end=True).render(validated)
+    page: str = DefaultJinjaPageView().render(content)  # type: ignore[no-untyped-call]
+    _, start, rest = page.partition('<div id="section-1"')
+    html = nh3.clean(
+        start + rest.partition("<footer")[0],
+        tags=_DOCUMENT_TAGS,
+        attributes={"*": {"class", "id", "title"}},
+        clean_content_tags={"script", "style"},
+    )
+    return re.sub(r"\n\s+", "\n", html)

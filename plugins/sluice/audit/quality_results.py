@@ -1,44 +1,78 @@
-"""What the rules of a load's audit found: kept by load, told in the log, and judged."""
+"""The results of a load's quality rules: stored by load, logged, and judged."""
 
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
+from sluice.contract import Severity
 from sluice.errors import QualityHeld
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 
 log = structlog.get_logger()
 
 EXAMPLES = 20
-"""Failing rows kept of each expectation."""
+"""Failing rows kept of each rule."""
+
+ANOMALY = "anomaly"
+"""The ``expectation`` of results that compare a load with those before it."""
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What one expectation found."""
+class FailingRow(msgspec.Struct, frozen=True):
+    """Where a row that breaks a rule came from."""
+
+    partition: int = msgspec.field(name="_partition")
+    offset: int = msgspec.field(name="_offset")
+
+
+class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one quality rule found.
+
+    Attributes:
+        expectation: type of the Great Expectations expectation, or ``anomaly``.
+        column: the column that it is about; empty for a rule about whole rows.
+        description: what holds for good rows.
+        unexpected_count: rows that break it.
+        observed: the value that was found, in words; empty when there is none.
+        error: why it could not be checked; empty when it was.
+        examples: some of the rows that break it.
+    """
 
     expectation: str
     column: str
     description: str
-    severity: str
+    severity: Severity
     success: bool
-    element_count: int
-    unexpected_count: int
-    observed: str
-    error: str
-    examples: list[dict[str, Any]]
+    unexpected_count: int = 0
+    observed: str = ""
+    error: str = ""
+    element_count: int = 0
+    examples: list[FailingRow] = msgspec.field(default_factory=list, name="failing_rows")
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Whether it reports that the load is unlike those before it."""
+        return self.expectation == ANOMALY and not self.success
+
+
+class SuiteOutcome(NamedTuple):
+    """What a suite found, and Great Expectations' own document about it as HTML."""
+
+    results: list[RuleResult]
+    document: str
 
 
 class QualityResults:
-    """The table of results."""
+    """The tables of results and documents."""
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
-        self._clickhouse, self._db = clickhouse, quoted(database)
+        self._clickhouse, self._db = clickhouse, quote_identifier(database)
 
-    def keep(self, load_id: str, topic: str, results: list[Result], document: str) -> None:
-        """Record one audit of a load; the last one counts."""
+    def save(self, load_id: str, topic: str, results: Sequence[RuleResult], document: str) -> None:
+        """Store one audit of a load; the last one counts."""
         audit = uuid.uuid4().hex
         common = {"load_id": load_id, "topic": topic, "audit": audit}
         rows = [
@@ -54,10 +88,10 @@ class QualityResults:
             row = common | {"document": document}
             self._clickhouse.insert(f"{self._db}.data_docs", [row], f"{load_id}/{audit}/docs")
 
-    def of(self, load_id: str) -> list[dict[str, Any]]:
-        """The results of a load's last audit, what failed first."""
+    def results_of(self, load_id: str) -> list[RuleResult]:
+        """The results of a load's last audit, failures first."""
         table = f"{self._db}.quality_results"
-        return self._clickhouse.rows(
+        rows = self._clickhouse.rows(
             "SELECT q.expectation AS expectation, q.description AS description,"
             " q.column AS column, q.severity AS severity, q.success AS success,"
             " q.unexpected_count AS unexpected_count, q.observed AS observed, q.error AS error,"
@@ -67,6 +101,12 @@ class QualityResults:
             " ORDER BY q.success, q.severity, q.description",
             {"load": load_id},
         )
+        return [
+            RuleResult(
+                **row | {"examples": msgspec.json.decode(row["examples"], type=list[FailingRow])}
+            )
+            for row in rows
+        ]
 
     def document(self, load_id: str, topic: str) -> str:
         """The data document of a load's last audit; empty when there is none."""
@@ -78,26 +118,26 @@ class QualityResults:
         return str(rows[0]["document"]) if rows else ""
 
 
-def judge(load_id: str, results: list[Result]) -> None:
-    """Tell what failed.
+def raise_if_held(load_id: str, results: Sequence[RuleResult]) -> None:
+    """Log what failed, and hold the load when a critical rule did.
 
     Raises:
         QualityHeld: a critical rule failed, or could not be checked.
     """
-    for result in results:
-        if not result.success:
-            log.warning(
-                "quality_failed",
-                severity=result.severity,
-                rule=result.description,
-                rows=result.unexpected_count,
-                examples=result.examples[:3],
-                error=result.error or None,
-            )
-    log.info("quality", checks=len(results), failed=sum(not r.success for r in results))
-    if held := [r for r in results if not r.success and r.severity == "critical"]:
-        failed = (f"{r.description} ({r.error or r.unexpected_count})" for r in held[:5])
+    failed = [result for result in results if not result.success]
+    for result in failed:
+        log.warning(
+            "quality_failed",
+            severity=result.severity,
+            rule=result.description,
+            rows=result.unexpected_count,
+            examples=msgspec.to_builtins(result.examples[:3]),
+            error=result.error or None,
+        )
+    log.info("quality", rules=len(results), failed=len(failed))
+    if held := [result for result in failed if result.severity == "critical"]:
+        rules = "; ".join(f"{r.description} ({r.error or r.unexpected_count})" for r in held[:5])
         raise QualityHeld(
-            f"load {load_id}: {len(held)} critical quality rules failed, nothing is"
-            f" published: {'; '.join(failed)}"
+            f"{len(held)} critical quality rules failed, nothing is published: {rules}",
+            load_id=load_id,
         )

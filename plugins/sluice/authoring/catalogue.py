@@ -8,13 +8,13 @@ import msgspec
 from msgspec import Struct
 from msgspec import inspect as mi
 
-from sluice.authoring.version_samples import path_of
+from sluice.authoring.version_samples import sample_path
 from sluice.contract import Contract, Version
 from sluice.contract.columns import columns_of
-from sluice.contract.docstrings import SECTIONS, attribute_docs, entries, sections
-from sluice.contract.type_map import structs_of
+from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections, section_entries
+from sluice.contract.type_map import walk_structs
 from sluice.contract.type_names import type_name
-from sluice.contract.versions import class_of, later, origin
+from sluice.contract.versions import later_versions, origin_of, version_class
 from sluice.decode.decoder import Decoder
 from sluice.errors import Refusal
 
@@ -43,7 +43,7 @@ def page(contract: Contract, samples: Path) -> str:
     Args:
         samples: folder of the versions' samples.
     """
-    told = sections(contract.message)
+    told = docstring_sections(contract.message)
     table = contract.table
     ordered = ", ".join(table.order_by)
     parts = [
@@ -97,7 +97,7 @@ def _first_sentence(contract: Contract) -> str:
 def _section(name: str, told: dict[str, list[str]]) -> str:
     text = " ".join(line.strip() for line in told.get(name, ()))
     if name == "Compatibility":
-        listed = entries(told.get(name, []))
+        listed = section_entries(told.get(name, []))
         text = "\n".join(f"- {key}: {value}" for key, value in listed.items()) or text
     return f"## {name}\n\n{text}\n"
 
@@ -122,7 +122,7 @@ def _fields(contract: Contract) -> Iterator[tuple[str, ...]]:
 
 
 def _nested(contract: Contract) -> Iterator[str]:
-    _, *within = structs_of(contract.message)
+    _, *within = walk_structs(contract.message)
     for cls in within:
         docs = attribute_docs(cls)
         rows: list[tuple[str, ...]] = [
@@ -135,12 +135,12 @@ def _nested(contract: Contract) -> Iterator[str]:
 
 def _columns(contract: Contract) -> Iterator[tuple[str, ...]]:
     for column in columns_of(contract.message):
-        type_ = column.form.type.replace("`", "")
+        type_ = str(column.type.stored).replace("`", "")
         yield f"`{column.name}`", f"`{type_}`", f"`{'.'.join(column.path)}`"
 
 
 def _versions(contract: Contract) -> Iterator[tuple[str, ...]]:
-    history = entries(sections(contract.message).get("Version history", []))
+    history = section_entries(docstring_sections(contract.message).get("Version history", []))
     for version in reversed(contract.versions):
         told = history.get(version.name, "").removeprefix(f"{version.released}. ")
         yield version.name, version.released.isoformat(), _changes(version), told
@@ -170,7 +170,7 @@ def _matrix(contract: Contract, samples: Path) -> str:
 
 def _reads(contract: Contract, reader: Version, other: Version, samples: Path) -> str:
     """Whether a consumer of one version reads a sample of another."""
-    path = path_of(contract, other, samples)
+    path = sample_path(contract, other, samples)
     if not path.exists():
         return "no sample"
     data = path.read_bytes()
@@ -180,24 +180,24 @@ def _reads(contract: Contract, reader: Version, other: Version, samples: Path) -
     if other.number <= reader.number:
         # What it filled then is no part of today's contract; its consumers did as loads do now.
         return "yes"
-    for step in later(contract, reader):
+    for step in later_versions(contract, reader):
         if step.number > other.number:
             break
         if step.removed:
             return f"no: `{step.removed[0]}` is gone"
         if step.renamed or step.lift:
             return f"no: {step.name} changed the form"
-    if origin(contract, reader).lifted:
+    if origin_of(contract, reader).lifted:
         return "yes"  # since then fields were only added
     try:
-        msgspec.json.decode(data, type=class_of(contract, reader))
+        msgspec.json.decode(data, type=version_class(contract, reader))
     except msgspec.ValidationError as error:
         return f"no: {error}"
     return "yes"
 
 
 def _example(contract: Contract, samples: Path) -> str:
-    path = path_of(contract, contract.version, samples)
+    path = sample_path(contract, contract.version, samples)
     return path.read_text().strip() if path.exists() else "{}"
 
 

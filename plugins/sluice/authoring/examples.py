@@ -14,7 +14,8 @@ from msgspec import inspect as mi
 
 from sluice.authoring.patterns import NotSimple, maker_of
 from sluice.contract import ColumnOptions
-from sluice.contract.type_map import form_of, unwrap
+from sluice.contract.sql_type import SqlType
+from sluice.contract.type_map import column_type_of, unwrap
 from sluice.errors import ContractError
 
 S = TypeVar("S", bound=Struct)
@@ -29,13 +30,8 @@ _SPAN = 1000
 _TRIES = 5000
 """Attempts at a value that fits, where it cannot be made to."""
 
-_BITS = re.compile(r"(U?)Int(8|16|32|64|128|256)\b")
-_DECIMAL = re.compile(r"Decimal(?:\((\d+),\s*(\d+)\)|(32|64|128|256)\((\d+)\))")
-_DIGITS = {"32": 9, "64": 18, "128": 38, "256": 76}
-_FIXED = re.compile(r"FixedString\((\d+)\)")
 
-
-def example_of(struct: type[S], random: Random) -> S:
+def random_message(struct: type[S], random: Random) -> S:
     """A message of random values that its Struct and its table accept.
 
     Bounds, lengths and simple patterns are kept; times are within the last hour; every field
@@ -85,13 +81,15 @@ def _value_maker(
         case mi.StructType():
             return _struct(info, path, stack)
         case mi.StrType():
-            return _text(info, form_of(type_, path).type, options.low_cardinality, path)
+            return _text(
+                info, column_type_of(type_, path).stored.plain, options.low_cardinality, path
+            )
         case mi.IntType():
-            return _integer(info, form_of(type_, path).type, path)
+            return _integer(info, column_type_of(type_, path).stored.plain, path)
         case mi.FloatType():
             return _real(info, path)
         case mi.DecimalType():
-            return _decimal(form_of(type_, path).type)
+            return _decimal(column_type_of(type_, path).stored.plain)
         case mi.EnumType(cls=cls):
             return _one_of(list(cls))
         case mi.LiteralType(values=values):
@@ -138,17 +136,15 @@ def _one_of(values: Iterable[Any]) -> Maker:
     return lambda random: random.choice(choices)
 
 
-def _integer(info: mi.IntType, column: str, path: tuple[str, ...]) -> Maker:
+def _integer(info: mi.IntType, column: SqlType, path: tuple[str, ...]) -> Maker:
     low = info.ge if info.ge is not None else None if info.gt is None else info.gt + 1
     high = info.le if info.le is not None else None if info.lt is None else info.lt - 1
     if low is None:
         low = 0 if high is None or high >= 0 else high - _SPAN
     if high is None:
         high = low + _SPAN
-    if match := _BITS.search(column):
-        bits = int(match[2])
-        least, most = (0, 2**bits - 1) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        low, high = max(low, least), min(high, most)
+    if limits := column.integer_range:
+        low, high = max(low, limits[0]), min(high, limits[1])
     step = info.multiple_of or 1
     first, last = -(-low // step), high // step
     if first > last:
@@ -184,21 +180,18 @@ def _real(info: mi.FloatType, path: tuple[str, ...]) -> Maker:
     return make
 
 
-def _decimal(column: str) -> Maker:
-    digits, places = 38, 9
-    if match := _DECIMAL.search(column):
-        digits = int(match[1] or _DIGITS[match[3]])
-        places = int(match[2] or match[4])
+def _decimal(column: SqlType) -> Maker:
+    digits, places = column.decimal_digits or (38, 9)
     shown = min(places, 2)
     # Four digits before the point at most: an amount, rather than a random number of 29 digits.
     most = 10 ** (min(digits - places, 4) + shown)
     return lambda random: Decimal(random.randrange(most)).scaleb(-shown)
 
 
-def _text(info: mi.StrType, column: str, few: bool, path: tuple[str, ...]) -> Maker:
+def _text(info: mi.StrType, column: SqlType, few: bool, path: tuple[str, ...]) -> Maker:
     least, most = info.min_length or 0, info.max_length
-    if fixed := _FIXED.search(column):
-        most = min(int(fixed[1]), most if most is not None else int(fixed[1]))
+    if (fixed := column.fixed_length) is not None:
+        most = fixed if most is None else min(fixed, most)
     if info.pattern is not None:
         return _matching(info.pattern, least, most, path)
     named = next((part for part in reversed(path) if re.search(r"\w", part)), "value")

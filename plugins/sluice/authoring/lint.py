@@ -1,8 +1,8 @@
 """Holding the documentation of schema classes to its standard; run by ``make check``."""
 
 from sluice.contract import Contract
-from sluice.contract.docstrings import SECTIONS, attribute_docs, entries, sections
-from sluice.contract.type_map import structs_of
+from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections, section_entries
+from sluice.contract.type_map import walk_structs
 
 
 def lint(contract: Contract) -> list[str]:
@@ -12,13 +12,13 @@ def lint(contract: Contract) -> list[str]:
     of it and of the Structs within it its words.
     """
     message = contract.message
-    found = sections(message)
+    found = docstring_sections(message)
     problems = [
         f"{message.__name__}: section {heading!r} is missing or empty"
         for heading in SECTIONS
         if not any(line.strip() for line in found.get(heading, []))
     ]
-    history = entries(found.get("Version history", []))
+    history = section_entries(found.get("Version history", []))
     named = {version.name for version in contract.versions}
     problems += [
         f"{message.__name__}: version {version} has no entry in 'Version history'"
@@ -40,7 +40,7 @@ def lint(contract: Contract) -> list[str]:
             for field in version.added
             if text and field not in text
         ]
-    for struct in structs_of(message):
+    for struct in walk_structs(message):
         told, fields = attribute_docs(struct), set(struct.__struct_fields__)
         problems += [
             f"{struct.__name__}: attribute {name!r} is not documented"

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from sluice.contract import Contract, Version
-from sluice.contract.versions import origin
+from sluice.contract.versions import origin_of
 from sluice.kafka.broker import Broker
 
 
-class Sample(msgspec.Struct, frozen=True):
+class SampleMessage(msgspec.Struct, frozen=True):
     """One message to produce."""
 
     key: bytes
@@ -20,21 +20,21 @@ class Sample(msgspec.Struct, frozen=True):
     headers: list[tuple[str, str | bytes | None]]
 
 
-def samples(
+def make_samples(
     contract: Contract,
     count: int,
     random: Random,
     broken_share: float = 0.004,
     tombstone_share: float = 0.004,
     schema_ids: Mapping[str, int] = {},
-) -> Iterator[Sample]:
+) -> Iterator[SampleMessage]:
     """Messages as a topic in use has them: mostly of the current version, a few of the others.
 
     Args:
         schema_ids: ids in a schema registry by version; half of the messages then carry theirs.
     """
     weights = [
-        0.0 if origin(contract, version).lifted else 2.0**n
+        0.0 if origin_of(contract, version).lifted else 2.0**n
         for n, version in enumerate(contract.versions)
     ]
     broken = broken_values(contract)
@@ -48,7 +48,7 @@ def samples(
             )
         draw = random.random()
         if draw < tombstone_share:
-            yield Sample(key, None, headers)
+            yield SampleMessage(key, None, headers)
             continue
         version = random.choices(contract.versions, weights)[0]
         value = as_version(contract, version, msgspec.to_builtins(message, str_keys=True))
@@ -59,14 +59,14 @@ def samples(
             data = random.choice(broken)(data)
         if version.name in schema_ids and random.random() < 0.5:
             data = b"\x00" + schema_ids[version.name].to_bytes(4, "big") + data
-        yield Sample(key, data, headers)
+        yield SampleMessage(key, data, headers)
 
 
 def as_version(
     contract: Contract, version: Version, message: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """A current message as an older version would have it; None when a function lifts that one."""
-    found = origin(contract, version)
+    found = origin_of(contract, version)
     if found.lifted:
         return None
     names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
@@ -100,7 +100,7 @@ def broken_values(contract: Contract) -> list[Callable[[bytes], bytes]]:
 def produce(
     contract: Contract,
     broker: Broker,
-    messages: Iterator[Sample],
+    messages: Iterator[SampleMessage],
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Send samples to the contract's topic and wait until the broker has them all."""

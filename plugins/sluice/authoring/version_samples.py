@@ -22,7 +22,7 @@ def samples_folder() -> Path:
     return contracts_folder() / "samples"
 
 
-def path_of(contract: Contract, version: Version, folder: Path) -> Path:
+def sample_path(contract: Contract, version: Version, folder: Path) -> Path:
     """Where a version's sample lies."""
     return folder / contract.topic / f"{version.name}.json"
 
@@ -36,7 +36,7 @@ def write_missing(contract: Contract, folder: Path) -> list[Path]:
     written = []
     message = msgspec.to_builtins(contract.example(Random(1)), str_keys=True)
     for version in contract.versions:
-        path = path_of(contract, version, folder)
+        path = sample_path(contract, version, folder)
         older = as_version(contract, version, message)
         if path.exists() or older is None:
             continue
@@ -46,11 +46,11 @@ def write_missing(contract: Contract, folder: Path) -> list[Path]:
     return written
 
 
-def broken_promises(contract: Contract, folder: Path) -> Iterator[str]:
+def unreadable_versions(contract: Contract, folder: Path) -> Iterator[str]:
     """What today's contract cannot read any more, a sentence each, with what to do about it."""
     decoder = Decoder(contract)
     for version in contract.versions:
-        path = path_of(contract, version, folder)
+        path = sample_path(contract, version, folder)
         if not path.exists():
             yield (
                 f"{contract.topic}: version {version.name} has no sample;"

@@ -7,8 +7,8 @@ from rich.table import Table
 
 from sluice.contract import Contract
 from sluice.loader import Loader
-from sluice.plan import owners as processes
-from sluice.report.reporter import Report
+from sluice.plan import owners
+from sluice.report.model import Report
 from sluice.settings import Settings, connection_from_environment
 
 console = Console(highlight=False)
@@ -38,7 +38,7 @@ def progress_bar() -> Progress:
     )
 
 
-def loader_of(contract: Contract) -> Loader:
+def build_loader(contract: Contract) -> Loader:
     """A loader over the connections that the environment names, owned by this process."""
     settings = Settings()
     return Loader(
@@ -46,8 +46,8 @@ def loader_of(contract: Contract) -> Loader:
         connection_from_environment(settings.kafka_conn_id),
         connection_from_environment(settings.clickhouse_conn_id),
         settings,
-        processes.owner(),
-        processes.is_over,
+        owners.process_owner(),
+        owners.is_process_over,
     )
 
 
@@ -79,10 +79,10 @@ def show_report(found: Report) -> None:
     for name, text in LEFT_ALONE.items():
         if count := found.survey.get(name):
             console.print(f"{count:>15,} {text}")
-    if found.changes:
-        columns = ", ".join(f"{c} {n:,}" for c, n in found.changes["columns"].items()) or "none"
+    if found.changes and found.changes.compared:
+        columns = ", ".join(f"{c} {n:,}" for c, n in found.changes.columns.items()) or "none"
         console.print(
-            f"changed   {found.changes['changed']:,} of {found.changes['compared']:,} rows that"
+            f"changed   {found.changes.changed:,} of {found.changes.compared:,} rows that"
             f" were loaded anew; by column: {columns}"
         )
     if found.decision:

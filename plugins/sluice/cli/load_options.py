@@ -6,7 +6,7 @@ from rich.table import Table
 from sluice.cli.console import LEFT_ALONE, console, progress_bar, show_report
 from sluice.loader import Loader
 from sluice.ranges import total
-from sluice.store.request import Request, words
+from sluice.store.request import Request, describe_request
 from sluice.telemetry import span
 
 SHOWN = 20
@@ -15,7 +15,7 @@ SHOWN = 20
 partitions_option = click.option(
     "--partition", "partitions", multiple=True, type=int, help="Only this; repeatable."
 )
-most_option = click.option(
+max_messages_option = click.option(
     "--max-messages",
     type=click.IntRange(min=0),
     default=0,
@@ -32,7 +32,7 @@ def run_load(loader: Loader, request: Request) -> None:
     with span("load", topic=loader.contract.topic):
         with console.status("planning"):
             plan = loader.plan(request, resume=True)
-        if done := loader.ledger.winners(plan.load_id):
+        if done := loader.ledger.attempts.accepted(plan.load_id):
             console.print(
                 f"going on with load {plan.load_id}: {len(done)} of {len(plan.chunks)} chunks"
             )
@@ -55,19 +55,21 @@ def run_load(loader: Loader, request: Request) -> None:
             show_report(report)
 
 
-def show_survey(loader: Loader, request: Request) -> None:
+def show_preview(loader: Loader, request: Request) -> None:
     """What a load would read, what it would leave alone, and about how long it would take."""
     with console.status("asking"):
-        survey = loader.survey(request).survey
-    table = Table("partition", "from", "to", "offsets", title=f"would read: {words(request)}")
-    for r in survey.ranges[:SHOWN]:
+        selection = loader.preview(request).selection
+    table = Table(
+        "partition", "from", "to", "offsets", title=f"would read: {describe_request(request)}"
+    )
+    for r in selection.ranges[:SHOWN]:
         table.add_row(*(f"{n:,}" for n in (r.partition, r.low, r.high, r.count)))
     console.print(table)
-    if len(survey.ranges) > SHOWN:
-        console.print(f"and {len(survey.ranges) - SHOWN:,} more ranges")
-    for name, count in survey.left_alone.items():
+    if len(selection.ranges) > SHOWN:
+        console.print(f"and {len(selection.ranges) - SHOWN:,} more ranges")
+    for name, count in selection.left_alone.items():
         console.print(f"{count:>15,} {LEFT_ALONE[name]}")
-    offsets, pace = total(survey.ranges), loader.ledger.pace(loader.contract.topic)
+    offsets, pace = total(selection.ranges), loader.ledger.pace(loader.contract.topic)
     if pace is None:
         console.print(f"{offsets:,} offsets; there is no load yet to tell the time from")
         return

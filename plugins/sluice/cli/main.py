@@ -25,7 +25,7 @@ from sluice.errors import SluiceError
 from sluice.telemetry import export_from_environment
 
 
-class Told(click.Group):
+class SluiceGroup(click.Group):
     """A group whose known errors are shown as a sentence, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -36,7 +36,7 @@ class Told(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@click.group(cls=Told, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=SluiceGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.option("-v", "--verbose", is_flag=True, help="Show the log of every step.")
 def main(verbose: bool) -> None:

@@ -9,8 +9,8 @@ from sluice.authoring.new_topic import answers
 from sluice.authoring.new_topic.choices import Choices, default_key, default_order
 from sluice.authoring.new_topic.description import (
     TO_BE_WRITTEN,
+    Draft,
     Field,
-    Found,
     Object,
     Type,
     optional,
@@ -20,7 +20,7 @@ from sluice.errors import ContractError
 T = TypeVar("T")
 
 
-def ask_message(topic: str) -> Found:
+def ask_message(topic: str) -> Draft:
     """The fields, one by one, until a name is left empty, and what the messages are for."""
     click.echo(f"The fields of a message of {topic}, one by one. An empty name ends the list.")
     fields: list[Field] = []
@@ -38,7 +38,7 @@ def ask_message(topic: str) -> Found:
     if not fields:
         raise ContractError("a message needs a field")
     purpose = click.prompt("What are the messages for?", default=TO_BE_WRITTEN)
-    return Found(message=Object(topic, tuple(fields)), sections={"Purpose": purpose})
+    return Draft(message=Object(topic, tuple(fields)), sections={"Purpose": purpose})
 
 
 def _ask_field(name: str) -> Field:
@@ -53,7 +53,7 @@ def _ask_field(name: str) -> Field:
     return optional(field, missing=True, null=False) if missing else field
 
 
-def ask_choices(topic: str, found: Found, choices: Choices) -> Choices:
+def ask_choices(topic: str, found: Draft, choices: Choices) -> Choices:
     """Key, order and owner, as far as they were not given with the command."""
     message = found.message
     key, order_by, owner = choices.key, choices.order_by, choices.owner

@@ -7,9 +7,17 @@ from msgspec import inspect as mi
 
 from sluice.contract.docstrings import attribute_docs
 from sluice.contract.parts import ColumnOptions
-from sluice.contract.type_map import Form, check_plain, form_of, nullable_form, refused, unwrap
+from sluice.contract.sql_type import SqlType
+from sluice.contract.type_map import (
+    ColumnType,
+    column_type_of,
+    nullable_type,
+    refuse_array_like,
+    unsupported,
+    unwrap,
+)
 from sluice.errors import ContractError
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 
 STAGED = "message"
 """Name of the staged column that holds the message."""
@@ -21,7 +29,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: flattened name, ``shipping_address_street``.
         path: the field's path in the message, ``("shipping_address", "street")``.
-        form: its type, staged and stored.
+        type: its type, staged and stored.
         info: msgspec's description of the field's type, without Optional and Meta.
         options: what the contract chose for it.
         nullable: whether the message may carry null.
@@ -30,7 +38,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     path: tuple[str, ...]
-    form: Form
+    type: ColumnType
     info: mi.Type
     options: ColumnOptions
     nullable: bool = False
@@ -39,7 +47,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def source(self) -> str:
         """SQL that makes this column from the staged message."""
-        return self.form.select(".".join([STAGED, *map(quoted, self.path)]))
+        return self.type.select(".".join([STAGED, *map(quote_identifier, self.path)]))
 
 
 def columns_of(struct: type[msgspec.Struct]) -> list[Column]:
@@ -73,19 +81,19 @@ def _flatten(
         inner, options, nullable = unwrap(field.type)
         if isinstance(inner, mi.StructType) and not options.type:
             if inner.cls in stack:
-                raise refused(here, f"{inner.cls.__name__} contains itself")
-            check_plain(inner, here)
+                raise unsupported(here, f"{inner.cls.__name__} contains itself")
+            refuse_array_like(inner, here)
             if nullable:
                 yield _given(here)
             yield from _flatten(inner, here, (*stack, inner.cls), within_null or nullable)
             continue
-        form = form_of(field.type, here, stack)
-        if within_null and not nullable and not form.type.startswith(("Array", "Map", "Tuple")):
-            form, nullable = nullable_form(form, here), True
+        type_ = column_type_of(field.type, here, stack)
+        if within_null and not nullable and not type_.is_nested:
+            type_, nullable = nullable_type(type_, here), True
         yield Column(
             name="_".join(here),
             path=here,
-            form=form,
+            type=type_,
             info=inner,
             options=options,
             nullable=nullable,
@@ -96,12 +104,13 @@ def _flatten(
 def _given(path: tuple[str, ...]) -> Column:
     """Whether an optional Struct was there; its own columns cannot always tell."""
     name = "_".join((*path, "given"))
-    form = Form("Bool", "Bool", lambda x: f"isNotNull({x})")
+    bool_ = SqlType("Bool")
+    type_ = ColumnType(bool_, bool_, lambda x: f"isNotNull({x})")
     comment = f"whether {'.'.join(path)} was there"
     return Column(
         name=name,
         path=path,
-        form=form,
+        type=type_,
         info=mi.BoolType(),
         options=ColumnOptions(),
         comment=comment,

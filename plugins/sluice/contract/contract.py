@@ -87,9 +87,9 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
         """
         if self.sample:
             return self.sample(random)
-        from sluice.authoring.examples import example_of
+        from sluice.authoring.examples import random_message
 
-        return example_of(self.message, random)
+        return random_message(self.message, random)
 
     def __post_init__(self) -> None:
         check(self)

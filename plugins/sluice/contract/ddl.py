@@ -17,7 +17,7 @@ from sluice.contract.contract import Contract
 from sluice.contract.parts import Table
 from sluice.contract.type_map import staged_type
 from sluice.errors import ContractError
-from sluice.sql import literal, quoted, sql_value
+from sluice.sql import format_value, quote_identifier, quote_string
 
 LINEAGE: dict[str, tuple[str, str]] = {
     "_topic": ("LowCardinality(String)", "Kafka topic"),
@@ -94,7 +94,7 @@ class ClickHouseSchemaMapper:
     @property
     def shape(self) -> str:
         """Tells whether two deployments stage alike: a digest of the staged message's type."""
-        return hashlib.sha256(staged_type(self.struct).encode()).hexdigest()[:16]
+        return hashlib.sha256(str(staged_type(self.struct)).encode()).hexdigest()[:16]
 
     @property
     def stored_in(self) -> str:
@@ -111,7 +111,7 @@ class ClickHouseSchemaMapper:
         table = self.table
         engine = table.engine if not self.cluster else f"Replicated{table.engine}"
         parts = [
-            f"CREATE TABLE IF NOT EXISTS {name or quoted(self.stored_in)}{self._on_cluster}\n"
+            f"CREATE TABLE IF NOT EXISTS {name or quote_identifier(self.stored_in)}{self._on_cluster}\n"
             "(\n    " + ",\n    ".join(lines),
             f")\nENGINE = {engine}",
         ]
@@ -129,17 +129,17 @@ class ClickHouseSchemaMapper:
         replacing = self.table.replaces
         by = self.table.order_by if replacing else ("_topic", "_partition", "_offset")
         return (
-            f"CREATE TABLE IF NOT EXISTS {quoted(self.table.name)}{self._on_cluster}\n"
-            f"AS {quoted(self.stored_in)}\n"
-            f"ENGINE = Distributed({literal(self.cluster)}, currentDatabase(),"
-            f" {literal(self.stored_in)}, sipHash64({', '.join(by)}))\n"
+            f"CREATE TABLE IF NOT EXISTS {quote_identifier(self.table.name)}{self._on_cluster}\n"
+            f"AS {quote_identifier(self.stored_in)}\n"
+            f"ENGINE = Distributed({quote_string(self.cluster)}, currentDatabase(),"
+            f" {quote_string(self.stored_in)}, sipHash64({', '.join(by)}))\n"
         )
 
     def column_lines(self) -> dict[str, str]:
         """Each column's declaration, the message's first."""
         lines = {column.name: self._column_line(column) for column in self.columns}
         return lines | {
-            name: f"{quoted(name)} {type_} COMMENT {literal(text)}"
+            name: f"{quote_identifier(name)} {type_} COMMENT {quote_string(text)}"
             for name, (type_, text) in LINEAGE.items()
         }
 
@@ -147,7 +147,7 @@ class ClickHouseSchemaMapper:
         """Each skip index's declaration."""
         indexes = {"_by_offset": "(_partition, _offset) TYPE minmax GRANULARITY 1"}
         return {
-            name: f"INDEX {quoted(name)} {text}"
+            name: f"INDEX {quote_identifier(name)} {text}"
             for name, text in (indexes | dict(self.table.indexes)).items()
         }
 
@@ -155,17 +155,17 @@ class ClickHouseSchemaMapper:
         """The table's settings, as SQL."""
         window = "replicated" if self.cluster else "non_replicated"
         settings = {f"{window}_deduplication_window": DEDUPLICATION_WINDOW, **self.table.settings}
-        return {k: literal(v) if isinstance(v, str) else str(v) for k, v in settings.items()}
+        return {k: quote_string(v) if isinstance(v, str) else str(v) for k, v in settings.items()}
 
     @property
     def _on_cluster(self) -> str:
-        return f" ON CLUSTER {quoted(self.cluster)}" if self.cluster else ""
+        return f" ON CLUSTER {quote_identifier(self.cluster)}" if self.cluster else ""
 
     def create_staging(self, table: str) -> str:
         """A load's own table: rows as they were decoded, by the attempt that wrote them."""
         columns = ["`_attempt` LowCardinality(String)"]
-        columns += [f"{quoted(name)} {type_}" for name, type_ in STAGED_COLUMNS.items()]
-        columns.append(f"{quoted(STAGED)} {staged_type(self.struct)}")
+        columns += [f"{quote_identifier(name)} {type_}" for name, type_ in STAGED_COLUMNS.items()]
+        columns.append(f"{quote_identifier(STAGED)} {staged_type(self.struct)}")
         body = ",\n    ".join(columns)
         settings = ", ".join(f"{name} = {value}" for name, value in _STAGING_SETTINGS.items())
         return (
@@ -177,7 +177,7 @@ class ClickHouseSchemaMapper:
         """Target column → SQL over a staged row, with query parameters ``topic`` and ``load``."""
         selected = {column.name: column.source for column in self.columns}
         for name in LINEAGE:
-            selected[name] = quoted(name)
+            selected[name] = quote_identifier(name)
         selected["_topic"] = "{topic:String}"
         selected["_load_id"] = "{load:String}"
         selected["_timestamp"] = "fromUnixTimestamp64Milli(_timestamp, 'UTC')"
@@ -208,13 +208,13 @@ class ClickHouseSchemaMapper:
             )
 
     def _column_line(self, column: Column) -> str:
-        line = f"{quoted(column.name)} {column.form.type}"
+        line = f"{quote_identifier(column.name)} {column.type.stored}"
         options = column.options
         default = options.default or _default(column, self._fillings.get(column.path))
         if default:
             line += f" DEFAULT {default}"
         if column.comment:
-            line += f" COMMENT {literal(column.comment)}"
+            line += f" COMMENT {quote_string(column.comment)}"
         if options.codec:
             line += f" CODEC({options.codec})"
         if options.ttl:
@@ -243,7 +243,7 @@ def _default(column: Column, value: Any) -> str:
     if value is None or (not value and not column.nullable):
         return ""
     try:
-        return sql_value(value)
+        return format_value(value)
     except TypeError:
         return ""
 

@@ -19,7 +19,7 @@ _HEADING = re.compile(r"^([A-Z][A-Za-z ]+):$")
 _ENTRY = re.compile(r"^ {4}(\w[\w.]*):\s*(.*)$")
 
 
-def sections(cls: type) -> dict[str, list[str]]:
+def docstring_sections(cls: type) -> dict[str, list[str]]:
     """A docstring's sections: heading → its lines, indentation kept."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -31,7 +31,7 @@ def sections(cls: type) -> dict[str, list[str]]:
     return found
 
 
-def entries(lines: list[str]) -> dict[str, str]:
+def section_entries(lines: list[str]) -> dict[str, str]:
     """``name: text`` entries of a section; a continued line is indented further."""
     found: dict[str, str] = {}
     name = ""
@@ -46,4 +46,4 @@ def entries(lines: list[str]) -> dict[str, str]:
 
 def attribute_docs(cls: type) -> dict[str, str]:
     """What the class says of each of its attributes."""
-    return entries(sections(cls).get("Attributes", []))
+    return section_entries(docstring_sections(cls).get("Attributes", []))

@@ -6,7 +6,7 @@ import msgspec
 
 from sluice.contract.contract import Contract
 from sluice.contract.parts import Version
-from sluice.contract.versions import class_of
+from sluice.contract.versions import version_class
 
 VERSION_KEY = "x-version"
 """Where a schema that Sluice registered names its version."""
@@ -18,7 +18,7 @@ def json_schema(contract: Contract, version: Version) -> dict[str, Any]:
     A field that came with a version is not required, since readers fill it, and objects are
     closed: registries then see that a version that only adds is backward compatible.
     """
-    schema = msgspec.json.schema(class_of(contract, version))
+    schema = msgspec.json.schema(version_class(contract, version))
     definitions: dict[str, Any] = schema["$defs"]
     message: dict[str, Any] = definitions.pop(schema["$ref"].rpartition("/")[2])
     names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}

@@ -8,9 +8,9 @@ from msgspec import inspect as mi
 
 from sluice.contract.columns import columns_of
 from sluice.contract.contract import Contract
-from sluice.contract.type_map import form_of, staged_type, unwrap
+from sluice.contract.type_map import column_type_of, staged_type, unwrap
 from sluice.errors import ContractError
-from sluice.sql import literal, quoted
+from sluice.sql import quote_identifier, quote_string
 
 
 class KafkaTableSchema:
@@ -34,25 +34,30 @@ class KafkaTableSchema:
 
     def create_source(self) -> str:
         """The Kafka engine table: the message's fields, as JSONEachRow brings them."""
-        inside = staged_type(self.contract.message).removeprefix("Tuple(").removesuffix(")")
-        columns = ",\n    ".join(_split(inside))
+        staged = staged_type(self.contract.message)
+        columns = ",\n    ".join(
+            f"{quote_identifier(name)} {type_}"
+            for name, type_ in zip(staged.names, staged.types, strict=True)
+        )
         settings = {
-            "kafka_broker_list": literal(self.brokers),
-            "kafka_topic_list": literal(self.contract.topic),
-            "kafka_group_name": literal(self.group),
+            "kafka_broker_list": quote_string(self.brokers),
+            "kafka_topic_list": quote_string(self.contract.topic),
+            "kafka_group_name": quote_string(self.group),
             "kafka_format": "'JSONEachRow'",
         }
         shown = ",\n    ".join(f"{name} = {value}" for name, value in settings.items())
         return (
-            f"CREATE TABLE IF NOT EXISTS {quoted(self.source)}\n(\n    {columns}\n)\n"
+            f"CREATE TABLE IF NOT EXISTS {quote_identifier(self.source)}\n(\n    {columns}\n)\n"
             f"ENGINE = Kafka\nSETTINGS\n    {shown}\n"
         )
 
     def create_final(self) -> str:
         """The table that the view fills: one row a line item."""
-        columns = ",\n    ".join(f"{quoted(n)} {t}" for n, (t, _) in self._final_columns().items())
+        columns = ",\n    ".join(
+            f"{quote_identifier(n)} {t}" for n, (t, _) in self._final_columns().items()
+        )
         return (
-            f"CREATE TABLE IF NOT EXISTS {quoted(self.final)}\n(\n    {columns}\n)\n"
+            f"CREATE TABLE IF NOT EXISTS {quote_identifier(self.final)}\n(\n    {columns}\n)\n"
             f"ENGINE = MergeTree\nORDER BY ({', '.join(self.contract.table.order_by)})\n"
             "SETTINGS index_granularity = 8192\n"
         )
@@ -60,17 +65,17 @@ class KafkaTableSchema:
     def create_view(self) -> str:
         """The materialized view between them."""
         return (
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {quoted(self.view)} TO {quoted(self.final)}"
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {quote_identifier(self.view)} TO {quote_identifier(self.final)}"
             f" AS\n{self.select()}\n"
         )
 
     def select(self, source: str = "") -> str:
         """The view's query; ``source`` stands in for the Kafka table in tests."""
         columns = self._final_columns().items()
-        shown = ",\n    ".join(f"{sql} AS {quoted(name)}" for name, (_, sql) in columns)
+        shown = ",\n    ".join(f"{sql} AS {quote_identifier(name)}" for name, (_, sql) in columns)
         return (
-            f"SELECT\n    {shown}\nFROM\n(\n    SELECT *, arrayJoin({quoted(self.items)}) AS item\n"
-            f"    FROM {source or quoted(self.source)}\n)"
+            f"SELECT\n    {shown}\nFROM\n(\n    SELECT *, arrayJoin({quote_identifier(self.items)}) AS item\n"
+            f"    FROM {source or quote_identifier(self.source)}\n)"
         )
 
     def statements(self) -> list[str]:
@@ -82,13 +87,16 @@ class KafkaTableSchema:
         columns: dict[str, tuple[str, str]] = {}
         for column in columns_of(self.contract.message):
             if column.path[0] != self.items:
-                path = ".".join(map(quoted, column.path))
-                columns[column.name] = (column.form.type, column.form.select(path))
+                path = ".".join(map(quote_identifier, column.path))
+                columns[column.name] = (str(column.type.stored), column.type.select(path))
         for field in self._item_struct().fields:
-            form = form_of(field.type, (self.items, field.encode_name))
-            element = form.select(f"tupleElement(item, {literal(field.encode_name)})")
+            type_ = column_type_of(field.type, (self.items, field.encode_name))
+            element = type_.select(f"tupleElement(item, {quote_string(field.encode_name)})")
             name = field.encode_name
-            columns[f"{self.items}_{name}" if name in columns else name] = (form.type, element)
+            columns[f"{self.items}_{name}" if name in columns else name] = (
+                str(type_.stored),
+                element,
+            )
         return columns
 
     def _lists(self) -> dict[str, mi.StructType]:
@@ -119,14 +127,3 @@ class KafkaTableSchema:
             known = ", ".join(lists) or "none"
             raise ContractError(f"{self.items!r} is not a list of Structs (known: {known})")
         return lists[self.items]
-
-
-def _split(columns: str) -> list[str]:
-    """Parts between the outermost commas."""
-    parts, depth, start = [], 0, 0
-    for at, character in enumerate(columns):
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append(columns[start:at].strip())
-            start = at + 1
-    return [*parts, columns[start:].strip()]

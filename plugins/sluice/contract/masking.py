@@ -25,7 +25,7 @@ _WITHOUT_VALUES = frozenset(
 """Reasons whose words never repeat a value, but for those of a contract's own code."""
 
 
-def masked(contract: Contract, reason: str, field: str, message: str) -> str:
+def mask(contract: Contract, reason: str, field: str, message: str) -> str:
     """What was said of a refused message, unless it may repeat a value that is sensitive.
 
     Args:

@@ -41,15 +41,15 @@ class Origin(Struct, frozen=True):
         return frozenset(self.filled) | frozenset(self.renamed)
 
 
-def later(contract: Contract, version: Version) -> list[Version]:
+def later_versions(contract: Contract, version: Version) -> list[Version]:
     """The versions after one, oldest first."""
     return [v for v in contract.versions if v.number > version.number]
 
 
-def origin(contract: Contract, version: Version) -> Origin:
+def origin_of(contract: Contract, version: Version) -> Origin:
     """Follow each current field back to a version."""
     filled, renamed = {}, {}
-    steps = later(contract, version)
+    steps = later_versions(contract, version)
     for field in msgspec.structs.fields(contract.message):
         name = field.name
         for step in reversed(steps):
@@ -63,7 +63,7 @@ def origin(contract: Contract, version: Version) -> Origin:
     return Origin(filled, renamed, any(step.lift for step in steps))
 
 
-def reading_class(contract: Contract, origin: Origin) -> type[Struct]:
+def reader_class(contract: Contract, origin: Origin) -> type[Struct]:
     """The current class as messages of an older version see it: later fields have a default."""
     if not origin.explains:
         return contract.message
@@ -89,13 +89,13 @@ def reading_class(contract: Contract, origin: Origin) -> type[Struct]:
     )
 
 
-def lifter(contract: Contract, version: Version) -> Callable[..., Any]:
+def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
     """Makes current messages of a version that a function lifts, from objects, step by step.
 
     The result raises what msgspec raises; a function that fails counts as a message that does
     not fit, because it met one that it was not written for.
     """
-    steps, message = later(contract, version), contract.message
+    steps, message = later_versions(contract, version), contract.message
     names = {f.name: f.encode_name for f in msgspec.structs.fields(message)}
 
     def lift(given: dict[str, Any], strict: bool = True) -> Any:
@@ -117,7 +117,7 @@ def lifter(contract: Contract, version: Version) -> Callable[..., Any]:
     return lift
 
 
-def exact(number: str) -> Decimal:
+def parse_number(number: str) -> Decimal:
     """A JSON number with a fraction, to its last digit; of the size that a float may have.
 
     Raises:
@@ -132,12 +132,12 @@ def exact(number: str) -> Decimal:
     return value
 
 
-def class_of(contract: Contract, version: Version) -> type[Struct]:
+def version_class(contract: Contract, version: Version) -> type[Struct]:
     """The Struct of a version itself, as its own consumers read it: for documentation and tests.
 
     Fields that were removed since are not part of it: nothing is known of them but their name.
     """
-    found, message = origin(contract, version), contract.message
+    found, message = origin_of(contract, version), contract.message
     types = get_type_hints(message, include_extras=True)
     fields = [
         (

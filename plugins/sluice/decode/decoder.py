@@ -15,20 +15,26 @@ from msgspec import Struct
 from sluice.contract import Contract
 from sluice.contract.versions import CANNOT_LIFT
 from sluice.decode import wire
-from sluice.decode.column_limits import guard_of
-from sluice.decode.failures import FAILURES, UNREAD, Failure, explain
-from sluice.decode.version_readers import Read, Reader, convert_with, decode_with, reader_of
+from sluice.decode.column_limits import build_limit_check
+from sluice.decode.failures import FAILURES, NOT_TRIED, Failure, explain
+from sluice.decode.version_readers import (
+    Read,
+    VersionReader,
+    build_reader,
+    convert_with,
+    decode_with,
+)
 from sluice.decode.wire import HEADER_BYTES
 from sluice.errors import Reason, Refusal
 
 if TYPE_CHECKING:
-    from sluice.decode.registry_payloads import Payloads
+    from sluice.decode.registry_payloads import RegistryPayloads
 
 Decoded = tuple[Struct, str]
 """A message and the version it came in; of an older version it is of a subclass of the current."""
 
 
-def _markers(contract: Contract, readers: list[Reader]) -> list[tuple[bytes, Reader]]:
+def _markers(contract: Contract, readers: list[VersionReader]) -> list[tuple[bytes, VersionReader]]:
     """For each version but the first, the newest first: what its messages contain and older ones
     do not, and the reader of the version before.
     """
@@ -51,16 +57,16 @@ class Decoder:
             JSON payloads are read, and their version is told from their shape.
     """
 
-    def __init__(self, contract: Contract, payloads: "Payloads | None" = None) -> None:
+    def __init__(self, contract: Contract, payloads: "RegistryPayloads | None" = None) -> None:
         self.contract, self._payloads = contract, payloads
-        self.readers: list[Reader] = []
+        self.readers: list[VersionReader] = []
         for version in reversed(contract.versions):
-            self.readers.append(reader_of(contract, version))
+            self.readers.append(build_reader(contract, version))
         self._markers = _markers(contract, self.readers)
         self._by_version = {reader.version: reader for reader in self.readers}
         self._current = self.readers[0]
         self._decode_current = self._current.decode
-        self._guard = guard_of(contract.message)
+        self._check_limits = build_limit_check(contract.message)
 
     def decode(self, value: bytes, version: str = "") -> Decoded | Refusal:
         """Validate one message.
@@ -79,7 +85,7 @@ class Decoder:
             if self._payloads is not None:
                 return self._decode_registered(value, version, self._payloads)
             if not version:
-                return self._strip_and_try(value, UNREAD)
+                return self._strip_and_try(value, NOT_TRIED)
         if version:
             return self._decode_as(value, version)
         if self._markers and (found := self._decode_by_markers(value)):
@@ -90,8 +96,10 @@ class Decoder:
             return self._try_older(partial(decode_with, data=value), Failure.of(error), value)
         except FAILURES as error:
             return self._strip_and_try(value, Failure.of(error))
-        if self._guard is not None and (problem := self._guard(message)):
-            return Refusal(Reason.OUT_OF_RANGE, problem[1], problem[0], self._current.version)
+        if self._check_limits is not None and (violation := self._check_limits(message)):
+            return Refusal(
+                Reason.OUT_OF_RANGE, violation.text, violation.path, self._current.version
+            )
         return message, self._current.version
 
     def filled(self, version: str) -> tuple[str, ...]:
@@ -114,15 +122,15 @@ class Decoder:
             return None
         if guess.later_field(message):  # its name was written with an escape
             return None
-        return self._guarded(message, guess.version)
+        return self._within_limits(message, guess.version)
 
-    def _guarded(self, message: Struct, version: str) -> Decoded | Refusal:
-        if self._guard is not None and (problem := self._guard(message)):
-            return Refusal(Reason.OUT_OF_RANGE, problem[1], problem[0], version)
+    def _within_limits(self, message: Struct, version: str) -> Decoded | Refusal:
+        if self._check_limits is not None and (violation := self._check_limits(message)):
+            return Refusal(Reason.OUT_OF_RANGE, violation.text, violation.path, version)
         return message, version
 
     def _decode_registered(
-        self, value: bytes, version: str, payloads: "Payloads"
+        self, value: bytes, version: str, payloads: "RegistryPayloads"
     ) -> Decoded | Refusal:
         """Read a message by the schema that its registry header names."""
         registered = payloads.schema(int.from_bytes(value[1:HEADER_BYTES], "big"))
@@ -134,7 +142,7 @@ class Decoder:
                 found = self._decode_as(value, named)
                 if version or not isinstance(found, Refusal):
                     return found
-            return self._strip_and_try(value, UNREAD)
+            return self._strip_and_try(value, NOT_TRIED)
         parsed = payloads.parse(registered, value)
         if isinstance(parsed, Refusal):
             return parsed
@@ -146,17 +154,17 @@ class Decoder:
 
     def _read_by_shape(self, read: Read) -> Decoded | Refusal:
         try:
-            return self._guarded(read(self._current), self._current.version)
+            return self._within_limits(read(self._current), self._current.version)
         except FAILURES as error:
             return self._try_older(read, Failure.of(error), b"")
 
-    def _read_as(self, read: Read, reader: Reader, version: str) -> Decoded | Refusal:
+    def _read_as(self, read: Read, reader: VersionReader, version: str) -> Decoded | Refusal:
         try:
-            return self._guarded(read(reader), version)
+            return self._within_limits(read(reader), version)
         except FAILURES as error:
             return explain(Failure.of(error), reader.version, b"")
 
-    def _reader_named(self, version: str) -> Reader | Refusal:
+    def _reader_named(self, version: str) -> VersionReader | Refusal:
         if reader := self._by_version.get(version):
             return reader
         # A newer minor version only adds fields, so today's reader can read it.
@@ -172,24 +180,24 @@ class Decoder:
         reader = self._reader_named(version)
         if isinstance(reader, Refusal):
             return reader
-        payload = wire.strip(value)
+        payload = wire.strip_envelope(value)
         if isinstance(payload, Refusal):
             return payload
         try:
             message = reader.decode(payload.data)
         except FAILURES as error:
             return explain(Failure.of(error), reader.version, payload.data)
-        return self._guarded(message, version)
+        return self._within_limits(message, version)
 
     def _strip_and_try(self, value: bytes, failure: Failure) -> Decoded | Refusal:
         """The bytes are no JSON as they are: strip what the wire added, and try again."""
-        payload = wire.strip(value)
+        payload = wire.strip_envelope(value)
         if isinstance(payload, Refusal):
             return payload
         if len(payload.data) == len(value):
             return explain(failure, self._current.version, value)
         try:
-            return self._guarded(self._current.decode(payload.data), self._current.version)
+            return self._within_limits(self._current.decode(payload.data), self._current.version)
         except FAILURES as error:
             data = payload.data
             return self._try_older(partial(decode_with, data=data), Failure.of(error), data)
@@ -212,5 +220,5 @@ class Decoder:
             if reader.later_field(message):
                 # Carries a field of a later version: it is a broken message of that one.
                 return explain(first, self._current.version, data)
-            return self._guarded(message, reader.version)
+            return self._within_limits(message, reader.version)
         return explain(failure, nearest.version, data)

@@ -42,7 +42,7 @@ class Failure(Struct, frozen=True):
         return None
 
 
-UNREAD = Failure(False, False, None, "no message")
+NOT_TRIED = Failure(False, False, None, "no message")
 """Of a message that was not tried yet."""
 
 

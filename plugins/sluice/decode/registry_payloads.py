@@ -1,27 +1,23 @@
 """Messages whose registry header names their schema: JSON, Avro and Protobuf payloads."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
-from google.protobuf.json_format import MessageToDict
 
 from sluice.contract import Contract
 from sluice.contract.json_schema import VERSION_KEY
-from sluice.contract.versions import class_of
+from sluice.contract.versions import version_class
 from sluice.errors import Reason, Refusal
+from sluice.kafka.payload_formats import ReadPayload, avro_reader, protobuf_reader
 from sluice.kafka.schema_registry import Registered, SchemaRegistry, UnknownSchema
 
 
-class Parsed(msgspec.Struct, frozen=True):
+class ParsedPayload(msgspec.Struct, frozen=True):
     """A payload as an object.
 
     Attributes:
         value: what the deserializer made of it.
-        version: the contract's version that its schema is; empty when there is no telling.
+        version: the contract's version that its schema is; empty when it cannot be determined.
         strict: False when numbers may be text, as Protobuf's 64-bit integers are.
     """
 
@@ -30,21 +26,22 @@ class Parsed(msgspec.Struct, frozen=True):
     strict: bool
 
 
-class Payloads:
+class RegistryPayloads:
     """Reads payloads by the schema that their header names."""
 
     def __init__(self, contract: Contract, registry: SchemaRegistry) -> None:
         self._contract, self._registry = contract, registry
-        self._context = SerializationContext(contract.topic, MessageField.VALUE)
         self._versions: dict[int, str] = {}
-        self._readers: dict[int, tuple[Registered, Callable[[bytes], Any]]] = {}
+        self._readers: dict[int, tuple[Registered, ReadPayload]] = {}
         self._fields = {
-            frozenset(f.encode_name for f in msgspec.structs.fields(class_of(contract, v))): v.name
+            frozenset(
+                f.encode_name for f in msgspec.structs.fields(version_class(contract, v))
+            ): v.name
             for v in contract.versions
         }
 
     def version(self, registered: Registered) -> str:
-        """The contract's version that a schema is: by its name in it, else by its fields."""
+        """The contract's version that a schema is: by the version that it names, else by its fields."""
         if registered.id not in self._versions:
             self._versions[registered.id] = self._version_of(registered)
         return self._versions[registered.id]
@@ -53,14 +50,14 @@ class Payloads:
         """The schema of an id; an id that the registry does not have refuses the message.
 
         Raises:
-            RegistryError: the registry does not answer: the message is not to blame.
+            RegistryError: the registry does not respond: the message is not to blame.
         """
         try:
             return self._registry.by_id(schema_id)
         except UnknownSchema as error:
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, str(error))
 
-    def parse(self, registered: Registered, value: bytes) -> Parsed | Refusal:
+    def parse(self, registered: Registered, value: bytes) -> ParsedPayload | Refusal:
         """An Avro or Protobuf message, header and all, as an object."""
         protobuf = registered.type == "PROTOBUF"
         if protobuf and self._contract.protobuf is None:
@@ -73,24 +70,22 @@ class Payloads:
             parsed = self._reader(registered)(value)
         except Exception as error:  # the deserializers raise what their libraries raise
             text = (
-                f"a payload that schema id {registered.id} ({registered.type}) does not read:"
+                f"a payload that cannot be read with schema id {registered.id} ({registered.type}):"
                 f" {type(error).__name__}: {str(error)[:300]}"
             )
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
-        return Parsed(parsed, self.version(registered), strict=not protobuf)
+        return ParsedPayload(parsed, self.version(registered), strict=not protobuf)
 
-    def _reader(self, registered: Registered) -> Callable[[bytes], Any]:
+    def _reader(self, registered: Registered) -> ReadPayload:
         known, reader = self._readers.get(registered.id, (None, None))
         if known is registered and reader:
             return reader
-        client, context = self._registry.client, self._context
+        topic = self._contract.topic
         if registered.type == "AVRO":
-            avro = AvroDeserializer(client)
-            reader = lambda value: avro(value, context)  # noqa: E731
+            reader = avro_reader(self._registry, topic)
         else:
-            options = {"use.deprecated.format": False}
-            protobuf = ProtobufDeserializer(self._contract.protobuf, options, client)
-            reader = lambda value: _as_object(protobuf(value, context))  # noqa: E731
+            assert self._contract.protobuf is not None  # refused before
+            reader = protobuf_reader(self._registry, topic, self._contract.protobuf)
         self._readers[registered.id] = (registered, reader)
         return reader
 
@@ -108,11 +103,3 @@ class Payloads:
         fields = schema.get("fields")
         names = [f["name"] for f in fields] if fields else list(schema.get("properties", ()))
         return self._fields.get(frozenset(names), "")
-
-
-def _as_object(message: Any) -> dict[str, Any]:
-    """A Protobuf message by the names of its fields; absent ones as their defaults."""
-    found: dict[str, Any] = MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return found

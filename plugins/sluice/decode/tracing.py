@@ -88,15 +88,15 @@ class _Body(Struct, frozen=True, gc=False):
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
-def tracing_of(headers: Headers | None, value: bytes) -> Tracing:
+def read_tracing(headers: Headers | None, value: bytes) -> Tracing:
     """What a message's headers say, and its body where they say nothing."""
     about = read_headers(headers) if headers else UNTRACED
     if MARK in value and not about.correlation_id:
-        return with_body(about, value)
+        return add_body_tracing(about, value)
     return about
 
 
-def with_body(about: Tracing, value: bytes) -> Tracing:
+def add_body_tracing(about: Tracing, value: bytes) -> Tracing:
     """What the headers say, completed by what the body of a traced message says."""
     payload = value[HEADER_BYTES:] if value[:1] == b"\x00" else value
     try:

@@ -8,11 +8,11 @@ import msgspec
 from msgspec import Struct
 
 from sluice.contract import Contract, Version
-from sluice.contract.versions import Origin, exact, lifter, origin, reading_class
+from sluice.contract.versions import Origin, build_lift, origin_of, parse_number, reader_class
 from sluice.decode.failures import Failure
 
 
-class Reader(Struct, frozen=True):
+class VersionReader(Struct, frozen=True):
     """Reads one version of a message as the current class.
 
     Attributes:
@@ -49,20 +49,20 @@ class Reader(Struct, frozen=True):
         return None
 
 
-def reader_of(contract: Contract, version: Version) -> Reader:
+def build_reader(contract: Contract, version: Version) -> VersionReader:
     """The reader of one version's messages."""
-    found, current = origin(contract, version), contract.message
+    found, current = origin_of(contract, version), contract.message
     if found.lifted:
-        lift = lifter(contract, version)
-        read = msgspec.json.Decoder(dict[str, Any], float_hook=exact).decode
-        return Reader(version.name, found, lambda data: lift(read(data)), lift)
-    struct = reading_class(contract, found)
+        lift = build_lift(contract, version)
+        read = msgspec.json.Decoder(dict[str, Any], float_hook=parse_number).decode
+        return VersionReader(version.name, found, lambda data: lift(read(data)), lift)
+    struct = reader_class(contract, found)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(struct).decode
     convert = partial(msgspec.convert, type=struct)
     if not found.renamed:
-        return Reader(version.name, found, decode, convert)
+        return VersionReader(version.name, found, decode, convert)
     rename = partial(msgspec.convert, type=current, from_attributes=True)
-    return Reader(
+    return VersionReader(
         version.name,
         found,
         lambda data: rename(decode(data)),
@@ -70,15 +70,15 @@ def reader_of(contract: Contract, version: Version) -> Reader:
     )
 
 
-Read = Callable[[Reader], Any]
+Read = Callable[[VersionReader], Any]
 """Has a version's reader read a message that is at hand."""
 
 
-def decode_with(reader: Reader, data: bytes) -> Any:
+def decode_with(reader: VersionReader, data: bytes) -> Any:
     """Read JSON."""
     return reader.decode(data)
 
 
-def convert_with(reader: Reader, value: Any, strict: bool) -> Any:
+def convert_with(reader: VersionReader, value: Any, strict: bool) -> Any:
     """Read an object."""
     return reader.convert(value, strict=strict)

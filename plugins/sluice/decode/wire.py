@@ -36,7 +36,7 @@ class Tracing(msgspec.Struct, frozen=True, gc=False):
 UNTRACED = Tracing()
 
 
-def strip(value: bytes) -> Payload | Refusal:
+def strip_envelope(value: bytes) -> Payload | Refusal:
     """Take off what surrounds the JSON, or say by name what the bytes are instead."""
     if not value:
         return Refusal(Reason.EMPTY_VALUE, "the value has no bytes (a tombstone is null)")

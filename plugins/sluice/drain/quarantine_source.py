@@ -1,4 +1,4 @@
-"""Messages in quarantine as a source that a drain can read, as it reads the broker."""
+"""Messages in quarantine as a source that a drain reads as it reads the broker."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,14 +6,14 @@ import msgspec
 
 from sluice.ranges import OffsetRange
 from sluice.records import Record, Skip, Topic
-from sluice.store.quarantine import Quarantine, Quarantined
-from sluice.store.request import Filter
+from sluice.store.quarantine import Quarantine, RefusedMessage
+from sluice.store.request import RefusalFilter
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """A refused message as a record; a null that had become empty stays empty."""
+class QuarantinedRecord(msgspec.Struct, frozen=True):
+    """A refused message as a record; a null key that was stored as empty is null again."""
 
-    message: Quarantined
+    message: RefusedMessage
 
     def partition(self) -> int:
         """The partition it came from."""
@@ -40,7 +40,7 @@ class Kept(msgspec.Struct, frozen=True):
         return list(self.message.headers)
 
 
-class Replayed:
+class QuarantineSource:
     """Reads messages that are in quarantine now."""
 
     def __init__(self, quarantine: Quarantine) -> None:
@@ -51,7 +51,7 @@ class Replayed:
     ) -> Iterator[tuple[list[Record], list[Skip]]]:
         """The messages in some ranges, a page at a time.
 
-        One that is not in quarantine any more is left out; the drain counts what it was given.
+        One that is no longer in quarantine is left out; the drain counts what it received.
         """
-        for page in self._quarantine.pages(Filter(topic=topic.name), ranges):
-            yield [Kept(message) for message in page], []
+        for page in self._quarantine.pages(RefusalFilter(topic=topic.name), ranges):
+            yield [QuarantinedRecord(message) for message in page], []

@@ -1,10 +1,9 @@
-"""Putting micro-batches into a load's staging table and its refused messages into quarantine."""
+"""Writing micro-batches to a load's staging table, and its refused messages to quarantine."""
 
 import base64
 import contextlib
 import queue
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 
 import msgspec
@@ -12,8 +11,9 @@ import structlog
 
 from sluice.contract.columns import STAGED
 from sluice.contract.ddl import STAGED_COLUMNS
+from sluice.drain.batch_builder import Batch, RefusedRecord, RepairedValue
 from sluice.errors import EngineError, Reason, Refusal
-from sluice.records import Record, Skip, stamp
+from sluice.records import Record, timestamp_ms
 from sluice.store.clickhouse import REFUSED_DATA, ClickHouse
 from sluice.store.ledger import Ledger
 
@@ -27,57 +27,16 @@ ReadAgain = Callable[[Collection[Position]], list[Record]]
 COLUMNS = ("_attempt", *STAGED_COLUMNS, STAGED)
 
 
-ROWS = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
-"""Encodes staged rows as the staging table reads them."""
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A refused message and why."""
-
-    message: Record
-    refusal: Refusal
-
-
-class Repaired(msgspec.Struct, frozen=True):
-    """The bytes that a message was loaded from in place of its own."""
-
-    partition: int
-    offset: int
-    value: bytes
-
-
-class Batch(msgspec.Struct):
-    """One micro-batch: what is inserted together, under tokens made from its number.
-
-    Attributes:
-        lines: encoded rows, one line each, in pieces of some hundred.
-        rows: how many lines there are.
-        bytes: size of the lines, and of the values of what was refused.
-        started: when it began, in nanoseconds since 1970.
-        producers: trace id → span id of some of its messages, when spans are recorded.
-    """
-
-    number: int
-    lines: list[bytes] = []
-    rows: int = 0
-    refused: list[Refused] = []
-    skips: list[Skip] = []
-    repairs: list[Repaired] = []
-    bytes: int = 0
-    started: int = msgspec.field(default_factory=time.time_ns)
-    producers: dict[str, str] = {}
-
-
 class Stager:
     """Writes the batches of one attempt, in a thread of its own.
 
-    While one batch is on its way to the engine the next is decoded; at most one waits, so
-    memory stays bounded. An attempt has one writer and tokens of its own, so what another
-    attempt at the same chunk leaves behind can never be mistaken for its rows.
+    While one batch is on its way to ClickHouse the next is decoded; at most one waits, so memory
+    stays bounded. An attempt has one writer and its own tokens, so rows that another attempt at the
+    same chunk left behind can never be mistaken for its rows.
 
     Args:
-        read_again: reads messages by partition and offset once more, in any order; called for
-            rows that ClickHouse refuses, so that no other message need be kept in memory.
+        read_again: reads messages by partition and offset once more, in any order; called for rows
+            that ClickHouse refuses, so that messages need not be kept in memory.
     """
 
     def __init__(
@@ -116,7 +75,7 @@ class Stager:
                 continue
 
     def abandon(self) -> None:
-        """End the thread; what it was still to write is dropped. For an attempt that failed."""
+        """End the thread of an attempt that failed; what is not written yet is dropped."""
         self._error = self._error or RuntimeError("the attempt was abandoned")
         with contextlib.suppress(queue.Empty):
             self._waiting.get_nowait()
@@ -142,7 +101,7 @@ class Stager:
         try:
             while (batch := self._waiting.get()) is not None:
                 self._write(batch)
-        except BaseException as error:  # handed to the thread that reads
+        except BaseException as error:  # passed to the thread that reads
             self._error = error
 
     def _write(self, batch: Batch) -> None:
@@ -151,24 +110,24 @@ class Stager:
         if batch.lines:
             by_position = dict(self._stage(b"".join(batch.lines), token))
             refused += [
-                Refused(record, by_position[record.partition(), record.offset()])
+                RefusedRecord(record, by_position[record.partition(), record.offset()])
                 for record in (self._read_again(by_position) if by_position else ())
             ]
         if refused:
             rows = [self._quarantine_row(r) for r in refused]
-            self._ledger.add_quarantined(rows, f"{token}/refused")
+            self._ledger.attempts.add_quarantined(rows, f"{token}/refused")
         if batch.skips:
-            self._ledger.add_skips(
+            self._ledger.attempts.add_skips(
                 self._load_id, self._topic, self._attempt, batch.skips, f"{token}/skips"
             )
         if batch.repairs:
             repairs = [self._repair_row(repaired) for repaired in batch.repairs]
-            self._ledger.add_repairs(repairs, f"{token}/repairs")
+            self._ledger.attempts.add_repairs(repairs, f"{token}/repairs")
         self.staged += batch.rows - (len(refused) - len(batch.refused))
         self.refused += len(refused)
 
     def _stage(self, body: bytes, token: str) -> list[tuple[Position, Refusal]]:
-        """Insert rows; halve what the engine refuses until the row to blame stands alone."""
+        """Insert rows; halve what ClickHouse refuses until the row to blame stands alone."""
         try:
             self._clickhouse.insert_lines(
                 self._table, COLUMNS, body, "JSONCompactEachRow", f"{token}/rows"
@@ -190,7 +149,7 @@ class Stager:
             ]
         return []
 
-    def _repair_row(self, repaired: Repaired) -> dict[str, object]:
+    def _repair_row(self, repaired: RepairedValue) -> dict[str, object]:
         return {
             "load_id": self._load_id,
             "topic": self._topic,
@@ -200,7 +159,7 @@ class Stager:
             "value": _base64(repaired.value),
         }
 
-    def _quarantine_row(self, refused: Refused) -> dict[str, object]:
+    def _quarantine_row(self, refused: RefusedRecord) -> dict[str, object]:
         message, refusal = refused.message, refused.refusal
         return {
             "load_id": self._load_id,
@@ -208,7 +167,7 @@ class Stager:
             "topic": self._topic,
             "partition": message.partition(),
             "offset": message.offset(),
-            "timestamp": stamp(message) / 1000,
+            "timestamp": timestamp_ms(message) / 1000,
             "key": _base64(message.key()),
             "value": _base64(message.value()),
             "headers": [

@@ -1,11 +1,11 @@
-"""The one module that talks to Kafka: watermarks, exact ranges, mirrored offsets, samples."""
+"""One Kafka cluster: watermarks, exact ranges, mirrored offsets, producers."""
 
-import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import tenacity
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
@@ -27,9 +27,6 @@ from sluice.ranges import OffsetRange
 from sluice.records import Record, Skip, Topic, Watermarks
 from sluice.settings import Connection, Settings
 
-REQUEST_SECONDS = 30.0
-"""How long an answer from the broker is waited for."""
-
 
 class Broker:
     """One Kafka cluster.
@@ -37,7 +34,7 @@ class Broker:
     Args:
         connection: an Airflow connection whose ``extra`` is librdkafka's configuration,
             passed on untouched but for what reading exact ranges needs.
-        settings: message size and patience.
+        settings: message size, and how long to wait.
     """
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -45,7 +42,7 @@ class Broker:
         if connection.host and "bootstrap.servers" not in self._config:
             port = f":{connection.port}" if connection.port else ""
             self._config["bootstrap.servers"] = f"{connection.host}{port}"
-        self._settings = settings
+        self._settings, self._seconds = settings, settings.broker_seconds
         self._isolation = self._config.get("isolation.level", "read_committed")
         shared = {k: v for k, v in self._config.items() if k not in _CONSUMER_ONLY}
         self._shared = shared | {"log_level": 3}
@@ -57,19 +54,28 @@ class Broker:
             self._admin_client = AdminClient(self._shared)
         return self._admin_client
 
+    def _retrying(self, seconds: float, retried: Callable[[BaseException], bool]) -> Any:
+        """Calls again, at short intervals, until no such error is raised or the time is up."""
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(retried),
+            stop=tenacity.stop_after_delay(self._seconds),
+            wait=tenacity.wait_fixed(seconds),
+            reraise=True,
+        )
+
     def topic(self, name: str) -> Topic:
-        """What the broker says of a topic.
+        """A topic's id and partitions.
 
         Raises:
-            BrokerError: no broker answers, or it knows no such topic.
+            BrokerError: no broker responds, or there is no such topic.
         """
         try:
             future = self._admin.describe_topics(
-                TopicCollection([name]), request_timeout=REQUEST_SECONDS
+                TopicCollection([name]), request_timeout=self._seconds
             )[name]
-            described = future.result(REQUEST_SECONDS + 5)
+            described = future.result(self._seconds + 5)
         except (KafkaException, TimeoutError) as error:
-            raise BrokerError(f"topic {name!r}: {_words(error)}") from error
+            raise BrokerError(_describe(error), topic=name) from error
         return Topic(
             name, str(described.topic_id), tuple(sorted(p.id for p in described.partitions))
         )
@@ -78,7 +84,7 @@ class Broker:
         """Watermarks by partition; the high one is the last stable offset for read_committed.
 
         Raises:
-            BrokerError: naming the partition whose leader does not answer.
+            BrokerError: has the partition whose leader does not respond.
         """
         lows = self._offsets(topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         highs = self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
@@ -88,7 +94,7 @@ class Broker:
         """By partition the offset of the first message at or after a time, else the end.
 
         Raises:
-            BrokerError: naming the partition whose leader does not answer.
+            BrokerError: has the partition whose leader does not respond.
         """
         milliseconds = int(at.timestamp() * 1000)
         spec = OffsetSpec.for_timestamp(milliseconds)
@@ -97,18 +103,17 @@ class Broker:
         return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
 
     def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
-        """Offsets by partition; asked again when what this client knows of leaders is stale."""
-        give_up = time.monotonic() + REQUEST_SECONDS
-        while True:
-            try:
-                return self._list_offsets(topic, spec)
-            except BrokerError as error:
-                said = error.__cause__
-                stale = isinstance(said, KafkaException) and said.args[0].code() in _STALE
-                if not stale or time.monotonic() > give_up:
-                    raise
-            self._admin_client = None
-            time.sleep(0.2)
+        """Offsets by partition; requested again while this client has a stale list of leaders."""
+
+        def stale(error: BaseException) -> bool:
+            cause = error.__cause__
+            if not (isinstance(cause, KafkaException) and cause.args[0].code() in _STALE):
+                return False
+            self._admin_client = None  # a new client asks for the leaders again
+            return True
+
+        found: dict[int, int] = self._retrying(0.2, stale)(self._list_offsets, topic, spec)
+        return found
 
     def _list_offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
         level = (
@@ -119,14 +124,14 @@ class Broker:
         wanted = {TopicPartition(topic.name, p): spec for p in topic.partitions}
         found: dict[int, int] = {}
         futures = self._admin.list_offsets(
-            wanted, isolation_level=level, request_timeout=REQUEST_SECONDS
+            wanted, isolation_level=level, request_timeout=self._seconds
         )
         for partition, future in futures.items():
             try:
-                found[partition.partition] = future.result(REQUEST_SECONDS + 5).offset
+                found[partition.partition] = future.result(self._seconds + 5).offset
             except (KafkaException, TimeoutError) as error:
                 raise BrokerError(
-                    f"topic {topic.name!r}, partition {partition.partition}: {_words(error)}"
+                    _describe(error), topic=topic.name, partition=partition.partition
                 ) from error
         return found
 
@@ -160,7 +165,7 @@ class Broker:
         """By partition the time of the first message at or after an offset, where there is one.
 
         Raises:
-            BrokerError: the broker does not answer.
+            BrokerError: the broker does not respond.
         """
         found: dict[int, datetime] = {}
         for partition, start in starts.items():
@@ -177,7 +182,7 @@ class Broker:
         """Commit offsets for a group, so that lag tools show what is published.
 
         Raises:
-            BrokerError: the group refused them.
+            BrokerError: the group coordinator refused them.
         """
         consumer = Consumer(self._config | {"group.id": group, "enable.auto.commit": False})
         try:
@@ -186,7 +191,7 @@ class Broker:
                 asynchronous=False,
             )
         except KafkaException as error:
-            raise BrokerError(f"group {group!r}, topic {topic!r}: {_words(error)}") from error
+            raise BrokerError(f"group {group!r}: {_describe(error)}", topic=topic) from error
         finally:
             consumer.close()
 
@@ -194,41 +199,35 @@ class Broker:
         """Offsets that the group has committed, by partition; -1001 where it has none."""
         consumer = Consumer(self._config | {"group.id": group, "enable.auto.commit": False})
         try:
-            asked = [TopicPartition(topic.name, p) for p in topic.partitions]
-            return {tp.partition: tp.offset for tp in consumer.committed(asked, REQUEST_SECONDS)}
+            wanted = [TopicPartition(topic.name, p) for p in topic.partitions]
+            return {tp.partition: tp.offset for tp in consumer.committed(wanted, self._seconds)}
         except KafkaException as error:
-            raise BrokerError(f"group {group!r}: {_words(error)}") from error
+            raise BrokerError(f"group {group!r}: {_describe(error)}", topic=topic.name) from error
         finally:
             consumer.close()
 
     def create_topic(
         self, name: str, partitions: int, config: Mapping[str, str] | None = None
     ) -> bool:
-        """Create a topic and wait until the broker knows it; False when it is there already.
+        """Create a topic and wait until the broker has it; False when it exists already.
 
         Raises:
-            BrokerError: the broker refused, or does not know it after a while.
+            BrokerError: the broker refused, or does not have it after a while.
         """
         new = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
         try:
-            self._admin.create_topics([new], request_timeout=REQUEST_SECONDS)[name].result()
+            self._admin.create_topics([new], request_timeout=self._seconds)[name].result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
-            raise BrokerError(f"topic {name!r}: {_words(error)}") from error
-        # The answer comes from the controller; the broker learns of the topic a moment later.
-        give_up = time.monotonic() + REQUEST_SECONDS
-        while True:
-            try:
-                self.watermarks(self.topic(name))
-                return True
-            except BrokerError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(0.05)
+            raise BrokerError(_describe(error), topic=name) from error
+        # The response comes from the controller; the broker has the topic a moment later.
+        unknown = self._retrying(0.05, lambda error: isinstance(error, BrokerError))
+        unknown(lambda: self.watermarks(self.topic(name)))
+        return True
 
     def producer(self, **config: Any) -> Producer:
-        """A producer that keeps the order and never doubles."""
+        """A producer that keeps the order and never duplicates a message."""
         return Producer(self._shared | {"enable.idempotence": True, "linger.ms": 20, **config})
 
 
@@ -240,7 +239,7 @@ _STALE = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
     }
 )
-"""Answers to a client that has not heard yet that a partition's leader has changed or restarted."""
+"""Errors of a client whose list of leaders is out of date."""
 
 _CONSUMER_ONLY = frozenset(
     {"group.id", "enable.auto.commit", "auto.offset.reset", "isolation.level", "session.timeout.ms"}
@@ -257,7 +256,7 @@ _READING: dict[str, Any] = {
 """Defaults for reading in bulk with bounded memory; a connection may override them."""
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, KafkaException) and isinstance(error.args[0], KafkaError):
         return str(error.args[0].str())
     return str(error) or type(error).__name__

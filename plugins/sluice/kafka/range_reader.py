@@ -1,7 +1,4 @@
-"""Reading exactly the offsets of some ranges from an assigned consumer.
-
-Part of what :mod:`sluice.kafka.broker` owns; it opens the consumer and closes it.
-"""
+"""Reading exactly the offsets of some ranges from a consumer, which the broker opens and closes."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +11,10 @@ from sluice.ranges import OffsetRange
 from sluice.records import Record, Skip, SkipKind, Topic, Watermarks
 
 POLL_MESSAGES = 250
-"""Messages taken at a time: few, so that they are decoded while the processor's cache has them."""
+"""Messages read at a time: few, so that they are decoded while the processor's cache has them."""
 
 POLL_SECONDS = 0.05
-"""How long these are waited for: a partition's last ones are not held back for more to come."""
+"""How long to wait for so many: a partition's last messages are not delayed."""
 
 _HOPELESS = frozenset(
     {
@@ -32,15 +29,15 @@ _HOPELESS = frozenset(
 
 
 class RangeReader:
-    """Reads exactly the offsets of some ranges, and says which of them carry no message.
+    """Reads exactly the offsets of some ranges, and reports which of them carry no message.
 
     Iterating gives pairs of messages and skips. After the last pair every offset of every
     range was in one of them. A range ends when an offset at or beyond its end was seen, or
     the partition's end-of-file event there; an empty poll means nothing.
 
     Raises (while iterating):
-        BrokerError: nothing came for ``stall_seconds`` though something must; names the
-            partitions and the next offset of each.
+        BrokerError: no message arrived for ``stall_seconds`` though one must; has the first
+            partition that waits and its next offset.
     """
 
     def __init__(
@@ -68,8 +65,7 @@ class RangeReader:
         earliest = {p: w.low for p, w in self._watermarks(self._topic).items()}
         if missing := self._waiting.keys() - earliest.keys():
             raise BrokerError(
-                f"topic {self._topic.name!r} has no partition"
-                f" {', '.join(map(str, sorted(missing)))}"
+                "the topic has no such partition", topic=self._topic.name, partition=min(missing)
             )
         starts = []
         for partition in list(self._waiting):
@@ -78,16 +74,16 @@ class RangeReader:
                 start = self._next[partition]
                 starts.append(TopicPartition(self._topic.name, partition, start))
         self._consumer.assign(starts)
-        heard = time.monotonic()
+        active = time.monotonic()
         while self._current:
             polled = self._consumer.consume(POLL_MESSAGES, timeout=POLL_SECONDS)
             messages = self._take(polled)
             if messages or self._skips:
-                heard = time.monotonic()
+                active = time.monotonic()
                 skips, self._skips = self._skips, []
                 yield messages, skips
-            elif time.monotonic() - heard > self._stall_seconds:
-                raise BrokerError(self._stalled())
+            elif time.monotonic() - active > self._stall_seconds:
+                raise self._stalled()
         if self._skips:
             yield [], self._skips
 
@@ -108,7 +104,7 @@ class RangeReader:
             self._next[partition] = high
 
     def _close(self, partition: int) -> None:
-        """The current range is done: go on to the partition's next one, or let go of it."""
+        """The current range is done: begin the partition's next one, or release the partition."""
         del self._current[partition]
         self._open(partition)
         if partition in self._current:
@@ -151,8 +147,10 @@ class RangeReader:
             self._restart_after_expiry(partition)
         elif error.fatal() or code in _HOPELESS:
             raise BrokerError(
-                f"topic {self._topic.name!r}, partition {partition},"
-                f" offset {self._next.get(partition)}: {error.str()}"
+                error.str(),
+                topic=self._topic.name,
+                partition=partition,
+                offset=self._next.get(partition),
             )
         else:
             self._last_problem = error.str()
@@ -164,9 +162,11 @@ class RangeReader:
         marks = self._watermarks(self._topic)[partition]
         if not self._next[partition] < marks.low:
             raise BrokerError(
-                f"topic {self._topic.name!r}, partition {partition}: offset"
-                f" {self._next[partition]} is not in the log, which holds"
-                f" [{marks.low}, {marks.high}); was the topic recreated or truncated?"
+                f"the offset is not in the log, which holds [{marks.low}, {marks.high}); was the"
+                " topic recreated or truncated?",
+                topic=self._topic.name,
+                partition=partition,
+                offset=self._next[partition],
             )
         self._skip_to(partition, marks.low, "expired")
         if self._next[partition] >= self._current[partition].high:
@@ -176,13 +176,16 @@ class RangeReader:
             self._consumer.incremental_unassign([tp])
             self._consumer.incremental_assign([tp])
 
-    def _stalled(self) -> str:
-        open_ranges = ", ".join(
+    def _stalled(self) -> BrokerError:
+        waiting = ", ".join(
             f"partition {p} at offset {self._next[p]} of [{r.low}, {r.high})"
             for p, r in sorted(self._current.items())
         )
-        heard = f" Last heard: {self._last_problem}." if self._last_problem else ""
-        return (
-            f"topic {self._topic.name!r}: nothing came for {self._stall_seconds:.0f} s."
-            f" Waiting for {open_ranges}.{heard}"
+        problem = f" Last problem: {self._last_problem}." if self._last_problem else ""
+        first = min(self._current)
+        return BrokerError(
+            f"no message arrived for {self._stall_seconds:.0f} s. Waiting for {waiting}.{problem}",
+            topic=self._topic.name,
+            partition=first,
+            offset=self._next[first],
         )

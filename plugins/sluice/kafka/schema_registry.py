@@ -1,4 +1,4 @@
-"""The one module that talks to a schema registry with the Confluent API."""
+"""A schema registry with the Confluent API: schemas by id, registration, compatibility."""
 
 import time
 from collections.abc import Callable
@@ -64,18 +64,18 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 class UnknownSchema(RegistryError):
-    """The registry answers, and does not have the id."""
+    """The registry responds, and does not have the schema."""
 
 
 class SchemaRegistry:
     """A registry server, with schemas kept by id for the configured time.
 
-    An id never changes its meaning, so while the server is down a schema that was fetched
-    before is used beyond its time; only an id that was never seen is then an error.
+    An id never changes its meaning, so while the server is down a cached schema is used beyond its
+    time; only an id that is not cached is then an error.
 
     Args:
         config: where it is, and how long schemas are kept.
-        clock: monotonic seconds; a test may turn it.
+        clock: monotonic seconds; a test may pass one of its own.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class SchemaRegistry:
 
         Raises:
             UnknownSchema: the registry does not have it.
-            RegistryError: the registry does not answer, and the id was not fetched before.
+            RegistryError: the registry does not respond, and the id is not cached.
         """
         until, known = self._kept.get(schema_id, (0.0, None))
         if known and self._config.cache_schemas and self._clock() < until:
             return known
-        # The client keeps what it fetched for good: a fresh one asks the server.
+        # The client caches schemas forever: a new one requests them again.
         client = self._connect() if known else self.client
         try:
-            schema = self._ask(lambda: client.get_schema(schema_id), f"schema {schema_id}")
+            schema = self._request(lambda: client.get_schema(schema_id), f"schema {schema_id}")
         except UnknownSchema:
             self._kept.pop(schema_id, None)
             raise
@@ -113,42 +113,42 @@ class SchemaRegistry:
         return found
 
     def register(self, subject: str, text: str, type_: str = "JSON") -> int:
-        """Register a schema, unless it breaks the subject's compatibility; gives its id.
+        """Register a schema, unless it breaks the subject's compatibility; returns its id.
 
-        The same schema again gives the same id.
+        The same schema again returns the same id.
 
         Raises:
-            RegistryError: it is not compatible, or the registry does not answer.
+            RegistryError: it is not compatible, or the registry does not respond.
         """
         schema = Schema(text, type_)
         try:
-            found = self._ask(lambda: self.client.lookup_schema(subject, schema), subject)
+            found = self._request(lambda: self.client.lookup_schema(subject, schema), subject)
             return int(found.schema_id or 0)
         except UnknownSchema:
             pass
         if not self.compatible(subject, text, type_):
-            level = self._ask(lambda: self.client.get_compatibility(subject), subject)
+            level = self._request(lambda: self.client.get_compatibility(subject), subject)
             raise RegistryError(
                 f"subject {subject!r}: the schema is not {level} compatible with the latest"
                 " registered one; nothing was registered"
             )
-        return self._ask(lambda: self.client.register_schema(subject, schema), subject)
+        return self._request(lambda: self.client.register_schema(subject, schema), subject)
 
     def compatible(self, subject: str, text: str, type_: str = "JSON") -> bool:
         """Whether a schema may follow the subject's latest one; the first one may.
 
         Raises:
-            RegistryError: the registry does not answer.
+            RegistryError: the registry does not respond.
         """
         schema = Schema(text, type_)
         try:
-            return self._ask(lambda: self.client.test_compatibility(subject, schema), subject)
+            return self._request(lambda: self.client.test_compatibility(subject, schema), subject)
         except UnknownSchema:
             return True
 
     def set_compatibility(self, subject: str, level: str) -> None:
         """Set what may follow in a subject: ``BACKWARD``, ``FULL`` and so on."""
-        self._ask(lambda: self.client.set_compatibility(subject, level), subject)
+        self._request(lambda: self.client.set_compatibility(subject, level), subject)
 
     def _connect(self) -> SchemaRegistryClient:
         options: dict[str, Any] = {"url": self._config.registry_url, "timeout": 10}
@@ -158,18 +158,18 @@ class SchemaRegistry:
             options["basic.auth.user.info"] = f"{self._config.registry_user}:{password}"
         return SchemaRegistryClient(options)
 
-    def _ask(self, call: Callable[[], T], what: str) -> T:
+    def _request(self, call: Callable[[], T], what: str) -> T:
         where = self._config.registry_url
         try:
             return call()
         except SchemaRegistryError as error:
             if error.http_status_code == 404:
-                raise UnknownSchema(f"schema registry {where} does not know {what}") from error
-            said = str(error.error_message or error)[:500]
-            raise RegistryError(f"schema registry {where}, {what}: {said}") from error
+                raise UnknownSchema(f"schema registry {where} does not have {what}") from error
+            reason = str(error.error_message or error)[:500]
+            raise RegistryError(f"schema registry {where}, {what}: {reason}") from error
         except Exception as error:  # whatever the client's transport raises
             raise RegistryError(
-                f"schema registry {where} does not answer ({type(error).__name__}: {error})"
+                f"schema registry {where} does not respond ({type(error).__name__}: {error})"
             ) from error
 
 
@@ -185,5 +185,5 @@ def registry_from_environment(subject: str) -> SchemaRegistry | None:
         problems = [(str(e["loc"][0]), e["type"], e["msg"]) for e in error.errors()]
         if problems[0][:2] == ("registry_url", "missing"):
             return None
-        told = "; ".join(f"SCHEMA_{name.upper()}: {said}" for name, _, said in problems)
-        raise SettingsError(told) from None
+        text = "; ".join(f"SCHEMA_{name.upper()}: {reason}" for name, _, reason in problems)
+        raise SettingsError(text) from None

@@ -3,38 +3,38 @@
 from collections.abc import Collection
 
 from sluice.kafka.broker import Broker
-from sluice.plan.choose import asked_partitions
+from sluice.plan.choose import select_partitions
 from sluice.ranges import EVER, OffsetRange
 from sluice.records import Topic
-from sluice.store.request import parse_time
+from sluice.store.request import is_offset, parse_time
 
 
-def bounds(
+def resolve_bounds(
     broker: Broker,
     topic: Topic,
     low: str | None,
     high: str | None,
     partitions: Collection[int] = (),
 ) -> list[OffsetRange] | None:
-    """A range a partition; None when nothing narrows it.
+    """A range per partition; None when nothing narrows it.
 
     A whole number is an offset, anything else an ISO 8601 time (UTC when it has no zone), which
     stands for the first message at or after it.
 
     Raises:
         PlanError: it is neither, or there is no such partition.
-        BrokerError: the broker does not answer.
+        BrokerError: the broker does not respond.
     """
     if low is None and high is None and not partitions:
         return None
-    asked = asked_partitions(topic, partitions)
+    chosen = select_partitions(topic, partitions)
     lows, highs = _resolve(broker, topic, low, 0), _resolve(broker, topic, high, EVER)
-    return [OffsetRange(p, lows[p], highs[p]) for p in asked]
+    return [OffsetRange(p, lows[p], highs[p]) for p in chosen]
 
 
 def _resolve(broker: Broker, topic: Topic, text: str | None, default: int) -> dict[int, int]:
     if text is None:
         return dict.fromkeys(topic.partitions, default)
-    if text.isascii() and text.isdigit():
+    if is_offset(text):
         return dict.fromkeys(topic.partitions, int(text))
     return broker.offsets_at(topic, parse_time(text))

@@ -1,28 +1,31 @@
-"""Deciding which offsets a load reads. Pure: what is known goes in, ranges come out."""
+"""Deciding which offsets a load reads: the rule that a planned range never moves begins here.
+
+Pure: what is known of the topic goes in, ranges come out.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from sluice.contract import Contract
-from sluice.errors import OffsetsExpired, PlanError, TopicRecreated
+from sluice.errors import OffsetsExpired, TopicRecreated, UnknownPartition
 from sluice.ranges import EVER, OffsetRange, intersect, limit, merge, subtract, total
-from sluice.records import Topic, Watermarks, kept
+from sluice.records import Topic, Watermarks, retained_ranges
+from sluice.store.load_records import PlanRecord
 from sluice.store.request import Request
 
 
-class Survey(msgspec.Struct, frozen=True, kw_only=True):
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What a load of a request would read now, and what it leaves alone, in offsets.
 
     Attributes:
         ranges: what it would read.
-        replaced: how many of these are loaded already, and would be loaded anew.
+        replaced: how many of these are loaded already, and would be replaced.
         there: in the window, and loaded already.
-        elsewhere: in the window, and being loaded by another.
-        gone: in the window, not loaded, and not in the topic any more.
+        elsewhere: in the window, and reserved by another load.
+        gone: in the window, not loaded, and no longer in the topic.
         ahead: in the window, and beyond the topic's end.
-        unsearched: after a range of time, and not looked through for late messages of it.
+        unsearched: after a range of time, and not searched for late messages of it.
     """
 
     ranges: list[OffsetRange]
@@ -40,13 +43,13 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left_alone(self) -> dict[str, int]:
-        """What else there is to tell of a window, by name; only what there is any of."""
+        """The other counts by name; only those above 0."""
         names = ("replaced", "there", "elsewhere", "gone", "ahead", "unsearched")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger knows of a topic.
+class TopicHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger records of a topic.
 
     Attributes:
         topic_id: the id that the topic had at the last load; empty before the first.
@@ -62,95 +65,98 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     reserved: Sequence[OffsetRange] = ()
 
 
-def choose(
+def choose_ranges(
     contract: Contract,
     topic: Topic,
     watermarks: Mapping[int, Watermarks],
-    known: Known,
+    history: TopicHistory,
     request: Request,
     within: Sequence[OffsetRange] | None = None,
-) -> Survey:
-    """What is to be read: everything that no load has loaded or reserved, or of a window.
+) -> Selection:
+    """The offsets to read: all that no load has loaded or reserved, or those of a window.
 
-    That includes holes that a failed load left behind. What retention removed since the
-    first plan is an error or, when the contract says ``record``, part of the plan; what was
-    gone before it is of no concern.
+    That includes gaps that a failed load left behind. What retention removed since the first plan
+    is an error or, when the contract says ``record``, part of the plan; what was gone before the
+    first plan is not considered.
 
     Args:
-        within: the window that the request's offsets or times stand for.
+        within: the window that the request's offsets or times resolve to.
 
     Raises:
         TopicRecreated: the ledger and the topic cannot be about the same log.
         OffsetsExpired: offsets were removed before they were loaded.
-        PlanError: the request names a partition that does not exist.
+        UnknownPartition: the request names a partition that does not exist.
     """
-    check_same_topic(contract, topic, watermarks, known)
-    asked = asked_partitions(topic, request.partitions)
-    whole = [OffsetRange(p, 0, EVER) for p in asked]
+    check_same_topic(contract, topic, watermarks, history)
+    partitions = select_partitions(topic, request.partitions)
+    whole = [OffsetRange(p, 0, EVER) for p in partitions]
     window = whole if within is None else intersect(within, whole)
-    taken = [*known.loaded, *known.reserved]
-    expired = subtract(_expired(asked, watermarks, known), taken)
+    taken = [*history.loaded, *history.reserved]
+    expired = subtract(_expired(partitions, watermarks, history), taken)
     expired = intersect(expired, window)
     if expired and contract.on_expired == "fail":
-        gone = ", ".join(map(str, expired))
         raise OffsetsExpired(
-            f"topic {topic.name!r}: {total(expired):,} offsets were removed by retention before"
-            f" they were loaded: {gone}. To record them as gone and go on, set"
-            " on_expired='record' in the contract"
+            f"{total(expired):,} offsets were removed by retention before they were loaded:"
+            f" {', '.join(map(str, expired))}. To record them as absent and continue, set"
+            " on_expired='record' in the contract",
+            topic=topic.name,
+            partition=expired[0].partition,
+            offset=expired[0].low,
         )
-    present = intersect(kept(watermarks), window)
-    left_alone = known.reserved if request.existing == "replace" else taken
+    present = intersect(retained_ranges(watermarks), window)
+    left_alone = history.reserved if request.existing == "replace" else taken
     ranges = merge([*expired, *subtract(present, left_alone)])
     if request.max_messages:
         ranges = limit(ranges, request.max_messages)
     if within is None:
-        return Survey(ranges=ranges)
-    replaced = total(intersect(ranges, known.loaded))
-    before = [OffsetRange(p, 0, watermarks[p].low) for p in asked]
+        return Selection(ranges=ranges)
+    replaced = total(intersect(ranges, history.loaded))
+    before = [OffsetRange(p, 0, watermarks[p].low) for p in partitions]
     beyond = [
         OffsetRange(r.partition, max(r.low, watermarks[r.partition].high), r.high)
         for r in window
         if r.high < EVER
     ]
-    return Survey(
+    return Selection(
         ranges=ranges,
         replaced=replaced,
-        there=total(intersect(known.loaded, window)) - replaced,
-        elsewhere=total(intersect(known.reserved, window)),
+        there=total(intersect(history.loaded, window)) - replaced,
+        elsewhere=total(intersect(history.reserved, window)),
         gone=total(subtract(intersect(before, window), taken)),
         ahead=total(beyond),
     )
 
 
 def _expired(
-    asked: Collection[int], watermarks: Mapping[int, Watermarks], known: Known
+    partitions: Collection[int], watermarks: Mapping[int, Watermarks], history: TopicHistory
 ) -> list[OffsetRange]:
     """What retention has removed since the topic was first planned."""
     return [
-        OffsetRange(p, known.origins[p], watermarks[p].low) for p in asked if p in known.origins
+        OffsetRange(p, history.origins[p], watermarks[p].low)
+        for p in partitions
+        if p in history.origins
     ]
 
 
-def origins(plans: Sequence[Mapping[str, Any]], partitions: Collection[int]) -> dict[int, int]:
+def partition_origins(plans: Sequence[PlanRecord], partitions: Collection[int]) -> dict[int, int]:
     """Where each partition began when it was first planned.
 
     Args:
-        plans: what planners recorded, the oldest first; each has the ``watermarks`` it saw.
+        plans: what planners recorded, the oldest first.
         partitions: the topic's partitions now. One that the first plan did not see was added
             later, and began at 0.
     """
-    found: dict[int, int] = {}
+    origins: dict[int, int] = {}
     for plan in plans:
-        for partition, (low, _) in plan["watermarks"].items():
-            found.setdefault(int(partition), low)
+        for partition, (low, _) in plan.watermarks.items():
+            origins.setdefault(partition, low)
     if plans:
-        first = {int(partition) for partition in plans[0]["watermarks"]}
-        found |= dict.fromkeys(set(partitions) - first, 0)
-    return found
+        origins |= dict.fromkeys(set(partitions) - plans[0].watermarks.keys(), 0)
+    return origins
 
 
 def check_same_topic(
-    contract: Contract, topic: Topic, watermarks: Mapping[int, Watermarks], known: Known
+    contract: Contract, topic: Topic, watermarks: Mapping[int, Watermarks], history: TopicHistory
 ) -> None:
     """Refuse to mix two logs of one name.
 
@@ -158,37 +164,42 @@ def check_same_topic(
         TopicRecreated: the topic's id has changed, or a partition ends before what is loaded.
     """
     advice = (
-        f" Its offsets begin anew, and would be mistaken for those in table"
+        " Its offsets start again, and would be mistaken for those in table"
         f" {contract.table.name!r}. Rename that table to keep its rows, or drop it, and forget the"
-        " topic in the ledger: docs/backfill.md says how"
+        " topic in the ledger, as docs/backfill.md describes"
     )
-    if known.topic_id and topic.id != known.topic_id:
+    if history.topic_id and topic.id != history.topic_id:
         raise TopicRecreated(
-            f"topic {topic.name!r} was recreated since the last load: its id was"
-            f" {known.topic_id} and is {topic.id}.{advice}"
+            f"it was recreated since the last load: its id was {history.topic_id} and is"
+            f" {topic.id}.{advice}",
+            topic=topic.name,
         )
     ends: dict[int, int] = {}
-    for r in known.loaded:
+    for r in history.loaded:
         ends[r.partition] = max(r.high, ends.get(r.partition, 0))
     for partition, end in sorted(ends.items()):
         mark = watermarks.get(partition)
         if mark is None or mark.high < end:
             now = f"ends at {mark.high}" if mark else "is gone"
             raise TopicRecreated(
-                f"topic {topic.name!r}, partition {partition} {now}, but offsets up to {end} are"
-                f" loaded: the topic was recreated or truncated.{advice}"
+                f"the partition {now}, but offsets up to {end} are loaded: the topic was recreated"
+                f" or truncated.{advice}",
+                topic=topic.name,
+                partition=partition,
             )
 
 
-def asked_partitions(topic: Topic, partitions: Collection[int]) -> list[int]:
-    """The partitions that a person names, or all.
+def select_partitions(topic: Topic, partitions: Collection[int]) -> list[int]:
+    """The partitions that a request names, or all.
 
     Raises:
-        PlanError: the topic does not have one of them.
+        UnknownPartition: the topic does not have one of them.
     """
-    if unknown := set(partitions) - set(topic.partitions):
-        raise PlanError(
-            f"topic {topic.name!r} has no partition {', '.join(map(str, sorted(unknown)))};"
-            f" it has {topic.partitions[0]} to {topic.partitions[-1]}"
+    if unknown := sorted(set(partitions) - set(topic.partitions)):
+        raise UnknownPartition(
+            f"the topic has no such partition; it has {topic.partitions[0]} to"
+            f" {topic.partitions[-1]}",
+            topic=topic.name,
+            partition=unknown[0],
         )
     return sorted(partitions or topic.partitions)

@@ -8,14 +8,14 @@ from pathlib import Path
 import psutil
 
 
-def owner() -> str:
+def process_owner() -> str:
     """One run of this process, in a form that no other run and no later process shares."""
     run = uuid.uuid4().hex[:8]
     return f"process/{socket.gethostname()}/{os.getpid()}/{start_mark(os.getpid())}#{run}"
 
 
-def is_over(name: str) -> bool | None:
-    """Whether a process named by :func:`owner` is gone; None when it ran on another host."""
+def is_process_over(name: str) -> bool | None:
+    """Whether a process named by :func:`process_owner` is gone; None when it ran on another host."""
     kind, _, rest = name.partition("#")[0].partition("/")
     parts = rest.rsplit("/", 2)
     if kind != "process" or len(parts) != 3 or parts[0] != socket.gethostname():

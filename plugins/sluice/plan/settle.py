@@ -1,22 +1,21 @@
-"""Ending what runs that are over have left: a load is rolled forward, or abandoned."""
+"""Ending loads whose runs are over: a load that is publishing is completed, others are abandoned."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
 from sluice.errors import EngineError, SluiceError
 from sluice.publish.publisher import Publisher
-from sluice.sql import quoted
-from sluice.store import ledger as states
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
-from sluice.store.ledger import Ledger, Load
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import EventDetail, Load, State
 
 log = structlog.get_logger()
 
 IsOver = Callable[[str], bool | None]
-"""Whether the run that owns a load is over; None when there is no telling."""
+"""Whether the run that owns a load is over; None when that cannot be determined."""
 
 
 class Settler:
@@ -24,8 +23,9 @@ class Settler:
 
     Args:
         owner: the run that settles; its own loads are left alone.
-        is_over: tells of other owners whether they are over.
-        lease_minutes: silence after which a load counts as left, when there is no telling.
+        is_over: whether another owner's run is over.
+        lease_minutes: inactivity after which a load may be taken over, when ``is_over`` cannot
+            determine the state of its owner.
         hold_hours: how long a load that its audit holds waits for a person to release it.
     """
 
@@ -46,9 +46,9 @@ class Settler:
         self._hold = timedelta(hours=hold_hours)
 
     def settle(self) -> None:
-        """End what runs that are over have left: roll forward or abandon."""
+        """End the loads whose runs are over: complete those that are publishing, abandon others."""
         for load in self.ledger.loads_of(self.topic, live=True):
-            if load.owner == self.owner or self._waits(load) or not self._over(load):
+            if load.owner == self.owner or self._awaits_decision(load) or not self._is_over(load):
                 continue
             if not self.publisher.is_publishing(load.load_id):
                 self.abandon(load)
@@ -62,43 +62,44 @@ class Settler:
         self.sweep()
 
     def sweep(self) -> None:
-        """Drop tables that nothing needs: of ended loads, and those that no load came to own.
+        """Drop tables that nothing needs: of ended loads, and of loads that were never recorded.
 
-        A process that ends between two statements leaves one. A table that the ledger does not
-        know may be of a planner that is about to reserve, so it is given the time of a lease;
-        should it go all the same, that load's tasks fail as those of an abandoned one do.
+        A process that ends between two statements leaves such a table. A table without a load may
+        belong to a planner that is about to reserve, so it is kept for the time of a lease. If it
+        is dropped too early all the same, that load's tasks fail as those of an abandoned one do.
         """
         tables = self.ledger.work_tables()
-        known = self.ledger.states([row["load_id"] for row in tables])
+        states = self.ledger.states([row["load_id"] for row in tables])
         for row in tables:
-            state = known.get(row["load_id"])
-            ended = state in (states.PUBLISHED, states.ABANDONED, states.WITHDRAWN)
-            if ended or (state is None and row["age"] > self._lease.total_seconds()):
+            state = states.get(row["load_id"])
+            expired = state is None and row["age"] > self._lease.total_seconds()
+            if expired or (state and state.is_end):
                 log.warning("table_swept", table=row["name"], state=state or "unknown")
-                name = f"{quoted(self.ledger.database)}.{quoted(row['name'])}"
+                name = f"{quote_identifier(self.ledger.database)}.{quote_identifier(row['name'])}"
                 self.clickhouse.execute(f"DROP TABLE IF EXISTS {name}")
 
-    def _over(self, load: Load) -> bool:
+    def _is_over(self, load: Load) -> bool:
         over = self.is_over(load.owner)
         if over is None:
-            silent = datetime.now(UTC) - self.ledger.last_sign(load)
-            return silent > self._lease
+            inactive = datetime.now(UTC) - self.ledger.last_activity(load)
+            return inactive > self._lease
         return over
 
-    def _waits(self, load: Load) -> bool:
-        """Whether a person may still release it; only what was read to its end can be."""
-        if load.state != states.HELD or datetime.now(UTC) - load.last_at > self._hold:
+    def _awaits_decision(self, load: Load) -> bool:
+        """Whether a person may still release it; only a load that was read to its end can be."""
+        if load.state is not State.HELD or datetime.now(UTC) - load.last_at > self._hold:
             return False
-        return self.ledger.chunks(load.load_id).keys() == self.ledger.winners(load.load_id).keys()
+        chunks = self.ledger.chunks(load.load_id)
+        return chunks.keys() == self.ledger.attempts.accepted(load.load_id).keys()
 
-    def abandon(self, load: Load, detail: Mapping[str, Any] = {}) -> bool:
+    def abandon(self, load: Load, detail: EventDetail = EventDetail()) -> bool:
         """Free the offsets of a load; its late tasks fail on the missing table.
+
+        Dropping the staging table decides: a load that has begun to publish has renamed the
+        table, and is not abandoned.
 
         Returns:
             Whether it is abandoned; False when it has begun to publish, or has ended.
-
-        Dropping the staging table decides it: a load that has begun to publish has renamed
-        the table, and is not abandoned.
         """
         try:
             self.clickhouse.execute(f"DROP TABLE {self.ledger.staging_table(load.load_id)}")
@@ -108,6 +109,6 @@ class Settler:
             again = self.ledger.load(load.load_id)
             if self.publisher.is_publishing(load.load_id) or (again and not again.live):
                 return False
-        self.ledger.record(load.load_id, load.topic, states.ABANDONED, self.owner, detail)
+        self.ledger.record(load.load_id, load.topic, State.ABANDONED, self.owner, detail)
         log.warning("abandoned", load_id=load.load_id, owner=load.owner, state=load.state)
         return True

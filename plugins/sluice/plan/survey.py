@@ -1,52 +1,61 @@
-"""What a request would read now, told from broker and ledger. Reads only."""
+"""What a request would read now, from the broker and the ledger. Reads only."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from sluice.contract import Contract
-from sluice.errors import PlanError
+from sluice.errors import PlanError, ReplaceUnsupported
 from sluice.kafka.broker import Broker
-from sluice.plan.bounds import bounds
-from sluice.plan.choose import Known, Survey, asked_partitions, check_same_topic, choose, origins
+from sluice.plan.bounds import resolve_bounds
+from sluice.plan.choose import (
+    Selection,
+    TopicHistory,
+    check_same_topic,
+    choose_ranges,
+    partition_origins,
+    select_partitions,
+)
 from sluice.plan.time_windows import TimeWindows
 from sluice.ranges import OffsetRange, intersect, merge, subtract, total
-from sluice.records import Topic, Watermarks, kept
+from sluice.records import Topic, Watermarks, retained_ranges
 from sluice.settings import Settings
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.ledger import PUBLISHED, Kind, Ledger, Taken
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import HeldRange, LoadKind, State
 from sluice.store.quarantine import Quarantine
-from sluice.store.request import Request, window_of
+from sluice.store.request import Request, parse_window
 
-REPLAYED_AT_MOST = 500_000
+MOST_REPLAYED = 500_000
 """Messages of one replay: each that stands alone is a range of its own in the ledger."""
 
-
-BEGIN_ANEW = (
-    "To load such a table anew, begin from nothing: docs/backfill.md says how to forget a topic"
+_START_OVER = (
+    "To load such a table again, start from nothing: docs/backfill.md describes how to forget a"
+    " topic"
 )
 
 
-class Prospect(msgspec.Struct, frozen=True, kw_only=True):
+class PlanPreview(msgspec.Struct, frozen=True, kw_only=True):
     """A load that could be planned.
 
     Attributes:
-        kind: a window whose offsets no load has is a plain load, also when it asks to replace.
+        selection: what it would read, and what it would leave alone.
+        kind: a window whose offsets no load has is a plain load, also when a replace is requested.
         revision: above that of every published load when others answer for its offsets.
-        replaces: published loads that hold offsets which it would load anew.
+        replaces: published loads that hold offsets which it would load again.
         waiting: offsets that the topic has and no published load accounts for.
     """
 
     topic: Topic
     watermarks: dict[int, Watermarks]
-    survey: Survey
-    kind: Kind
+    selection: Selection
+    kind: LoadKind
     revision: int
     replaces: list[str]
     waiting: int
 
 
-class Surveyor:
+class Survey:
     """Surveys the topic of one contract."""
 
     def __init__(
@@ -60,69 +69,74 @@ class Surveyor:
         self._contract, self._broker, self._settings = contract, broker, settings
         self._clickhouse, self._ledger = clickhouse, ledger
 
-    def prospect(self, request: Request) -> Prospect:
+    def preview(self, request: Request) -> PlanPreview:
         """What would be planned for a request.
 
         Raises:
-            PlanError, OffsetsExpired, BrokerError: see :func:`choose` and :func:`bounds`.
+            PlanError: the request cannot be planned; says what to change.
+            OffsetsExpired: offsets are gone, and the contract says to fail.
+            BrokerError: the broker does not respond.
         """
         request.check()
         self._check_table(request)
         topic = self._broker.topic(self._contract.topic)
         watermarks = self._broker.watermarks(topic)
-        taken = self._ledger.taken(topic.name)
-        kind: Kind = "load"
-        known = self._known(topic, taken)
+        held = self._ledger.held_ranges(topic.name)
+        kind: LoadKind = "load"
+        history = self._history(topic, held)
         if request.refused is not None:
-            check_same_topic(self._contract, topic, watermarks, known)
-            survey, kind = self._refused(topic, request, taken), "replay"
+            check_same_topic(self._contract, topic, watermarks, history)
+            selection, kind = self._refused(topic, request, held), "replay"
         else:
-            window, unsearched = self._window(topic, watermarks, request, known)
-            survey = choose(self._contract, topic, watermarks, known, request, window)
-            survey = msgspec.structs.replace(survey, unsearched=unsearched)
-            if survey.replaced:
+            window, unsearched = self._window(topic, watermarks, request, history)
+            selection = choose_ranges(self._contract, topic, watermarks, history, request, window)
+            selection = msgspec.structs.replace(selection, unsearched=unsearched)
+            if selection.replaced:
                 kind = "replace"
-        published = [t for t in taken if t.published]
-        return Prospect(
+        published = [h for h in held if h.published]
+        latest = max((h.revision for h in published), default=0)
+        return PlanPreview(
             topic=topic,
             watermarks=watermarks,
-            survey=survey,
+            selection=selection,
             kind=kind,
-            revision=0 if kind == "load" else 1 + max((t.revision for t in published), default=0),
-            replaces=_overlapping(published, survey.ranges) if kind == "replace" else [],
-            waiting=total(subtract(kept(watermarks), merge(t.range for t in published))),
+            revision=0 if kind == "load" else 1 + latest,
+            replaces=_overlapping(published, selection.ranges) if kind == "replace" else [],
+            waiting=total(subtract(retained_ranges(watermarks), merge(h.range for h in published))),
         )
 
     def _check_table(self, request: Request) -> None:
-        """Refuse to replace where old rows and new ones cannot be told apart.
+        """Refuse to replace where old rows and new ones cannot be distinguished.
 
         Raises:
-            PlanError: says what to do instead.
+            ReplaceUnsupported: says what to do instead.
         """
         if request.existing != "replace":
             return
         if self._contract.table.replaces:
-            raise PlanError(
+            raise ReplaceUnsupported(
                 f"table {self._contract.table.name!r} keeps only the newest row of a key"
                 f" ({self._contract.table.engine}), so the rows of a load cannot be exchanged for"
-                f" others. {BEGIN_ANEW}"
+                f" others. {_START_OVER}",
+                topic=self._contract.topic,
             )
         if self._settings.cluster:
-            raise PlanError(
+            raise ReplaceUnsupported(
                 "rows in a cluster are not replaced, because no statement removes them from all"
-                f" replicas at once. {BEGIN_ANEW}"
+                f" replicas at once. {_START_OVER}",
+                topic=self._contract.topic,
             )
 
     def _window(
-        self, topic: Topic, watermarks: dict[int, Watermarks], request: Request, known: Known
+        self, topic: Topic, watermarks: dict[int, Watermarks], request: Request, known: TopicHistory
     ) -> tuple[list[OffsetRange] | None, int]:
-        """The offsets that a request is about, and how many were not looked through for them."""
+        """The offsets that a request covers, and how many were not searched for them."""
         if not request.windowed:
             return None, 0
         if request.offsets:
-            asked_partitions(topic, {r.partition for r in request.offsets})
+            select_partitions(topic, {r.partition for r in request.offsets})
             return list(request.offsets), 0
-        if window := window_of(request.low, request.high):
+        if window := parse_window(request.low, request.high):
             windows = TimeWindows(
                 self._broker,
                 self._clickhouse,
@@ -130,36 +144,38 @@ class Surveyor:
                 self._ledger.database,
                 self._settings.scan_offsets,
             )
-            anew = request.existing == "replace"
-            found = windows.find(topic, watermarks, window, known, anew)
+            exact = request.existing == "replace"
+            found = windows.find(topic, watermarks, window, known, exact)
             return found.ranges, found.unsearched
-        return bounds(self._broker, topic, request.low or None, request.high or None), 0
+        return resolve_bounds(self._broker, topic, request.low or None, request.high or None), 0
 
-    def _refused(self, topic: Topic, request: Request, taken: Sequence[Taken]) -> Survey:
+    def _refused(self, topic: Topic, request: Request, held: Sequence[HeldRange]) -> Selection:
         """The messages in quarantine that a replay would read."""
-        assert request.refused is not None
-        asked = asked_partitions(topic, request.partitions)
+        if request.refused is None:
+            raise PlanError("a replay needs a filter of refused messages", topic=topic.name)
+        partitions = select_partitions(topic, request.partitions)
         store = Quarantine(self._clickhouse, self._ledger.database)
-        most = min(request.max_messages or REPLAYED_AT_MOST, REPLAYED_AT_MOST)
-        found = store.offsets(request.refused, asked, most)
-        reserved = [t.range for t in taken if not t.published]
-        return Survey(ranges=subtract(found, reserved), elsewhere=total(intersect(found, reserved)))
+        most = min(request.max_messages or MOST_REPLAYED, MOST_REPLAYED)
+        found = store.offsets(request.refused, partitions, most)
+        reserved = [h.range for h in held if not h.published]
+        elsewhere = total(intersect(found, reserved))
+        return Selection(ranges=subtract(found, reserved), elsewhere=elsewhere)
 
-    def _known(self, topic: Topic, taken: Sequence[Taken]) -> Known:
+    def _history(self, topic: Topic, held: Sequence[HeldRange]) -> TopicHistory:
         loads = self._ledger.loads_of(topic.name)
-        ids = [load.plan["topic_id"] for load in loads if load.state == PUBLISHED]
-        return Known(
+        ids = [load.plan.topic_id for load in loads if load.state is State.PUBLISHED]
+        return TopicHistory(
             topic_id=ids[0] if ids else "",
-            origins=origins([load.plan for load in reversed(loads)], topic.partitions),
+            origins=partition_origins([load.plan for load in reversed(loads)], topic.partitions),
             # What a replay has read another load had published before.
-            loaded=[t.range for t in taken if t.published and t.kind != "replay"],
-            reserved=[t.range for t in taken if not t.published],
+            loaded=[h.range for h in held if h.published and h.kind != "replay"],
+            reserved=[h.range for h in held if not h.published],
         )
 
 
-def _overlapping(published: Sequence[Taken], ranges: Sequence[OffsetRange]) -> list[str]:
+def _overlapping(published: Sequence[HeldRange], ranges: Sequence[OffsetRange]) -> list[str]:
     """Loads that hold some of the ranges."""
     by_load: dict[str, list[OffsetRange]] = {}
-    for t in published:
-        by_load.setdefault(t.load_id, []).append(t.range)
+    for h in published:
+        by_load.setdefault(h.load_id, []).append(h.range)
     return [load_id for load_id, held in by_load.items() if intersect(held, ranges)]

@@ -1,30 +1,31 @@
 """Making a load's rows visible, exactly once, whatever was interrupted before.
 
 Publishing begins by renaming the staging table. The rename is the fence: a late task finds no
-table to write to, and a settler that meant to abandon the load finds nothing to drop. Both
-are single operations of the server, so exactly one of them happens.
+table to write to, and a settler that meant to abandon the load finds nothing to drop. Both are
+single operations of the server, so exactly one of them happens.
 
-Each insert then takes from the staged rows what the target does not have yet, as one block: one
-part of the target, or one in each of its partitions. A statement that repeats it while it is
-still running is recognised by its token, one that comes after it by the rows that are there.
+Each insert then copies the staged rows that the target does not have yet, as one block: one part of
+the target, or one in each of its partitions. A repetition that runs beside the first statement is
+recognised by its token, one that runs after it by the rows that are there.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import NamedTuple
 
 import structlog
 from msgspec import Struct
 
 from sluice.contract import Contract
 from sluice.errors import AccountingError, EngineError, LoadLost
-from sluice.publish.replacement import Replacing
+from sluice.publish.replacement import Replacement
 from sluice.ranges import OffsetRange, chunk, total
-from sluice.sql import literal
+from sluice.sql import quote_string
 from sluice.store.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
-from sluice.store.ledger import ABANDONED, PUBLISHED, PUBLISHING, WITHDRAWN, Ledger
-from sluice.store.target_table import Target
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import EventDetail, Load, State
+from sluice.store.target_table import TargetTable
 
 log = structlog.get_logger()
 
@@ -37,7 +38,14 @@ AT_ONCE = 2
 """Inserts of a load that run at once; they copy different offsets."""
 
 
-class Lacking(Struct, frozen=True):
+class Slice(NamedTuple):
+    """What one insert copies: some ranges of the rows of an attempt."""
+
+    attempt: str
+    ranges: list[OffsetRange]
+
+
+class MissingRows(Struct, frozen=True):
     """How many staged rows the target does not have, and a digest of which."""
 
     rows: int
@@ -51,56 +59,57 @@ class Publisher:
         self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger, cluster: str = ""
     ) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
-        self._target = Target(contract, clickhouse, cluster)
+        self.target = TargetTable(contract, clickhouse, cluster)
 
     def publish(self, load_id: str, owner: str) -> None:
-        """Staged rows of an audited load become rows of the target.
+        """Make the staged rows of an audited load rows of the target.
 
         Raises:
-            LoadLost: another has abandoned the load.
+            LoadLost: another run has abandoned the load.
             AccountingError: the target does not hold what was staged.
             ShapeChanged: a newer deployment has staged it and must publish it.
-            EngineError: ClickHouse refused; publishing can be repeated.
+            EngineError: ClickHouse refused a statement; publishing can be repeated.
         """
         load = self._ledger.load(load_id)
-        if load is None or load.state in (ABANDONED, WITHDRAWN):
-            raise LoadLost(f"load {load_id} is {load.state if load else 'not in the ledger'}")
-        if load.state != PUBLISHED:
-            if not self._fence(load_id):
+        if load is None or load.state.is_given_up:
+            state = load.state if load else "not in the ledger"
+            raise LoadLost(f"the load is {state}", load_id=load_id)
+        if load.state is not State.PUBLISHED:
+            if not self.fence(load_id):
                 return
-            source = self._ledger.publishing_table(load_id)
-            columns = self._target.columns(source, load.plan.get("shape", ""))
-            self._ledger.record(load_id, load.topic, PUBLISHING, owner)
-            replacing = Replacing.of(load, self._target, self._clickhouse, self._ledger)
-            attempts = self._ledger.audited_attempts(load_id)
-            finished = self._ledger.winners(load_id)
-            chunks = self._ledger.chunks(load_id)
-            parts = [
-                (attempts[number], part)
-                for number, ranges in chunks.items()
-                for part in _slices(ranges, finished[number].bytes)
-            ]
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                copy = partial(self._copy, load_id, columns, anew=replacing is not None)
-                list(pool.map(lambda part: copy(*part), parts))
-            answered = list(chunks.values())
-            if replacing:
-                answered = replacing.run(chunks, attempts, owner)
-            rows = self._check_target(load_id, parts, answered)
-            self._ledger.record(load_id, load.topic, PUBLISHED, owner, {"rows": rows})
-            log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)
-        self._drop(load_id)
+            self._make_visible(load, owner)
+        self.drop_work_table(load_id)
 
-    def _fence(self, load_id: str) -> bool:
-        """Rename the staging table; False when the load turns out to be published already.
+    def _make_visible(self, load: Load, owner: str) -> None:
+        load_id = load.load_id
+        columns = self.columns(load)
+        self._ledger.record(load_id, load.topic, State.PUBLISHING, owner)
+        replacement = Replacement.of(load, self.target, self._clickhouse, self._ledger)
+        attempts = self._ledger.audited_attempts(load_id)
+        chunks = self._ledger.chunks(load_id)
+        slices = self._slices(load_id, chunks, attempts)
+        replaces = replacement is not None
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda part: self.copy(load_id, columns, part, replaces), slices))
+        answered = list(chunks.values())
+        if replacement:
+            answered = replacement.run(chunks, attempts, owner)
+        rows = self._check_target(load_id, slices, answered)
+        self._ledger.record(load_id, load.topic, State.PUBLISHED, owner, EventDetail(rows=rows))
+        log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)
+
+    def columns(self, load: Load) -> dict[str, str]:
+        """Target column → SQL over the rows that a load has staged; see TargetTable.columns."""
+        return self.target.columns(self._ledger.publishing_table(load.load_id), load.plan.shape)
+
+    def fence(self, load_id: str) -> bool:
+        """Rename the staging table; False when the load is published already.
 
         Raises:
             LoadLost: the table is gone, so the load was abandoned.
         """
-        staging, publishing = (
-            self._ledger.staging_table(load_id),
-            self._ledger.publishing_table(load_id),
-        )
+        staging = self._ledger.staging_table(load_id)
+        publishing = self._ledger.publishing_table(load_id)
         try:
             self._clickhouse.execute(f"RENAME TABLE {staging} TO {publishing}")
         except EngineError as error:
@@ -109,41 +118,43 @@ class Publisher:
             if self.is_publishing(load_id):
                 return True
             load = self._ledger.load(load_id)
-            if load and load.state == PUBLISHED:
+            if load and load.state is State.PUBLISHED:
                 return False
-            raise LoadLost(f"load {load_id} has no staging table: it was abandoned") from error
+            raise LoadLost("it has no staging table: it was abandoned", load_id=load_id) from error
         return True
 
     def is_publishing(self, load_id: str) -> bool:
         """Whether the load has passed the fence and its table is still there."""
         return self._clickhouse.has_table(self._ledger.database, f"publishing_{load_id}")
 
-    def _copy(
-        self,
-        load_id: str,
-        columns: Mapping[str, str],
-        attempt: str,
-        ranges: list[OffsetRange],
-        anew: bool = False,
+    def copy(
+        self, load_id: str, columns: Mapping[str, str], part: Slice, replaces: bool = False
     ) -> None:
-        """Copy the staged rows of some ranges that the target does not have."""
-        lacking = self._target.lacking(self._ledger.publishing_table(load_id), ranges, anew)
-        parameters = {"topic": self._contract.topic, "load": load_id, "attempt": attempt}
-        name = f"sluice/{load_id}/{ranges[0]}"
+        """Copy the rows of a slice that the target does not have.
+
+        Args:
+            columns: see :meth:`columns`.
+            replaces: whether the rows take the place of others, so that only those of this load
+                count as being there.
+        """
+        source = self._ledger.publishing_table(load_id)
+        missing_rows = self.target.missing_rows(source, part.ranges, replaces)
+        parameters = {"topic": self._contract.topic, "load": load_id, "attempt": part.attempt}
+        name = f"sluice/{load_id}/{part.ranges[0]}"
         for again in range(COPY_TRIES):
-            self._wait_for_others(name)
-            left = self._lacking(lacking, parameters)
-            if not left.rows:
+            self._end_interrupted_insert(name)
+            missing = self._count(missing_rows, parameters)
+            if not missing.rows:
                 return
-            # Everybody's first insert of these rows has one token, so of two at once one counts.
-            # Only when it left rows out is there another, named by what they are, so that two
-            # publishers that find the same rows lacking share that one too.
-            token = f"{name}/{left.digest}" if again else name
+            # Every publisher's first insert of these rows has one token, so of two at once one
+            # counts. Only when it left rows out is there another token, named by what they are, so
+            # that two publishers that find the same rows missing share that one too.
+            token = f"{name}/{missing.digest}" if again else name
             self._clickhouse.execute(
-                self._target.insert(columns, lacking),
+                self.target.insert_statement(columns, missing_rows),
                 parameters,
                 {
-                    **self._target.settings,
+                    **self.target.settings,
                     "log_comment": name,
                     "insert_deduplicate": 1,
                     "insert_deduplication_token": token,
@@ -157,70 +168,85 @@ class Publisher:
                 },
             )
 
-    def _lacking(self, lacking: str, parameters: Mapping[str, str]) -> "Lacking":
-        settings = self._target.settings | {"join_use_nulls": 1}
+    def _count(self, missing_rows: str, parameters: Mapping[str, str]) -> MissingRows:
+        settings = self.target.settings | {"join_use_nulls": 1}
         (row,) = self._clickhouse.rows(
             "SELECT count() AS rows, groupBitXor(cityHash64(_partition, _offset)) AS digest"
-            f" {lacking}",
+            f" {missing_rows}",
             parameters,
             settings,
         )
-        return Lacking(**row)
+        return MissingRows(**row)
 
-    def _wait_for_others(self, name: str) -> None:
+    def _end_interrupted_insert(self, name: str) -> None:
         """End an insert of the same rows that an interrupted publisher has left running."""
         mine = "Settings['log_comment'] = {name:String}"
         running = f"SELECT 1 AS one FROM system.processes WHERE {mine}"
         if self._clickhouse.rows(running, {"name": name}):
             log.warning("ending_interrupted_insert", name=name)
             self._clickhouse.execute(
-                f"KILL QUERY WHERE Settings['log_comment'] = {literal(name)} SYNC"
+                f"KILL QUERY WHERE Settings['log_comment'] = {quote_string(name)} SYNC"
             )
 
-    def _check_target(
+    def _slices(
         self,
         load_id: str,
-        parts: list[tuple[str, list[OffsetRange]]],
-        answered: list[list[OffsetRange]],
-    ) -> int:
-        """Hold the target against the account; gives the rows.
+        chunks: Mapping[int, list[OffsetRange]],
+        attempts: Mapping[int, str],
+    ) -> list[Slice]:
+        """The chunks in parts of one block each."""
+        results = self._ledger.attempts.accepted(load_id)
+        slices = []
+        for number, ranges in chunks.items():
+            size = max(results[number].bytes, 1)
+            rows = max(1, min(SLICE_ROWS, SLICE_BYTES * total(ranges) // size))
+            parts = chunk(ranges, rows, most=1 << 30)
+            slices += [Slice(attempts[number], part) for part in parts]
+        return slices
 
-        Rows of a replacing table may have been merged away, so there it is asked which are
-        lacking; in any other every offset is counted.
+    def _check_target(
+        self, load_id: str, slices: list[Slice], answered: list[list[OffsetRange]]
+    ) -> int:
+        """Compare the target with the account; returns the rows.
+
+        Rows of a replacing table may have been merged away, so there the missing ones are counted;
+        in any other table every offset is counted.
 
         Args:
             answered: by chunk, the offsets that this load answers for.
         """
-        accounts = {a.partition: a.loaded for a in self._ledger.accounts(load_id)}
-        if self._target.replaces:
-            source = self._ledger.publishing_table(load_id)
-            for attempt, ranges in parts:
-                about = {"topic": self._contract.topic, "attempt": attempt, "load": load_id}
-                if left := self._lacking(self._target.lacking(source, ranges), about).rows:
-                    raise AccountingError(
-                        f"load {load_id}, {ranges[0]}: {self._target.name} lacks {left} rows"
-                    )
+        accounts = {a.partition: a.loaded for a in self._ledger.attempts.accounts(load_id)}
+        if self.target.replaces:
+            self._check_replacing_target(load_id, slices)
             return sum(accounts.values())
         rows, offsets = Counter[int](), Counter[int]()
         for ranges in answered:
-            for row in self._target.count(ranges):
+            for row in self.target.count(ranges):
                 rows[row["partition"]] += row["rows"]
                 offsets[row["partition"]] += row["offsets"]
         for partition, loaded in accounts.items():
-            there = (rows[partition], offsets[partition])
-            if there != (loaded, loaded):
+            if (rows[partition], offsets[partition]) != (loaded, loaded):
                 raise AccountingError(
-                    f"load {load_id}, partition {partition}: {loaded} rows to publish, and"
-                    f" {self._target.name} holds {there[0]} rows of {there[1]} offsets"
+                    f"{loaded} rows to publish, and {self.target.name} holds {rows[partition]} rows"
+                    f" of {offsets[partition]} offsets",
+                    load_id=load_id,
+                    partition=partition,
                 )
         return sum(accounts.values())
 
-    def _drop(self, load_id: str) -> None:
+    def _check_replacing_target(self, load_id: str, slices: list[Slice]) -> None:
+        source = self._ledger.publishing_table(load_id)
+        for attempt, ranges in slices:
+            parameters = {"topic": self._contract.topic, "attempt": attempt, "load": load_id}
+            missing = self._count(self.target.missing_rows(source, ranges), parameters)
+            if missing.rows:
+                raise AccountingError(
+                    f"{self.target.name} lacks {missing.rows} rows of {ranges[0]}",
+                    load_id=load_id,
+                    partition=ranges[0].partition,
+                    offset=ranges[0].low,
+                )
+
+    def drop_work_table(self, load_id: str) -> None:
+        """Drop the table of a published load."""
         self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.publishing_table(load_id)}")
-
-
-def _slices(ranges: list[OffsetRange], size: int) -> list[list[OffsetRange]]:
-    """A chunk's ranges in parts of one block each; ``size`` is what the chunk's values take."""
-    count = total(ranges)
-    fits = SLICE_BYTES * count // max(size, 1)
-    return chunk(ranges, max(1, min(SLICE_ROWS, fits)), most=1 << 30)

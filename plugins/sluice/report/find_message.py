@@ -8,7 +8,7 @@ import msgspec
 from sluice.contract import Contract
 from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
 from sluice.errors import EngineError, PlanError
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import REFUSED_DATA, ClickHouse
 
 MOST = 100
@@ -17,7 +17,7 @@ MOST = 100
 CORRELATION = "correlation_id"
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class FoundMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One message that fits a question.
 
     Attributes:
@@ -43,16 +43,18 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-class Whereabouts:
+class MessageFinder:
     """Answers questions about the messages of one topic."""
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, database: str) -> None:
         self._contract, self._clickhouse = contract, clickhouse
-        self._db = quoted(database)
+        self._db = quote_identifier(database)
         self._table = clickhouse.qualified(contract.table.name)
-        self._types = {c.name: c.form.type for c in ClickHouseSchemaMapper.of(contract).columns}
+        self._types = {
+            c.name: str(c.type.stored) for c in ClickHouseSchemaMapper.of(contract).columns
+        }
 
-    def find(self, name: str, value: str, payloads: bool = True) -> list[Place]:
+    def find(self, name: str, value: str, payloads: bool = True) -> list[FoundMessage]:
         """Messages of which a column has a value, or that were refused and contain it.
 
         Args:
@@ -71,7 +73,7 @@ class Whereabouts:
         elif name in self._types:
             kind = self._types[name]
             loaded = self._loaded(
-                f"{quoted(name)} = CAST({{value:String}}, {{type:String}})",
+                f"{quote_identifier(name)} = CAST({{value:String}}, {{type:String}})",
                 {"value": value, "type": kind},
             )
         else:
@@ -82,7 +84,7 @@ class Whereabouts:
             mentions = f"(position(q.value, {{value:String}}) > 0 OR {mentions})"
         return [*loaded, *self._refused(mentions, {"value": value})]
 
-    def _at(self, value: str) -> list[Place]:
+    def _at(self, value: str) -> list[FoundMessage]:
         partition, _, offset = value.partition(":")
         if not (partition.isdigit() and offset.isdigit()):
             raise PlanError(f"an offset is written partition:offset, such as 3:81234; not {value}")
@@ -92,7 +94,7 @@ class Whereabouts:
             *self._refused("q.partition = {p:Int32} AND q.offset = {o:Int64}", at),
         ]
 
-    def _loaded(self, where: str, parameters: dict[str, Any]) -> list[Place]:
+    def _loaded(self, where: str, parameters: dict[str, Any]) -> list[FoundMessage]:
         try:
             rows = self._clickhouse.rows(
                 "SELECT t._topic AS topic, t._partition AS partition, t._offset AS offset,"
@@ -110,9 +112,9 @@ class Whereabouts:
                 asked, kind = parameters["value"], parameters["type"]
                 raise PlanError(f"{asked!r} is no {kind}") from error
             raise
-        return [Place(**row) for row in rows]
+        return [FoundMessage(**row) for row in rows]
 
-    def _refused(self, where: str, parameters: dict[str, Any]) -> list[Place]:
+    def _refused(self, where: str, parameters: dict[str, Any]) -> list[FoundMessage]:
         rows = self._clickhouse.rows(
             "SELECT q.topic AS topic, q.partition AS partition, q.offset AS offset,"
             " q.status AS status, q.load_id AS load_id, l.owner AS run, q.at AS at,"
@@ -124,4 +126,4 @@ class Whereabouts:
             f" ORDER BY partition, offset, at LIMIT {MOST}",
             parameters | {"topic": self._contract.topic},
         )
-        return [Place(**row) for row in rows]
+        return [FoundMessage(**row) for row in rows]

@@ -8,7 +8,7 @@ import jinja2
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from sluice.store.quarantine import shown
+from sluice.store.quarantine import printable
 
 STATIC = Path(__file__).parent / "static"
 """The chart library (uPlot, with its licence) and what draws with it."""
@@ -33,6 +33,6 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["visible"] = lambda text: shown(text.encode())
-    environment.filters["bytes"] = shown
+    environment.filters["visible"] = lambda text: printable(text.encode())
+    environment.filters["bytes"] = printable
     return environment

@@ -1,12 +1,13 @@
 """How far what is published is behind a topic."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from sluice.kafka.broker import Broker
 from sluice.ranges import merge, subtract, total
-from sluice.records import kept
+from sluice.records import retained_ranges
 from sluice.store.ledger import Ledger
 
 
@@ -30,16 +31,16 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None
 
 
-def lag_of(topic_name: str, broker: Broker, ledger: Ledger) -> list[Lag]:
+def measure_lag(topic_name: str, broker: Broker, ledger: Ledger) -> list[Lag]:
     """The lag of each partition of a topic.
 
     Raises:
-        BrokerError: the broker does not answer.
+        BrokerError: the broker does not respond.
     """
     topic = broker.topic(topic_name)
     marks = broker.watermarks(topic)
-    published = merge(t.range for t in ledger.taken(topic_name) if t.published)
-    waiting = subtract(kept(marks), published)
+    published = merge(t.range for t in ledger.held_ranges(topic_name) if t.published)
+    waiting = subtract(retained_ranges(marks), published)
     starts = {r.partition: r.low for r in reversed(waiting)}
     since, now = broker.times_at(topic, starts, marks), datetime.now(UTC)
     found = []
@@ -57,3 +58,8 @@ def lag_of(topic_name: str, broker: Broker, ledger: Ledger) -> list[Lag]:
             )
         )
     return found
+
+
+def total_waiting(lags: Sequence[Lag]) -> int:
+    """Offsets of all partitions that no load accounts for."""
+    return sum(lag.waiting for lag in lags)

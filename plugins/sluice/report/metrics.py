@@ -10,8 +10,8 @@ from typing import Literal
 import msgspec
 
 from sluice.report.lag import Lag
-from sluice.report.reporter import Report
-from sluice.sql import quoted
+from sluice.report.model import Report
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 
 
@@ -69,7 +69,7 @@ METRICS = {
 """Every name that is emitted."""
 
 
-class Value(msgspec.Struct, frozen=True):
+class MetricValue(msgspec.Struct, frozen=True):
     """One value of one metric."""
 
     name: str
@@ -77,42 +77,44 @@ class Value(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = {}
 
 
-Emit = Callable[[Sequence[Value]], None]
+Emit = Callable[[Sequence[MetricValue]], None]
 """Sends the numbers of a load somewhere."""
 
 
-def values_of(report: Report, lags: Sequence[Lag]) -> Iterator[Value]:
+def metric_values(report: Report, lags: Sequence[Lag]) -> Iterator[MetricValue]:
     """The numbers of a load that has ended."""
-    yield Value("sluice.loads", 1, {"state": report.state, "kind": report.kind})
-    yield Value("sluice.load.end", report.ended_at.timestamp())
+    yield MetricValue("sluice.loads", 1, {"state": report.state, "kind": report.kind})
+    yield MetricValue("sluice.load.end", report.ended_at.timestamp())
     if report.state == "published":
         for outcome in ("loaded", "quarantined", "tombstones", "absent"):
-            yield Value("sluice.offsets", report.sum(outcome), {"outcome": outcome})
-        yield Value("sluice.upgraded", report.sum("upgraded"))
+            yield MetricValue("sluice.offsets", report.sum(outcome), {"outcome": outcome})
+        yield MetricValue("sluice.upgraded", report.sum("upgraded"))
         for version, count in report.versions.items():
-            yield Value("sluice.messages", count, {"version": version})
+            yield MetricValue("sluice.messages", count, {"version": version})
         for column, count in report.nulls.items():
-            yield Value("sluice.null.rows", count, {"column": column})
-    yield Value("sluice.read.bytes", report.bytes)
-    yield Value("sluice.validation.seconds", report.cpu_seconds)
+            yield MetricValue("sluice.null.rows", count, {"column": column})
+    yield MetricValue("sluice.read.bytes", report.bytes)
+    yield MetricValue("sluice.validation.seconds", report.cpu_seconds)
     reasons: dict[str, int] = {}
     for found in report.reasons:
         reasons[found.reason] = reasons.get(found.reason, 0) + found.count
     for reason, count in reasons.items():
-        yield Value("sluice.refused", count, {"reason": reason})
+        yield MetricValue("sluice.refused", count, {"reason": reason})
     for step in report.steps:
-        yield Value("sluice.step.seconds", step.seconds, {"step": step.name})
+        yield MetricValue("sluice.step.seconds", step.seconds, {"step": step.name})
     for severity in ("critical", "warning"):
-        failed = [q for q in report.quality if not q["success"] and q["severity"] == severity]
-        yield Value("sluice.quality.failed", len(failed), {"severity": severity})
+        failed = [q for q in report.quality if not q.success and q.severity == severity]
+        yield MetricValue("sluice.quality.failed", len(failed), {"severity": severity})
     for lag in lags:
         where = {"partition": str(lag.partition)}
-        yield Value("sluice.lag.offsets", lag.waiting, where)
+        yield MetricValue("sluice.lag.offsets", lag.waiting, where)
         if lag.seconds is not None:
-            yield Value("sluice.lag.seconds", lag.seconds, where)
+            yield MetricValue("sluice.lag.seconds", lag.seconds, where)
 
 
-def keep(clickhouse: ClickHouse, database: str, report: Report, values: Iterable[Value]) -> None:
+def save_metrics(
+    clickhouse: ClickHouse, database: str, report: Report, values: Iterable[MetricValue]
+) -> None:
     """Store the numbers of a load; of each name and labels what it told last counts."""
     rows = [
         {
@@ -125,16 +127,16 @@ def keep(clickhouse: ClickHouse, database: str, report: Report, values: Iterable
         for value in values
     ]
     token = f"{report.load_id}/metrics/{report.state}/{report.ended_at.isoformat()}"
-    clickhouse.insert(f"{quoted(database)}.metrics", rows, token)
+    clickhouse.insert(f"{quote_identifier(database)}.metrics", rows, token)
 
 
-def openmetrics(clickhouse: ClickHouse, database: str) -> str:
+def render_openmetrics(clickhouse: ClickHouse, database: str) -> str:
     """All metrics of all topics in the OpenMetrics text format."""
     rows = clickhouse.rows(
         "SELECT name, topic, labels, sum(value) AS total, argMax(value, at) AS last FROM ("
         " SELECT m.name AS name, m.topic AS topic, m.labels AS labels, m.load_id,"
         "  argMax(m.value, m.at) AS value, max(m.at) AS at"
-        f" FROM {quoted(database)}.metrics AS m GROUP BY name, topic, labels, m.load_id)"
+        f" FROM {quote_identifier(database)}.metrics AS m GROUP BY name, topic, labels, m.load_id)"
         " GROUP BY name, topic, labels ORDER BY name, topic, labels"
     )
     lines: list[str] = []

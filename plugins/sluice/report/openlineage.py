@@ -36,7 +36,7 @@ from sluice import __version__
 from sluice.contract import Contract
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.contract.type_names import type_name
-from sluice.report.reporter import Report
+from sluice.report.model import Report
 from sluice.settings import Connection
 
 log = structlog.get_logger()
@@ -134,7 +134,7 @@ class Lineage:
     def _target(self, report: Report) -> OutputDataset:
         fields = [
             schema_dataset.SchemaDatasetFacetFields(
-                name=column.name, type=column.form.type, description=column.comment or None
+                name=column.name, type=str(column.type.stored), description=column.comment or None
             )
             for column in self._mapper.columns
         ]
@@ -150,10 +150,10 @@ class Lineage:
         }
         assertions = [
             data_quality_assertions_dataset.Assertion(
-                assertion=rule["description"],
-                success=bool(rule["success"]),
-                column=rule["column"] or None,
-                severity="error" if rule["severity"] == "critical" else "warn",
+                assertion=rule.description,
+                success=rule.success,
+                column=rule.column or None,
+                severity="error" if rule.severity == "critical" else "warn",
             )
             for rule in report.quality
         ]

@@ -1,179 +1,105 @@
-"""What a run tells afterwards: one report, as data and as a page without outside parts."""
+"""Making the report of a load from what ledger, quarantine and audit have recorded; storing it."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from sluice.audit.accounting import Auditor, Reasons
+from sluice.audit.accounting import Accounting
 from sluice.audit.quality_results import QualityResults
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
-from sluice.plan.survey import Prospect
-from sluice.ranges import OffsetRange, merge
-from sluice.report.advice import advice_on
+from sluice.errors import LoadLost
+from sluice.plan.survey import PlanPreview
+from sluice.ranges import merge
+from sluice.report.advice import advise
 from sluice.report.html import render
-from sluice.sql import quoted
-from sluice.store.attempts import Account
+from sluice.report.model import DRY_RUN, Report, StepTiming
+from sluice.sql import quote_identifier
+from sluice.store.attempts import ChunkResult
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.ledger import AUDITED, PUBLISHED, REPLACING, Ledger
-from sluice.store.request import Request, words
-
-DRY_RUN = "dry run"
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a part of the load took, and how fast it was."""
-
-    name: str
-    seconds: float
-    rows_per_second: int = 0
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The report of one load.
-
-    Attributes:
-        state: the ledger's state; ``published`` is the good end.
-        error: why the load stopped; empty when it did not.
-        advice: what to do next, a sentence each.
-        expired: offsets that retention had removed before they were read; part of the absent.
-        filled: fields filled by an upgrade, as version → field → messages.
-        kind: ``load``, ``replace`` or ``replay``; or ``dry run``, which has no load.
-        asked: what was asked for, in words.
-        survey: for a part of the topic, the offsets that were left alone; see :class:`Survey`.
-        changes: what a replacing load has changed: rows ``compared``, ``changed``, by ``columns``.
-        outside: rows with timestamps outside of the range of time that was asked for.
-        bytes: of the values that were read.
-        cpu_seconds: of reading and validating them.
-        nulls: null values by column, of the columns that may have any.
-        waiting_before: offsets that no load accounted for when it was planned; None when nobody
-            looked.
-        waiting_after: the same when the report was made.
-        decision: who has released or discarded the load, and why; empty when nobody had to.
-    """
-
-    load_id: str
-    topic: str
-    table: str
-    owner: str
-    state: str
-    error: str
-    planned_at: datetime
-    ended_at: datetime
-    ranges: list[OffsetRange]
-    accounts: list[Account]
-    versions: dict[str, int]
-    filled: dict[str, dict[str, int]]
-    reasons: list[Reasons]
-    quality: list[dict[str, Any]]
-    steps: list[Step]
-    advice: list[str]
-    expired: int = 0
-    kind: str = "load"
-    asked: str = ""
-    survey: dict[str, int] = {}
-    changes: dict[str, Any] = {}
-    outside: int = 0
-    decision: str = ""
-    bytes: int = 0
-    cpu_seconds: float = 0.0
-    nulls: dict[str, int] = {}
-    waiting_before: int | None = None
-    waiting_after: int | None = None
-
-    def sum(self, term: str) -> int:
-        """A term of the law over all partitions."""
-        return sum(getattr(account, term) for account in self.accounts)
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import Event, EventDetail, State
+from sluice.store.request import Request, describe_request
 
 
 class Reporter:
-    """Makes, keeps and finds reports."""
+    """Makes and stores the reports of one contract's loads."""
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, ledger: Ledger) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
 
-    def make(self, load_id: str, waiting: int | None = None) -> Report:
+    def build(self, load_id: str, waiting: int | None = None) -> Report:
         """The report of a load as it stands; reads only.
 
         Args:
-            waiting: offsets that no load accounts for now, if anybody has looked.
+            waiting: offsets that no load accounts for now, if that was measured.
+
+        Raises:
+            LoadLost: the ledger has no such load.
         """
-        contract, ledger = self._contract, self._ledger
+        ledger = self._ledger
         load = ledger.load(load_id)
-        assert load is not None, f"the ledger knows no load {load_id}"
+        if load is None:
+            raise LoadLost("the ledger has no such load", load_id=load_id)
         events = ledger.events(load_id)
-        winners = ledger.winners(load_id)
-        audited = [e["detail"] for e in events if e["state"] == AUDITED]
-        versions: dict[str, int] = audited[-1].get("versions", {}) if audited else {}
-        errors = [e["detail"].get("error", "") for e in events if e["detail"].get("error")]
-        decoder = Decoder(contract)
-        filled = {
-            version: dict.fromkeys(decoder.filled(version), count)
-            for version, count in versions.items()
-            if decoder.filled(version)
-        }
-        attempts = [result.attempt for result in winners.values()]
-        reasons = Auditor(contract, self._clickhouse, ledger).reasons(load_id, attempts)
+        accepted = list(ledger.attempts.accepted(load_id).values())
+        attempts = [result.attempt for result in accepted]
+        audited = _last_detail(events, State.AUDITED)
+        errors = [event.detail.error for event in events if event.detail.error]
+        ranges = merge(r for part in ledger.chunks(load_id).values() for r in part)
         report = Report(
             load_id=load_id,
             topic=load.topic,
-            table=f"{self._clickhouse.database}.{contract.table.name}",
+            table=self._table,
             owner=load.owner,
             state=load.state,
-            error="" if load.state == PUBLISHED else (errors[-1] if errors else ""),
+            error=errors[-1] if errors and load.state is not State.PUBLISHED else "",
             planned_at=load.planned_at,
             ended_at=load.last_at,
-            ranges=merge(r for part in ledger.chunks(load_id).values() for r in part),
-            accounts=ledger.accounts(load_id),
-            versions=versions,
-            waiting_before=load.plan.get("waiting"),
-            waiting_after=waiting,
-            nulls=audited[-1].get("nulls", {}) if audited else {},
-            filled=filled,
-            reasons=reasons,
-            quality=QualityResults(self._clickhouse, ledger.database).of(load_id),
-            steps=self._steps(events, load_id),
-            advice=[],
+            ranges=ranges,
+            accounts=ledger.attempts.accounts(load_id),
+            versions=audited.versions,
+            filled=self._filled(audited.versions),
+            reasons=self._accounting.reasons(load_id, attempts),
+            quality=QualityResults(self._clickhouse, ledger.database).results_of(load_id),
+            steps=_timings(events, accepted, sum(r.count for r in ranges)),
             expired=self._expired(load_id, attempts),
             kind=load.kind,
-            asked=words(Request.recorded(load.plan)),
-            survey={n: count for n, count in load.plan.get("survey", {}).items() if count},
-            changes=next((e["detail"]["changes"] for e in events if e["state"] == REPLACING), {}),
-            decision=_decision(events),
-            bytes=sum(result.bytes for result in winners.values()),
-            cpu_seconds=sum(result.cpu_seconds for result in winners.values()),
-            outside=audited[-1].get("outside", 0) if audited else 0,
+            asked=describe_request(load.plan.request),
+            survey={name: count for name, count in load.plan.survey.items() if count},
+            changes=_last_detail(events, State.REPLACING).changes,
+            outside=audited.outside,
+            decision=next((d for e in reversed(events) if (d := e.detail.decision)), ""),
+            bytes=sum(result.bytes for result in accepted),
+            cpu_seconds=sum(result.cpu_seconds for result in accepted),
+            nulls=audited.nulls,
+            waiting_before=load.plan.waiting,
+            waiting_after=waiting,
         )
-        return msgspec.structs.replace(report, advice=advice_on(report, ledger.database))
+        return msgspec.structs.replace(report, advice=advise(report, ledger.database))
 
-    def foreseen(self, prospect: Prospect, request: Request, owner: str) -> Report:
+    def build_dry_run(self, preview: PlanPreview, request: Request, owner: str) -> Report:
         """The report of a dry run: what a load would read."""
         now = datetime.now(UTC)
         return Report(
             load_id=f"dry-run/{owner}",
             topic=self._contract.topic,
-            table=f"{self._clickhouse.database}.{self._contract.table.name}",
+            table=self._table,
             owner=owner,
             state=DRY_RUN,
             error="",
             planned_at=now,
             ended_at=now,
-            ranges=prospect.survey.ranges,
-            accounts=[],
-            versions={},
-            filled={},
-            reasons=[],
-            quality=[],
-            steps=[],
+            ranges=preview.selection.ranges,
             advice=["Nothing was read or loaded: this was a dry run."],
             kind=DRY_RUN,
-            asked=words(request),
-            survey=prospect.survey.left_alone,
+            asked=describe_request(request),
+            survey=preview.selection.left_alone,
         )
 
-    def keep(self, report: Report) -> None:
+    def save(self, report: Report) -> None:
         """Store the report; repeating it leaves no second row."""
         text = msgspec.json.encode(report).decode()
         row = {
@@ -182,44 +108,44 @@ class Reporter:
             "owner": report.owner,
             "report": text,
         }
-        table = f"{quoted(self._ledger.database)}.reports"
-        self._clickhouse.insert(table, [row], f"{report.load_id}/report/{_digest(text)}")
+        table = f"{quote_identifier(self._ledger.database)}.reports"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        self._clickhouse.insert(table, [row], f"{report.load_id}/report/{digest}")
+
+    @property
+    def _table(self) -> str:
+        return f"{self._clickhouse.database}.{self._contract.table.name}"
+
+    @property
+    def _accounting(self) -> Accounting:
+        return Accounting(self._contract, self._clickhouse, self._ledger)
+
+    def _filled(self, versions: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """Version → field that an upgrade fills → messages."""
+        decoder = Decoder(self._contract)
+        return {
+            version: dict.fromkeys(fields, count)
+            for version, count in versions.items()
+            if (fields := decoder.filled(version))
+        }
 
     def _expired(self, load_id: str, attempts: list[str]) -> int:
         rows = self._clickhouse.rows(
-            f"SELECT sum(high - low) AS n FROM {quoted(self._ledger.database)}.load_skips"
+            "SELECT sum(high - low) AS n"
+            f" FROM {quote_identifier(self._ledger.database)}.load_skips"
             " WHERE load_id = {load:String} AND kind = 'expired'"
             " AND attempt IN {attempts:Array(String)}",
             {"load": load_id, "attempts": attempts},
         )
         return int(rows[0]["n"])
 
-    def _steps(self, events: list[dict[str, Any]], load_id: str) -> list[Step]:
-        winners = list(self._ledger.winners(load_id).values())
-        at = {e["state"]: e["at"] for e in events}
-        rows = sum(r.count for part in self._ledger.chunks(load_id).values() for r in part)
-        steps = []
-        if winners:
-            seconds = sum(result.seconds for result in winners)
-            steps.append(Step(name="drain", seconds=seconds, rows_per_second=_rate(rows, seconds)))
-        if "publishing" in at and PUBLISHED in at:
-            seconds = (at[PUBLISHED] - at["publishing"]).total_seconds()
-            steps.append(
-                Step(name="publish", seconds=seconds, rows_per_second=_rate(rows, seconds))
-            )
-        whole = (events[-1]["at"] - events[0]["at"]).total_seconds()
-        steps.append(
-            Step(name="from plan to end", seconds=whole, rows_per_second=_rate(rows, whole))
-        )
-        return steps
 
-
-def find(
+def find_report(
     clickhouse: ClickHouse, database: str, load_id: str = "", owner: str = ""
 ) -> Report | None:
     """The last report of a load, or of the loads of an owner."""
     rows = clickhouse.rows(
-        f"SELECT report FROM {quoted(database)}.reports"
+        f"SELECT report FROM {quote_identifier(database)}.reports"
         " WHERE (load_id = {load:String} OR {load:String} = '')"
         " AND (owner = {owner:String} OR {owner:String} = '') ORDER BY at DESC LIMIT 1",
         {"load": load_id, "owner": owner},
@@ -227,7 +153,7 @@ def find(
     return msgspec.json.decode(rows[0]["report"], type=Report) if rows else None
 
 
-def page(report: Report, docs: str = "") -> str:
+def render_report(report: Report, docs: str = "") -> str:
     """The report as one HTML page. Every value is escaped; nothing is loaded from elsewhere.
 
     Args:
@@ -236,18 +162,20 @@ def page(report: Report, docs: str = "") -> str:
     return render("report.html", report=report, docs=docs)
 
 
-def _decision(events: list[dict[str, Any]]) -> str:
-    """Who has decided about a held load, and why."""
-    for event in reversed(events):
-        for did in ("released", "discarded"):
-            if who := event["detail"].get(f"{did}_by"):
-                return f"{did} by {who}: {event['detail']['why']}"
-    return ""
+def _last_detail(events: Sequence[Event], state: State) -> EventDetail:
+    return next((e.detail for e in reversed(events) if e.state is state), EventDetail())
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _rate(rows: int, seconds: float) -> int:
-    return round(rows / seconds) if seconds > 0 else 0
+def _timings(
+    events: Sequence[Event], accepted: Sequence[ChunkResult], offsets: int
+) -> list[StepTiming]:
+    at = {event.state: event.at for event in events}
+    seconds = {"drain": sum(result.seconds for result in accepted)} if accepted else {}
+    if State.PUBLISHING in at and State.PUBLISHED in at:
+        took = at[State.PUBLISHED] - at[State.PUBLISHING]
+        seconds["publish"] = took.total_seconds()
+    seconds["from plan to end"] = (events[-1].at - events[0].at).total_seconds()
+    return [
+        StepTiming(name=name, seconds=took, rows_per_second=round(offsets / took) if took else 0)
+        for name, took in seconds.items()
+    ]

@@ -1,4 +1,4 @@
-"""What attempts at a load's chunks leave in the ledger: their ends, skips, refusals, accounts."""
+"""What attempts at a load's chunks record: their results, skips, refusals and accounts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,12 +8,12 @@ import msgspec
 
 from sluice.ranges import OffsetRange
 from sluice.records import Skip
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 
 
 class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt that reached its chunk's end says of itself."""
+    """The result of an attempt that reached its chunk's end."""
 
     chunk: int
     attempt: str
@@ -24,7 +24,7 @@ class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """The law for one partition of a load; see the README.
+    """The accounting identity for one partition of a load.
 
     ``planned = loaded + quarantined + tombstones + absent``.
     """
@@ -47,27 +47,27 @@ class AttemptRecords:
     """Reads and writes the records of attempts in one Sluice database."""
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
-        self.clickhouse, self.database = clickhouse, database
-        self._db = quoted(database)
+        self._clickhouse = clickhouse
+        self._db = quote_identifier(database)
 
-    def finish_chunk(self, load_id: str, topic: str, result: ChunkResult) -> None:
+    def finish(self, load_id: str, topic: str, result: ChunkResult) -> None:
         """Record that an attempt reached its chunk's end; the first one recorded counts."""
         row = {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(result)
         token = f"{load_id}/{result.chunk}/{result.attempt}/finished"
-        self.clickhouse.insert(f"{self._db}.load_chunks", [row], token)
+        self._clickhouse.insert(f"{self._db}.load_chunks", [row], token)
 
-    def last_chunk_at(self, load_id: str) -> datetime | None:
+    def last_finished_at(self, load_id: str) -> datetime | None:
         """When an attempt of the load last reached a chunk's end; None before the first."""
-        rows = self.clickhouse.rows(
+        rows = self._clickhouse.rows(
             f"SELECT max(at) AS at, count() AS n FROM {self._db}.load_chunks"
             " WHERE load_id = {id:String}",
             {"id": load_id},
         )
         return rows[0]["at"] if rows[0]["n"] else None
 
-    def winners(self, load_id: str) -> dict[int, ChunkResult]:
-        """The attempt of each finished chunk that counts."""
-        rows = self.clickhouse.rows(
+    def accepted(self, load_id: str) -> dict[int, ChunkResult]:
+        """The accepted attempt of each finished chunk: the first that reached its end."""
+        rows = self._clickhouse.rows(
             f"SELECT * EXCEPT (load_id, topic, at) FROM {self._db}.load_chunks"
             " WHERE load_id = {id:String} ORDER BY chunk, at, attempt LIMIT 1 BY chunk",
             {"id": load_id},
@@ -90,11 +90,11 @@ class AttemptRecords:
             }
             for skip in skips
         ]
-        self.clickhouse.insert(f"{self._db}.load_skips", rows, token)
+        self._clickhouse.insert(f"{self._db}.load_skips", rows, token)
 
     def add_quarantined(self, rows: Sequence[Mapping[str, Any]], token: str) -> None:
         """Keep refused messages; the rows are as the table has them."""
-        self.clickhouse.insert(f"{self._db}.quarantine_rows", rows, token)
+        self._clickhouse.insert(f"{self._db}.quarantine_rows", rows, token)
 
     def add_accounts(self, load_id: str, topic: str, accounts: Iterable[Account]) -> None:
         """Record the account of a load by partition."""
@@ -103,11 +103,11 @@ class AttemptRecords:
             for account in accounts
         ]
         token = f"{load_id}/accounts/{msgspec.json.encode(rows).decode()}"
-        self.clickhouse.insert(f"{self._db}.load_accounts", rows, token)
+        self._clickhouse.insert(f"{self._db}.load_accounts", rows, token)
 
     def accounts(self, load_id: str) -> list[Account]:
         """The load's last account, by partition."""
-        rows = self.clickhouse.rows(
+        rows = self._clickhouse.rows(
             "SELECT partition, planned, loaded, upgraded, quarantined, tombstones, absent"
             f" FROM {self._db}.load_accounts WHERE load_id = {{id:String}}"
             " ORDER BY partition, at DESC LIMIT 1 BY partition",
@@ -117,11 +117,11 @@ class AttemptRecords:
 
     def add_repairs(self, rows: Sequence[Mapping[str, Any]], token: str) -> None:
         """Keep the values that were loaded in place of refused ones; rows as the table has them."""
-        self.clickhouse.insert(f"{self._db}.load_repairs", rows, token)
+        self._clickhouse.insert(f"{self._db}.load_repairs", rows, token)
 
     def absent(self, load_id: str, attempts: Sequence[str]) -> list[OffsetRange]:
-        """Offsets that the broker did not hand out to the attempts of a load that count."""
-        rows = self.clickhouse.rows(
+        """Offsets that the broker did not return to some attempts of a load."""
+        rows = self._clickhouse.rows(
             f"SELECT partition, low, high FROM {self._db}.load_skips"
             " WHERE load_id = {load:String} AND kind != 'tombstone'"
             " AND attempt IN {attempts:Array(String)}",

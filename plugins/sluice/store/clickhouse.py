@@ -1,6 +1,5 @@
-"""The one module that talks to ClickHouse: statements, inserts, errors and retries."""
+"""A connection to ClickHouse: statements, inserts, errors and retries."""
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -8,12 +7,13 @@ from typing import Any, TypeVar
 import clickhouse_connect
 import msgspec
 import structlog
+import tenacity
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from sluice.errors import EngineError, SettingsError
 from sluice.settings import Connection
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -33,7 +33,7 @@ TRANSIENT = {
     394: "QUERY_WAS_CANCELLED",
     999: "KEEPER_EXCEPTION",
 }
-"""Errors that pass: retried. Every insert carries a token, so a repeated one is harmless."""
+"""Transient errors: retried. Every insert carries a token, so a repeated one is harmless."""
 
 REFUSED_DATA = {
     6: "CANNOT_PARSE_TEXT",
@@ -75,14 +75,25 @@ class ClickHouse:
 
     Args:
         client: clickhouse-connect's client, without a session.
-        patience: seconds that transient errors are retried for.
-        sleep: waits between tries; a test may turn the clock itself.
+        retry_seconds: how long transient errors are retried.
+        sleep: waits between tries; a test may pass a clock of its own.
     """
 
     def __init__(
-        self, client: Client, patience: float = 120, sleep: Callable[[float], None] = time.sleep
+        self,
+        client: Client,
+        retry_seconds: float = 120,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.client, self._patience, self._sleep = client, patience, sleep
+        self.client = client
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_transient),
+            stop=tenacity.stop_before_delay(retry_seconds),
+            wait=tenacity.wait_exponential(multiplier=0.2, max=10) + tenacity.wait_random(0, 0.2),
+            sleep=sleep,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
 
     @property
     def database(self) -> str:
@@ -91,7 +102,7 @@ class ClickHouse:
 
     def qualified(self, table: str) -> str:
         """A table of that database, as a statement names it."""
-        return f"{quoted(self.database)}.{quoted(table)}"
+        return f"{quote_identifier(self.database)}.{quote_identifier(table)}"
 
     def execute(
         self,
@@ -170,31 +181,40 @@ class ClickHouse:
         )
 
     def _retried(self, call: Callable[[], T]) -> T:
-        """Call until it works, an error is not transient, or patience runs out."""
-        give_up, wait = time.monotonic() + self._patience, 0.2
-        while True:
+        """Call until it works, an error is not transient, or the time for retries is over."""
+
+        def attempt() -> T:
             try:
                 return call()
             except DatabaseError as error:
-                failure = _as_engine_error(error)
-                passing = failure.code in TRANSIENT or isinstance(error, OperationalError)
-                if not passing or time.monotonic() + wait > give_up:
-                    raise failure from error
-                log.warning(
-                    "clickhouse_retry",
-                    code=failure.code,
-                    error=TRANSIENT.get(failure.code, "no connection"),
-                    wait_seconds=round(wait, 1),
-                )
-            self._sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, 10)
+                raise _as_engine_error(error) from error
+
+        result: T = self._retrying(attempt)
+        return result
 
 
-def connect(connection: Connection) -> ClickHouse:
+def _is_transient(error: BaseException) -> bool:
+    if not isinstance(error, EngineError):
+        return False
+    return error.code in TRANSIENT or isinstance(error.__cause__, OperationalError)
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    code = error.code if isinstance(error, EngineError) else 0
+    log.warning(
+        "clickhouse_retry",
+        code=code,
+        error=TRANSIENT.get(code, "no connection"),
+        attempt=state.attempt_number,
+    )
+
+
+def connect(connection: Connection, retry_seconds: float = 120) -> ClickHouse:
     """A client for an Airflow connection; its ``extra`` goes to clickhouse-connect untouched.
 
     Raises:
-        SettingsError: an extra that clickhouse-connect does not know.
+        SettingsError: an extra that clickhouse-connect does not accept.
         EngineError: there is no server, or it refuses the login.
     """
     options: dict[str, Any] = {
@@ -214,7 +234,7 @@ def connect(connection: Connection) -> ClickHouse:
         raise SettingsError(f"ClickHouse connection: {error}") from None
     except ClickHouseError as error:
         raise _as_engine_error(error, f"{connection.host}:{connection.port}") from error
-    return ClickHouse(client)
+    return ClickHouse(client, retry_seconds)
 
 
 def _as_engine_error(error: ClickHouseError, where: str = "") -> EngineError:

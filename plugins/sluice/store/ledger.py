@@ -1,8 +1,8 @@
 """The record of loads in ClickHouse: what each reserved, how far it came, how it ended.
 
-Append-only. A load is *live* until an end state is written: published, abandoned (settled by
-another after its run was over) or withdrawn (its planner met another reservation). Offsets of
-live and of published loads are taken; no other load may plan them.
+Append-only. A load is *live* until an end state is written: published, abandoned (ended by another
+run after its own was over) or withdrawn (its planner met another reservation). Offsets of live and
+of published loads are held; no other load may plan them.
 """
 
 import hashlib
@@ -11,100 +11,41 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from sluice.contract.ddl import statements
 from sluice.errors import EngineError
 from sluice.ranges import OffsetRange
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.attempts import AttemptRecords
-from sluice.store.clickhouse import UNKNOWN_DATABASE, UNKNOWN_TABLE
-
-PLANNED = "planned"
-"""Written, but not yet held against other reservations."""
-RESERVED = "reserved"
-AUDITED = "audited"
-HELD = "held"
-FAILED = "failed"
-PUBLISHING = "publishing"
-REPLACING = "replacing"
-"""Its rows are visible, and those that they replace are about to go."""
-PUBLISHED = "published"
-UNDER_WAY = (PUBLISHING, REPLACING)
-"""States of a load whose rows are becoming visible."""
-WITHDRAWN = "withdrawn"
-ABANDONED = "abandoned"
-ADOPTED = "adopted"
-"""Not a state: the load has a new owner, who goes on with it."""
-
-Kind = Literal["load", "replace", "replay"]
-"""Of what no load had loaded; anew of what one has; or of messages in quarantine."""
-
-ENDED = frozenset({PUBLISHED, WITHDRAWN, ABANDONED})
+from sluice.store.clickhouse import UNKNOWN_DATABASE, UNKNOWN_TABLE, ClickHouse
+from sluice.store.load_records import (
+    Event,
+    EventDetail,
+    HeldRange,
+    Load,
+    Pace,
+    PlanRecord,
+    State,
+)
 
 BOOKKEEPING = Path(__file__).with_name("bookkeeping.sql")
+"""The tables and views of the Sluice database; ``sql/`` has a copy for readers."""
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """One load as the ledger knows it.
-
-    Attributes:
-        owner: the DAG run or process that runs it.
-        state: the latest state, or the end state.
-        plan: what the planner recorded: the topic's id, the kind of load.
-    """
-
-    load_id: str
-    topic: str
-    owner: str
-    state: str
-    plan: dict[str, Any]
-    planned_at: datetime
-    last_at: datetime
-
-    @property
-    def live(self) -> bool:
-        """Whether its offsets are reserved and not yet published."""
-        return self.state not in ENDED
-
-    @property
-    def kind(self) -> "Kind":
-        """What it loads."""
-        kind: Kind = self.plan.get("kind", "load")
-        return kind
-
-
-class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """A range that a live or published load holds.
+class Ledger:
+    """Reads and writes the ledger of one Sluice database.
 
     Attributes:
-        revision: of two published loads that hold an offset the higher one answers for it; 0
-            for a load of what no other had loaded.
+        attempts: the records of attempts at chunks.
     """
 
-    load_id: str
-    state: str
-    kind: Kind
-    revision: int
-    range: OffsetRange
-
-    @property
-    def published(self) -> bool:
-        """Whether its load is published."""
-        return self.state == PUBLISHED
-
-
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast loads were, and how large what they read was."""
-
-    offsets_per_second: float
-    bytes_per_offset: float
-
-
-class Ledger(AttemptRecords):
-    """Reads and writes the ledger of one Sluice database."""
+    def __init__(self, clickhouse: ClickHouse, database: str) -> None:
+        self.clickhouse, self.database = clickhouse, database
+        self.attempts = AttemptRecords(clickhouse, database)
+        self._db = quote_identifier(database)
 
     def create(self) -> None:
         """Create the database, its tables and its views, or bring them up to date."""
@@ -131,22 +72,26 @@ class Ledger(AttemptRecords):
 
     def staging_table(self, load_id: str) -> str:
         """The load's own table, while rows are added to it."""
-        return f"{self._db}.{quoted('staging_' + load_id)}"
+        return f"{self._db}.{quote_identifier('staging_' + load_id)}"
 
     def publishing_table(self, load_id: str) -> str:
         """The same table once publishing has begun; renamed, so that nothing more gets in."""
-        return f"{self._db}.{quoted('publishing_' + load_id)}"
+        return f"{self._db}.{quote_identifier('publishing_' + load_id)}"
 
     def record(
         self,
         load_id: str,
         topic: str,
-        state: str,
+        state: State,
         owner: str,
-        detail: Mapping[str, Any] = {},
+        detail: EventDetail | PlanRecord = EventDetail(),
         token: str = "",
     ) -> None:
-        """Write one state of a load; a retried insert, or one with its token, leaves no second."""
+        """Write one state of a load.
+
+        Args:
+            token: inserts under the same token leave one row; by default each call writes one.
+        """
         text = msgspec.json.encode(detail).decode()
         row = {"load_id": load_id, "topic": topic, "state": state, "owner": owner, "detail": text}
         self.clickhouse.insert(f"{self._db}.load_events", [row], token or uuid.uuid4().hex)
@@ -157,11 +102,14 @@ class Ledger(AttemptRecords):
         topic: str,
         owner: str,
         chunks: Sequence[Sequence[OffsetRange]],
-        detail: Mapping[str, Any],
-        kind: Kind = "load",
+        plan: PlanRecord,
         revision: int = 0,
     ) -> None:
-        """Write a plan: the ranges first, then the event that makes them count."""
+        """Write a plan: the ranges first, then the event that makes them count.
+
+        Args:
+            revision: see :class:`HeldRange`.
+        """
         rows = [
             {
                 "load_id": load_id,
@@ -170,17 +118,17 @@ class Ledger(AttemptRecords):
                 "partition": r.partition,
                 "low": r.low,
                 "high": r.high,
-                "kind": kind,
+                "kind": plan.kind,
                 "revision": revision,
             }
             for number, ranges in enumerate(chunks)
             for r in ranges
         ]
         self.clickhouse.insert(f"{self._db}.load_ranges", rows, f"{load_id}/ranges")
-        self.record(load_id, topic, PLANNED, owner, detail)
+        self.record(load_id, topic, State.PLANNED, owner, plan)
 
     def load(self, load_id: str) -> Load | None:
-        """One load, or None when the ledger does not know it."""
+        """One load, or None when the ledger does not have it."""
         found = self._loads("load_id = {id:String}", {"id": load_id})
         return found[0] if found else None
 
@@ -199,7 +147,13 @@ class Ledger(AttemptRecords):
             f"SELECT * FROM {self._db}.loads WHERE {where} ORDER BY planned_at DESC", parameters
         )
         return [
-            Load(**(row | {"plan": msgspec.json.decode(row["plan"], type=dict[str, Any])}))
+            Load(
+                **row
+                | {
+                    "state": State(row["state"]),
+                    "plan": msgspec.json.decode(row["plan"], type=PlanRecord),
+                }
+            )
             for row in rows
         ]
 
@@ -213,26 +167,36 @@ class Ledger(AttemptRecords):
             {"db": self.database},
         )
 
-    def last_sign(self, load: Load) -> datetime:
-        """When something was last heard of a load."""
-        return max(load.last_at, self.last_chunk_at(load.load_id) or load.last_at)
+    def last_activity(self, load: Load) -> datetime:
+        """When the load last recorded anything."""
+        return max(load.last_at, self.attempts.last_finished_at(load.load_id) or load.last_at)
 
-    def states(self, load_ids: Sequence[str]) -> dict[str, str]:
-        """The state of each load that the ledger knows, of some."""
+    def states(self, load_ids: Sequence[str]) -> dict[str, State]:
+        """The state of each of some loads that the ledger has."""
         rows = self.clickhouse.rows(
             f"SELECT load_id, state FROM {self._db}.loads WHERE load_id IN {{ids:Array(String)}}",
             {"ids": list(load_ids)},
         )
-        return {row["load_id"]: row["state"] for row in rows}
+        return {row["load_id"]: State(row["state"]) for row in rows}
 
-    def events(self, load_id: str) -> list[dict[str, Any]]:
-        """States of a load in order, each with its detail decoded."""
+    def events(self, load_id: str) -> list[Event]:
+        """The history of a load, in order; the plan is part of :class:`Load`."""
         rows = self.clickhouse.rows(
             f"SELECT state, owner, detail, at FROM {self._db}.load_events"
             " WHERE load_id = {id:String} ORDER BY at",
             {"id": load_id},
         )
-        return [row | {"detail": msgspec.json.decode(row["detail"])} for row in rows]
+        return [
+            Event(
+                state=State(row["state"]),
+                owner=row["owner"],
+                at=row["at"],
+                detail=EventDetail()
+                if row["state"] == State.PLANNED
+                else msgspec.json.decode(row["detail"], type=EventDetail),
+            )
+            for row in rows
+        ]
 
     def chunks(self, load_id: str) -> dict[int, list[OffsetRange]]:
         """The load's ranges by chunk."""
@@ -256,7 +220,7 @@ class Ledger(AttemptRecords):
         )
         return int(rows[0]["revision"])
 
-    def taken(self, topic: str, besides: str = "") -> list[Taken]:
+    def held_ranges(self, topic: str, besides: str = "") -> list[HeldRange]:
         """Ranges of all live and published loads but ``besides``."""
         rows = self.clickhouse.rows(
             f"SELECT r.load_id AS load_id, l.state AS state, r.kind AS kind,"
@@ -268,9 +232,9 @@ class Ledger(AttemptRecords):
             {"topic": topic, "besides": besides},
         )
         return [
-            Taken(
+            HeldRange(
                 load_id=r["load_id"],
-                state=r["state"],
+                state=State(r["state"]),
                 kind=r["kind"],
                 revision=r["revision"],
                 range=OffsetRange(r["partition"], r["low"], r["high"]),
@@ -280,8 +244,8 @@ class Ledger(AttemptRecords):
 
     def audited_attempts(self, load_id: str) -> dict[int, str]:
         """The attempt of each chunk that the load's last good audit counted."""
-        audits = [e for e in self.events(load_id) if e["state"] == AUDITED]
-        return {int(n): attempt for n, attempt in audits[-1]["detail"]["attempts"].items()}
+        audits = [e for e in self.events(load_id) if e.state is State.AUDITED]
+        return dict(audits[-1].detail.attempts)
 
     def pace(self, topic: str) -> Pace | None:
         """How fast the last ten loads were, from plan to end; None before the first."""

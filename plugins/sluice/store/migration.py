@@ -14,17 +14,18 @@ from msgspec import Struct
 
 from sluice.contract import Contract
 from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.contract.sql_type import SqlType
 from sluice.errors import MigrationError
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.type_widening import widens
 
 log = structlog.get_logger()
 
-Kind = Literal["addition", "choice", "refused", "note"]
+ChangeKind = Literal["addition", "choice", "refused", "note"]
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class TableChange(Struct, frozen=True, kw_only=True):
     """One difference between a table and its contract.
 
     Attributes:
@@ -35,12 +36,12 @@ class Step(Struct, frozen=True, kw_only=True):
         sql: the statements; of what is refused, the steps for a person.
     """
 
-    kind: Kind
+    kind: ChangeKind
     why: str
     sql: tuple[str, ...] = ()
 
 
-class LiveColumn(Struct, frozen=True):
+class DeclaredColumn(Struct, frozen=True):
     """A column as the engine declares it."""
 
     type: str
@@ -50,20 +51,20 @@ class LiveColumn(Struct, frozen=True):
     ttl: str
 
 
-class Declared(Struct, frozen=True):
+class TableDeclaration(Struct, frozen=True):
     """A table as the engine declares it.
 
     Attributes:
         clauses: ``ENGINE``, ``PARTITION BY``, ``ORDER BY``, ``TTL`` → their text.
     """
 
-    columns: dict[str, LiveColumn]
+    columns: dict[str, DeclaredColumn]
     indexes: dict[str, str]
     clauses: dict[str, str]
     settings: dict[str, str]
 
 
-class Migrator:
+class Migration:
     """Compares one contract's table, and alters it."""
 
     def __init__(
@@ -79,13 +80,13 @@ class Migrator:
         """Whether the table is there."""
         return self._clickhouse.has_table(self._database, self.table)
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[TableChange]:
         """Every difference, in the order in which the statements can be run.
 
         Makes an empty table in the scratch database, and drops it.
         """
         name = f"wanted_{uuid.uuid4().hex}"
-        table = f"{quoted(self._scratch)}.{quoted(name)}"
+        table = f"{quote_identifier(self._scratch)}.{quote_identifier(name)}"
         self._clickhouse.execute(self._plain.create_table(table))
         try:
             wanted = self._declared(self._scratch, name)
@@ -94,7 +95,7 @@ class Migrator:
         live = self._declared(self._database, self.table)
         return [*self._columns(live, wanted), *self._rest(live, wanted)]
 
-    def bring_up(self) -> None:
+    def apply_required(self) -> None:
         """Apply what a load needs: new and wider columns.
 
         Raises:
@@ -109,74 +110,78 @@ class Migrator:
             )
         self.apply([step for step in steps if step.kind == "addition"])
 
-    def apply(self, steps: list[Step]) -> None:
+    def apply(self, steps: list[TableChange]) -> None:
         """Run the statements of steps."""
         for step in steps:
             for sql in step.sql:
                 log.info("table_altered", table=self.table, why=step.why, sql=sql)
                 self._clickhouse.execute(sql, settings={"mutations_sync": 1, "alter_sync": 1})
 
-    def _alter(self, change: str) -> tuple[str, ...]:
+    def alter(self, change: str) -> tuple[str, ...]:
         """The statement for the table; in a cluster, also for the one over its shards."""
-        on = f" ON CLUSTER {quoted(self._cluster)}" if self._cluster else ""
+        on = f" ON CLUSTER {quote_identifier(self._cluster)}" if self._cluster else ""
         tables = [self.table]
         if self._cluster and re.match(r"(ADD|MODIFY|COMMENT) COLUMN|COMMENT", change):
             tables.append(self._plain.table.name)
-        return tuple(f"ALTER TABLE {quoted(name)}{on} {change}" for name in tables)
+        return tuple(f"ALTER TABLE {quote_identifier(name)}{on} {change}" for name in tables)
 
-    def _columns(self, live: Declared, wanted: Declared) -> Iterator[Step]:
+    def _columns(self, live: TableDeclaration, wanted: TableDeclaration) -> Iterator[TableChange]:
         lines, before = self._plain.column_lines(), ""
         keys = " ".join((live.clauses["ORDER BY"], live.clauses.get("PARTITION BY", "")))
         in_keys = set(re.findall(r"\w+", keys))
         for name, column in wanted.columns.items():
-            after, before = (f"AFTER {quoted(before)}" if before else "FIRST"), name
+            after, before = (f"AFTER {quote_identifier(before)}" if before else "FIRST"), name
             now = live.columns.get(name)
             if now is None:
                 change = f"ADD COLUMN IF NOT EXISTS {lines[name]} {after}"
-                yield Step(
-                    kind="addition", why=f"column {name} is missing", sql=self._alter(change)
+                yield TableChange(
+                    kind="addition", why=f"column {name} is missing", sql=self.alter(change)
                 )
                 continue
             if now.type != column.type:
                 yield self._retyped(name, now.type, column.type, name in in_keys)
             yield from self._redeclared(name, now, column)
         for name in live.columns.keys() - wanted.columns.keys():
-            yield Step(
+            yield TableChange(
                 kind="note",
                 why=f"column {name} is not in the contract; it stays, and new rows get its default",
             )
 
-    def _retyped(self, name: str, now: str, wanted: str, in_key: bool) -> Step:
+    def _retyped(self, name: str, now: str, wanted: str, in_key: bool) -> TableChange:
         told = f"column {name} is {now}, and the contract says {wanted}"
-        if widens(wanted, now):
-            return Step(kind="note", why=f"{told}, which fits into it")
-        if widens(now, wanted) and not in_key:
-            change = f"MODIFY COLUMN {quoted(name)} {wanted}"
-            return Step(kind="addition", why=told, sql=self._alter(change))
+        if widens(SqlType.parse(wanted), SqlType.parse(now)):
+            return TableChange(kind="note", why=f"{told}, which fits into it")
+        if widens(SqlType.parse(now), SqlType.parse(wanted)) and not in_key:
+            change = f"MODIFY COLUMN {quote_identifier(name)} {wanted}"
+            return TableChange(kind="addition", why=told, sql=self.alter(change))
         if in_key:
             return self._rebuild(f"{told}, but it is part of a key")
-        fresh = quoted(f"{name}_new")
+        fresh = quote_identifier(f"{name}_new")
         steps = (
-            *self._alter(f"ADD COLUMN {fresh} {wanted}"),
-            *self._alter(f"UPDATE {fresh} = <from {quoted(name)}> WHERE 1"),
-            *self._alter(f"DROP COLUMN {quoted(name)}"),
-            *self._alter(f"RENAME COLUMN {fresh} TO {quoted(name)}"),
+            *self.alter(f"ADD COLUMN {fresh} {wanted}"),
+            *self.alter(f"UPDATE {fresh} = <from {quote_identifier(name)}> WHERE 1"),
+            *self.alter(f"DROP COLUMN {quote_identifier(name)}"),
+            *self.alter(f"RENAME COLUMN {fresh} TO {quote_identifier(name)}"),
         )
-        return Step(kind="refused", why=f"{told}, which does not hold all of its values", sql=steps)
+        return TableChange(
+            kind="refused", why=f"{told}, which does not hold all of its values", sql=steps
+        )
 
-    def _redeclared(self, name: str, now: LiveColumn, wanted: LiveColumn) -> Iterator[Step]:
-        column = quoted(name)
+    def _redeclared(
+        self, name: str, now: DeclaredColumn, wanted: DeclaredColumn
+    ) -> Iterator[TableChange]:
+        column = quote_identifier(name)
         if now.ttl != wanted.ttl:
             change = f"TTL {wanted.ttl}" if wanted.ttl else "REMOVE TTL"
-            yield Step(
+            yield TableChange(
                 kind="refused",
                 why=f"column {name} has TTL {now.ttl or 'none'}, and the contract says"
                 f" {wanted.ttl or 'none'}; a TTL removes values",
-                sql=self._alter(f"MODIFY COLUMN {column} {change}"),
+                sql=self.alter(f"MODIFY COLUMN {column} {change}"),
             )
         if now.default != wanted.default:
             # Rows from before the column was there read its default: write it down first.
-            kept = self._alter(f"MATERIALIZE COLUMN {column}") if now.default else ()
+            kept = self.alter(f"MATERIALIZE COLUMN {column}") if now.default else ()
             change = f"DEFAULT {wanted.default}" if wanted.default else "REMOVE DEFAULT"
             yield self._choice(
                 f"default of column {name}", f"MODIFY COLUMN {column} {change}", kept
@@ -193,16 +198,18 @@ class Migrator:
         found = {n: re.search(r" COMMENT ('(?:[^'\\]|\\.)*')", line) for n, line in lines.items()}
         return {name: match[1] if match else "''" for name, match in found.items()}
 
-    def _rest(self, live: Declared, wanted: Declared) -> Iterator[Step]:
+    def _rest(self, live: TableDeclaration, wanted: TableDeclaration) -> Iterator[TableChange]:
         for name, text in wanted.indexes.items():
             if live.indexes.get(name) == text:
                 continue
-            drop = self._alter(f"DROP INDEX {quoted(name)}") if name in live.indexes else ()
-            fill = self._alter(f"MATERIALIZE INDEX {quoted(name)}")
+            drop = (
+                self.alter(f"DROP INDEX {quote_identifier(name)}") if name in live.indexes else ()
+            )
+            fill = self.alter(f"MATERIALIZE INDEX {quote_identifier(name)}")
             step = self._choice(
                 f"index {name}", f"ADD {_if_not_exists(self._plain.index_lines()[name])}", drop
             )
-            yield Step(kind="choice", why=step.why, sql=step.sql + fill)
+            yield TableChange(kind="choice", why=step.why, sql=step.sql + fill)
         for clause in ("ENGINE", "PARTITION BY", "ORDER BY"):
             now, says = live.clauses.get(clause, "none"), wanted.clauses.get(clause, "none")
             if now != says:
@@ -210,11 +217,11 @@ class Migrator:
         now, says = live.clauses.get("TTL", ""), wanted.clauses.get("TTL", "")
         if now != says:
             change = f"MODIFY TTL {says}" if says else "REMOVE TTL"
-            yield Step(
+            yield TableChange(
                 kind="refused",
                 why=f"TTL is {now or 'none'}, and the contract says {says or 'none'}; a TTL removes"
                 " rows",
-                sql=self._alter(change),
+                sql=self.alter(change),
             )
         for name, value in self._mapper.settings().items():
             now = live.settings.get(name, "its default")
@@ -222,29 +229,29 @@ class Migrator:
                 continue
             if name == "index_granularity":
                 why = f"index_granularity is {now}, which cannot be altered, and not {value}"
-                yield Step(kind="note", why=why)
+                yield TableChange(kind="note", why=why)
             else:
                 yield self._choice(f"setting {name}", f"MODIFY SETTING {name} = {value}")
 
-    def _choice(self, what: str, change: str, first: tuple[str, ...] = ()) -> Step:
-        return Step(kind="choice", why=f"{what} differs", sql=(*first, *self._alter(change)))
+    def _choice(self, what: str, change: str, first: tuple[str, ...] = ()) -> TableChange:
+        return TableChange(kind="choice", why=f"{what} differs", sql=(*first, *self.alter(change)))
 
-    def _rebuild(self, why: str) -> Step:
+    def _rebuild(self, why: str) -> TableChange:
         fresh = f"{self._plain.table.name}_new"
-        listed = ", ".join(map(quoted, self._plain.column_lines()))
-        name = quoted(self.table)
-        return Step(
+        listed = ", ".join(map(quote_identifier, self._plain.column_lines()))
+        name = quote_identifier(self.table)
+        return TableChange(
             kind="refused",
             why=why,
             sql=(
-                self._plain.create_table(quoted(fresh)).rstrip(),
-                f"INSERT INTO {quoted(fresh)} ({listed}) SELECT {listed} FROM {name}",
-                f"EXCHANGE TABLES {quoted(fresh)} AND {name}",
-                f"DROP TABLE {quoted(fresh)}",
+                self._plain.create_table(quote_identifier(fresh)).rstrip(),
+                f"INSERT INTO {quote_identifier(fresh)} ({listed}) SELECT {listed} FROM {name}",
+                f"EXCHANGE TABLES {quote_identifier(fresh)} AND {name}",
+                f"DROP TABLE {quote_identifier(fresh)}",
             ),
         )
 
-    def _declared(self, database: str, name: str) -> Declared:
+    def _declared(self, database: str, name: str) -> TableDeclaration:
         """What the engine says of a table."""
         columns = self._clickhouse.rows(
             "SELECT name, type, default_expression AS default, comment, compression_codec AS codec"
@@ -252,9 +259,11 @@ class Migrator:
             " ORDER BY position",
             {"db": database, "name": name},
         )
-        shown = self._clickhouse.rows(f"SHOW CREATE TABLE {quoted(database)}.{quoted(name)}")
+        shown = self._clickhouse.rows(
+            f"SHOW CREATE TABLE {quote_identifier(database)}.{quote_identifier(name)}"
+        )
         text = str(next(iter(shown[0].values())))
-        return declared(text, {row.pop("name"): row for row in columns})
+        return parse_declaration(text, {row.pop("name"): row for row in columns})
 
 
 def _if_not_exists(index: str) -> str:
@@ -267,7 +276,7 @@ _CLAUSE = re.compile(r"^(ENGINE =|PARTITION BY|ORDER BY|TTL|SETTINGS) ?(.*)$", r
 _SETTING = re.compile(r"(\w+) = ('(?:[^'\\]|\\.)*'|[^,]+)")
 
 
-def declared(text: str, columns: Mapping[str, Mapping[str, str]]) -> Declared:
+def parse_declaration(text: str, columns: Mapping[str, Mapping[str, str]]) -> TableDeclaration:
     """Read a CREATE TABLE as the engine formats it; ``columns`` is what it says of each."""
     body, _, tail = text.partition("\n)\n")
     ttls, indexes = {}, {}
@@ -282,8 +291,8 @@ def declared(text: str, columns: Mapping[str, Mapping[str, str]]) -> Declared:
     engine = clauses["ENGINE"].removeprefix("Replicated")
     # The paths of a replicated table are the server's own matter.
     clauses["ENGINE"] = re.sub(r"\('[^']*', '[^']*'(?:, )?", "(", engine).replace("()", "")
-    return Declared(
-        {name: LiveColumn(**about, ttl=ttls.get(name, "")) for name, about in columns.items()},
+    return TableDeclaration(
+        {name: DeclaredColumn(**about, ttl=ttls.get(name, "")) for name, about in columns.items()},
         indexes,
         clauses,
         settings,

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 
 from sluice.ranges import OffsetRange, merge
-from sluice.sql import among, quoted
+from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.request import Filter
+from sluice.store.request import RefusalFilter
 
 PAGE = 1_000
 """Messages that are fetched at a time."""
 
 
-class Kind(msgspec.Struct, frozen=True, kw_only=True):
+class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Refused messages of one reason, field and version."""
 
     reason: str
@@ -33,7 +33,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One refused message, whole."""
 
     topic: str
@@ -58,9 +58,9 @@ class Quarantine:
     """Reads the quarantine of one Sluice database."""
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
-        self._clickhouse, self._db = clickhouse, quoted(database)
+        self._clickhouse, self._db = clickhouse, quote_identifier(database)
 
-    def kinds(self, wanted: Filter) -> list[Kind]:
+    def kinds(self, wanted: RefusalFilter) -> list[RefusalGroup]:
         """How many there are of each kind, the commonest first."""
         where, parameters = _where(wanted)
         rows = self._clickhouse.rows(
@@ -72,20 +72,20 @@ class Quarantine:
             " GROUP BY reason, field, version ORDER BY count DESC, reason, field, version",
             parameters,
         )
-        return [Kind(**{k: v for k, v in row.items() if k != "one"}) for row in rows]
+        return [RefusalGroup(**{k: v for k, v in row.items() if k != "one"}) for row in rows]
 
-    def messages(self, wanted: Filter, most: int = 0) -> Iterator[Quarantined]:
+    def messages(self, wanted: RefusalFilter, most: int = 0) -> Iterator[RefusedMessage]:
         """The messages, by partition and offset; ``most`` of them, or all when 0."""
         for page in self.pages(wanted, most=most):
             yield from page
 
     def pages(
-        self, wanted: Filter, ranges: Sequence[OffsetRange] | None = None, most: int = 0
-    ) -> Iterator[list[Quarantined]]:
+        self, wanted: RefusalFilter, ranges: Sequence[OffsetRange] | None = None, most: int = 0
+    ) -> Iterator[list[RefusedMessage]]:
         """The same, a page at a time; of some ranges only, when they are given."""
         where, parameters = _where(wanted)
         if ranges is not None:
-            where += f" AND ({among(ranges, 'q.partition', 'q.offset')})"
+            where += f" AND ({offset_condition(ranges, 'q.partition', 'q.offset')})"
         after, left = (-1, -1, ""), most
         while True:
             size = min(PAGE, left) if most else PAGE
@@ -108,7 +108,9 @@ class Quarantine:
             if len(rows) < size or (most and left <= 0):
                 return
 
-    def offsets(self, wanted: Filter, partitions: Collection[int], most: int) -> list[OffsetRange]:
+    def offsets(
+        self, wanted: RefusalFilter, partitions: Collection[int], most: int
+    ) -> list[OffsetRange]:
         """Where the messages of some partitions are; those that were refused first, when many."""
         where, parameters = _where(wanted)
         rows = self._clickhouse.rows(
@@ -122,13 +124,13 @@ class Quarantine:
         return merge(OffsetRange(r["partition"], o, o + 1) for r in rows for o in r["offsets"])
 
 
-def _message(row: dict[str, Any]) -> Quarantined:
+def _message(row: dict[str, Any]) -> RefusedMessage:
     headers = [(name, bytes.fromhex(value)) for name, value in row["headers"]]
     raw = {name: bytes.fromhex(row[name]) for name in ("key", "value")}
-    return Quarantined(**(row | raw | {"headers": headers}))
+    return RefusedMessage(**(row | raw | {"headers": headers}))
 
 
-def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
+def _where(wanted: RefusalFilter) -> tuple[str, dict[str, Any]]:
     """A condition over the view ``quarantine`` as ``q``, and its parameters."""
     conditions, parameters = [], {}
     columns = {
@@ -150,7 +152,7 @@ def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
     return " AND ".join(conditions), parameters
 
 
-def shown(data: bytes) -> str:
+def printable(data: bytes) -> str:
     """Bytes as text that no terminal, page or file takes for more: the rest is escaped."""
     text = data.decode("utf-8", "backslashreplace")
     return "".join(
@@ -163,7 +165,7 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def as_json(message: Quarantined) -> dict[str, Any]:
+def export_record(message: RefusedMessage) -> dict[str, Any]:
     """A message for an export: text where the bytes are UTF-8, and base64 always."""
     fields: dict[str, Any] = msgspec.to_builtins(message)
     for name in ("key", "value"):

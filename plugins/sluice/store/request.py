@@ -1,21 +1,20 @@
-"""What a person asks a load for, and how offsets, partitions and times are written."""
+"""What a load is asked for, and how offsets, partitions and times are written."""
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from sluice.errors import PlanError
+from sluice.errors import NothingToReplace, PlanError
 from sluice.ranges import EVER, OffsetRange
 
 Existing = Literal["skip", "replace"]
-"""What becomes of offsets that are loaded already: they are left alone, or loaded anew."""
+"""What happens to offsets that are loaded already: they are left alone, or loaded again."""
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which refused messages; what is empty does not narrow.
+class RefusalFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which refused messages; an empty field does not narrow.
 
     Attributes:
         status: ``quarantined`` of published loads, ``loaded`` or ``superseded`` when a later load
@@ -35,15 +34,15 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asks a load for. Without a window: everything new.
+    """What a load is asked for. Without a window: everything new.
 
     Attributes:
         partitions: only these; all when empty.
         max_messages: at most so many offsets, shared between the partitions; 0 is no limit.
-        low: first offset or time that is wanted, as a person writes it; empty for the beginning.
+        low: first offset or time, as a person writes it; empty for the beginning.
         high: offset or time to stop before; empty for the end.
         offsets: these ranges, in place of ``low`` and ``high``.
-        existing: what becomes of offsets in the window that are loaded already.
+        existing: what happens to offsets in the window that are loaded already.
         refused: messages in quarantine that are to be validated again, in place of a window.
     """
 
@@ -53,16 +52,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     high: str = ""
     offsets: tuple[OffsetRange, ...] = ()
     existing: Existing = "skip"
-    refused: Filter | None = None
-
-    @classmethod
-    def recorded(cls, plan: Mapping[str, Any]) -> "Request":
-        """The request of a load, as its plan records it."""
-        return msgspec.convert(plan.get("request", {}), cls)
+    refused: RefusalFilter | None = None
 
     @property
     def windowed(self) -> bool:
-        """Whether it is about a part of the topic, not about what is new."""
+        """Whether it is for a part of the topic, rather than for what is new."""
         return bool(self.low or self.high or self.offsets)
 
     def check(self) -> None:
@@ -73,7 +67,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.offsets and (self.low or self.high):
             raise PlanError(
-                "offsets by partition and a from or to are two ways to say what to load: keep one"
+                "offsets by partition and a from or to are two ways to choose what to load: keep"
+                " one of them"
             )
         if self.refused and (self.windowed or self.existing == "replace"):
             raise PlanError(
@@ -82,32 +77,42 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
                 " of the quarantine instead"
             )
         if self.existing == "replace" and not self.windowed:
-            raise PlanError(
-                "what is new is not loaded yet, so there is nothing to replace: say which offsets"
-                " or times are to be loaded anew, or 'everything'"
+            raise NothingToReplace(
+                "what is new is not loaded yet, so there is nothing to replace: name the offsets or"
+                " times that are to be loaded again, or 'everything'"
             )
         if self.existing == "replace" and self.max_messages:
             raise PlanError(
-                "a limit would load the same offsets anew each time: narrow what is to be replaced"
+                "a limit would load the same offsets again each time: narrow what is to be replaced"
                 " by offsets or times"
             )
-        if self.low.isdigit() and self.high.isdigit() and int(self.low) >= int(self.high):
-            raise PlanError(f"offsets {self.low} to {self.high} hold none: the end must be above")
+        if is_offset(self.low) and is_offset(self.high) and int(self.low) >= int(self.high):
+            raise PlanError(
+                f"there is no offset from {self.low} to before {self.high}: the end must be higher"
+            )
         if empty := [r for r in self.offsets if r.low >= r.high]:
-            raise PlanError(f"{empty[0]} holds no offset: its end must be above its start")
+            raise PlanError(
+                f"there is no offset in {empty[0]}: the end must be higher than the start",
+                partition=empty[0].partition,
+            )
 
 
-Window = tuple[datetime | None, datetime | None]
+TimeWindow = tuple[datetime | None, datetime | None]
 """A range of time, from its start to before its end; None where it is open."""
 
 
-def window_of(low: str, high: str) -> Window | None:
+def is_offset(text: str) -> bool:
+    """Whether a text is a whole number, and so an offset rather than a time."""
+    return text.isascii() and text.isdigit()
+
+
+def parse_window(low: str, high: str) -> TimeWindow | None:
     """The times that a person wrote; None when one of them is an offset, or both are empty.
 
     Raises:
-        PlanError: one is no time, or the range ends before it begins.
+        PlanError: one is not a time, or the range ends before it begins.
     """
-    if not (low or high) or any(text.isascii() and text.isdigit() for text in (low, high)):
+    if not (low or high) or is_offset(low) or is_offset(high):
         return None
     times = [parse_time(text) if text else None for text in (low, high)]
     if times[0] and times[1] and times[0] >= times[1]:
@@ -116,10 +121,10 @@ def window_of(low: str, high: str) -> Window | None:
 
 
 def parse_time(text: str) -> datetime:
-    """An ISO 8601 time; UTC when it names no zone.
+    """An ISO 8601 time; UTC when it has no zone.
 
     Raises:
-        PlanError: it is none.
+        PlanError: it is not one.
     """
     try:
         at = datetime.fromisoformat(text)
@@ -137,9 +142,9 @@ def parse_partitions(text: str | None) -> tuple[int, ...]:
         PlanError: it is not a list of numbers.
     """
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(map(is_offset, parts)):
         raise PlanError(
-            f"partitions must be numbers with commas between, such as 0, 3; not {text!r}"
+            f"partitions must be numbers separated by commas, such as 0, 3; not {text!r}"
         )
     return tuple(sorted({int(part) for part in parts}))
 
@@ -151,45 +156,45 @@ def parse_offsets(text: str) -> list[OffsetRange]:
     """Ranges as a person writes them: ``0: 100-200, 1: 50-``; an open end is the topic's.
 
     Raises:
-        PlanError: names the part that is none.
+        PlanError: names the part that cannot be read.
     """
-    found = []
+    ranges = []
     for part in re.split(r"[,;\n]", text):
         if not part.strip():
             continue
         match = _RANGE.fullmatch(part)
         if match is None:
             raise PlanError(
-                f"{part.strip()!r} is not a range of offsets: write partition, first offset and the"
-                " one to stop before, such as 0: 100-200"
+                f"{part.strip()!r} is not a range of offsets: write the partition, the first offset"
+                " and the offset to stop before, such as 0: 100-200"
             )
         high = int(match[3]) if match[3] else EVER
-        found.append(OffsetRange(int(match[1]), int(match[2]), high))
-    return found
+        ranges.append(OffsetRange(int(match[1]), int(match[2]), high))
+    return ranges
 
 
-def words(request: Request) -> str:
-    """A request as a person would say it."""
+def describe_request(request: Request) -> str:
+    """A request in words."""
     if request.refused is not None:
-        asked = msgspec.structs.asdict(request.refused)
-        narrowed = [f"{n} {v}" for n, v in asked.items() if v and n not in ("topic", "status")]
-        said = ", ".join(["messages in quarantine", *narrowed])
+        fields = msgspec.structs.asdict(request.refused)
+        narrowed = [f"{n} {v}" for n, v in fields.items() if v and n not in ("topic", "status")]
+        text = ", ".join(["messages in quarantine", *narrowed])
     elif request.offsets:
-        said = f"offsets {', '.join(map(_shown, request.offsets))}"
+        text = f"offsets {', '.join(map(_written, request.offsets))}"
     elif (request.low, request.high) == ("0", ""):
-        said = "everything since the topic's beginning"
+        text = "everything since the topic's beginning"
     elif request.windowed:
-        said = f"from {request.low or 'the beginning'} to {request.high or 'the end'}"
+        text = f"from {request.low or 'the beginning'} to {request.high or 'the end'}"
     else:
-        said = "everything new"
+        text = "everything new"
     if request.partitions:
-        said += f", partitions {', '.join(map(str, request.partitions))}"
+        text += f", partitions {', '.join(map(str, request.partitions))}"
     if request.max_messages:
-        said += f", at most {request.max_messages:,} offsets"
+        text += f", at most {request.max_messages:,} offsets"
     if request.existing == "replace":
-        said += ", loaded anew where it is loaded already"
-    return said
+        text += ", replacing what is loaded already"
+    return text
 
 
-def _shown(r: OffsetRange) -> str:
+def _written(r: OffsetRange) -> str:
     return f"{r.partition}: {r.low}-{r.high if r.high < EVER else ''}"

@@ -8,7 +8,7 @@ plan and counters that must not fall need them, and a message may have no other 
 import msgspec
 import structlog
 
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 
 log = structlog.get_logger()
@@ -17,20 +17,20 @@ OLD = ("reports", "quality_results", "data_docs")
 """Tables whose old rows may go."""
 
 
-class Removed(msgspec.Struct, frozen=True):
+class RemovedRows(msgspec.Struct, frozen=True):
     """What went from one table."""
 
     table: str
     rows: int
 
 
-class Housekeeper:
+class Retention:
     """Keeps one Sluice database small."""
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
-        self._clickhouse, self._db = clickhouse, quoted(database)
+        self._clickhouse, self._db = clickhouse, quote_identifier(database)
 
-    def clean(self, keep_days: float, dry_run: bool = False) -> list[Removed]:
+    def clean(self, keep_days: float, dry_run: bool = False) -> list[RemovedRows]:
         """Remove what is older than so many days; repeating it is harmless.
 
         Args:
@@ -44,5 +44,5 @@ class Housekeeper:
             if row["n"] and not dry_run:
                 self._clickhouse.execute(f"DELETE FROM {name} WHERE {old}")
             log.info("removed", table=table, rows=row["n"], dry_run=dry_run)
-            removed.append(Removed(table, int(row["n"])))
+            removed.append(RemovedRows(table, int(row["n"])))
         return removed

@@ -1,4 +1,4 @@
-"""The target table seen from a load's staged rows: what is copied, and what is still lacking."""
+"""The target table as seen from a load's staged rows: the SQL that makes missing rows visible."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from sluice.contract.columns import STAGED
 from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
 from sluice.errors import ShapeChanged
 from sluice.ranges import OffsetRange
-from sluice.sql import among, quoted
+from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
 
 CLUSTERED: Mapping[str, Any] = {
@@ -20,11 +20,11 @@ CLUSTERED: Mapping[str, Any] = {
 """In a cluster an insert is over when the replicas have it, and reads see all that is over."""
 
 
-class Target:
+class TargetTable:
     """SQL between a load's publishing table and the table of its contract.
 
-    A row is lacking when its offset is not in the target; in a replacing table, only when no
-    newer row of its key is there either, because then it may have been merged away.
+    A row is missing when its offset is not in the target; in a replacing table, only when no newer
+    row of its key is there either, because then it may have been merged away.
     """
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, cluster: str = "") -> None:
@@ -38,17 +38,20 @@ class Target:
         """Whether rows of one key replace each other."""
         return bool(self._contract.table.replaces)
 
-    def lacking(self, source: str, ranges: Sequence[OffsetRange], anew: bool = False) -> str:
+    def missing_rows(
+        self, source: str, ranges: Sequence[OffsetRange], replaces: bool = False
+    ) -> str:
         """``FROM … WHERE …``: staged rows of an attempt that the target does not have.
 
         Parameters of the query: ``topic``, ``attempt``, ``load``.
 
         Args:
-            anew: whether the rows take the place of others, so that only this load's own count.
+            replaces: whether the rows take the place of others, so that only those of this load
+                count as being there.
         """
-        where = among(ranges)
+        where = offset_condition(ranges)
         mine = f"_attempt = {{attempt:String}} AND ({where})"
-        own = " AND _load_id = {load:String}" if anew else ""
+        own = " AND _load_id = {load:String}" if replaces else ""
         absent = (
             f"(_partition, _offset) NOT IN (SELECT _partition, _offset FROM {self.name}"
             f" WHERE _topic = {{topic:String}} AND ({where}){own})"
@@ -58,12 +61,13 @@ class Target:
         table, selected = self._contract.table, self._mapper.published_columns()
         keys = [selected[key] for key in table.order_by]
         names = [f"`_key_{number}`" for number in range(len(keys))]
-        listed = ", ".join(map(quoted, table.order_by))
+        listed = ", ".join(map(quote_identifier, table.order_by))
         renamed = ", ".join(
-            f"{quoted(key)} AS {name}" for key, name in zip(table.order_by, names, strict=True)
+            f"{quote_identifier(key)} AS {name}"
+            for key, name in zip(table.order_by, names, strict=True)
         )
         newest = (
-            f"SELECT {renamed}, max({quoted(table.replaces)}) AS `_newest` FROM {self.name}"
+            f"SELECT {renamed}, max({quote_identifier(table.replaces)}) AS `_newest` FROM {self.name}"
             f" WHERE ({listed}) IN (SELECT {', '.join(keys)} FROM {source} WHERE {mine})"
             f" GROUP BY {listed}"
         )
@@ -78,21 +82,30 @@ class Target:
         return [name for name in self._mapper.published_columns() if name not in LINEAGE]
 
     def count(self, ranges: Sequence[OffsetRange], load_id: str = "") -> list[dict[str, Any]]:
-        """By ``partition`` the ``rows`` of some ranges and their ``offsets``; of a load, or all."""
+        """By ``partition`` the ``rows`` of some ranges and their ``offsets``.
+
+        Args:
+            load_id: only rows of this load; all when empty.
+        """
         own = " AND _load_id = {load:String}" if load_id else ""
         return self._clickhouse.rows(
             "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets"
-            f" FROM {self.name} WHERE _topic = {{topic:String}} AND ({among(ranges)}){own}"
+            f" FROM {self.name} WHERE _topic = {{topic:String}} AND ({offset_condition(ranges)}){own}"
             " GROUP BY _partition",
             {"topic": self._contract.topic, "load": load_id},
             self.settings,
         )
 
-    def insert(self, columns: Mapping[str, str], lacking: str) -> str:
-        """The statement that copies lacking rows. Parameters: ``topic``, ``attempt``, ``load``."""
+    def insert_statement(self, columns: Mapping[str, str], missing_rows: str) -> str:
+        """The statement that copies rows. Parameters: ``topic``, ``attempt``, ``load``.
+
+        Args:
+            columns: target column → SQL over a staged row; see :meth:`columns`.
+            missing_rows: see :meth:`missing_rows`.
+        """
         return (
-            f"INSERT INTO {self.name} ({', '.join(map(quoted, columns))})"
-            f" SELECT {', '.join(columns.values())} {lacking}"
+            f"INSERT INTO {self.name} ({', '.join(map(quote_identifier, columns))})"
+            f" SELECT {', '.join(columns.values())} {missing_rows}"
         )
 
     def columns(self, source: str, shape: str) -> dict[str, str]:
@@ -116,9 +129,10 @@ class Target:
         unknown = {name for name in staged if not _related(name, mine.values())}
         if unknown:
             raise ShapeChanged(
-                f"topic {self._contract.topic!r}: rows were staged under a newer contract, with"
-                f" {', '.join(sorted(unknown))}, which this one does not know; publish them with"
-                " the contract that staged them"
+                "rows were staged under a newer contract, with fields that this one does not have:"
+                f" {', '.join(sorted(unknown))}; publish them with the contract that staged them",
+                topic=self._contract.topic,
+                field=min(unknown).removeprefix(f"{STAGED}."),
             )
         return {n: sql for n, sql in columns.items() if n not in mine or mine[n] in staged}
 

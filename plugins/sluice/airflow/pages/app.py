@@ -20,23 +20,23 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from msgspec import to_builtins
 
-from sluice.airflow import tasks as on_airflow
-from sluice.airflow.page_queries import CHARTED, RECENT, PageData
+from sluice.airflow import tasks
+from sluice.airflow.page_queries import CHARTED, RECENT, PageQueries
 from sluice.audit.quality_results import QualityResults
 from sluice.authoring import catalogue
 from sluice.authoring.version_samples import samples_folder
 from sluice.contract import Contract, discover
-from sluice.contract.masking import masked
+from sluice.contract.masking import mask
 from sluice.errors import PlanError, SluiceError
-from sluice.report import reporter as report
-from sluice.report.find_message import Place, Whereabouts
+from sluice.report import reporter
+from sluice.report.find_message import FoundMessage, MessageFinder
 from sluice.report.html import STATIC, markdown, render
-from sluice.report.metrics import openmetrics
+from sluice.report.metrics import render_openmetrics
 from sluice.settings import Settings
 from sluice.store.clickhouse import connect
 from sluice.store.ledger import Ledger
 from sluice.store.quarantine import Quarantine
-from sluice.store.request import Filter
+from sluice.store.request import RefusalFilter
 
 CAN_READ_RUNS = [Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
 User = Annotated[BaseUser, Depends(get_user)]
@@ -50,9 +50,9 @@ class Store:
 
     def __init__(self) -> None:
         settings = Settings()
-        self.clickhouse = connect(on_airflow.connection(settings.clickhouse_conn_id))
+        self.clickhouse = connect(tasks.connection(settings.clickhouse_conn_id))
         self.ledger = Ledger(self.clickhouse, settings.database)
-        self.data = PageData(self.clickhouse, self.ledger)
+        self.data = PageQueries(self.clickhouse, self.ledger)
 
 
 def build_app() -> FastAPI:
@@ -63,7 +63,7 @@ def build_app() -> FastAPI:
 
     @app.get("/run", response_class=HTMLResponse, dependencies=CAN_READ_RUNS)
     def run(request: Request, dag_id: str, run_id: str) -> HTMLResponse:
-        return _report(request, dag_id, owner=on_airflow.owner_of_run(dag_id, run_id))
+        return _report(request, dag_id, owner=tasks.owner_of_run(dag_id, run_id))
 
     @app.get("/load/{dag_id}/{load_id}", dependencies=CAN_READ_RUNS)
     def load(request: Request, dag_id: str, load_id: str) -> HTMLResponse:
@@ -119,7 +119,7 @@ def build_app() -> FastAPI:
     ) -> HTMLResponse:
         name, store = _contract(dag_id).topic, Store()
         narrowed = {"reason": reason, "field": field, "version": version}
-        wanted = Filter(topic=name, status=status, load_id=load_id, **narrowed)  # type: ignore[arg-type]
+        wanted = RefusalFilter(topic=name, status=status, load_id=load_id, **narrowed)  # type: ignore[arg-type]
         refused = Quarantine(store.clickhouse, store.ledger.database)
         return _page(
             request,
@@ -165,7 +165,7 @@ def build_app() -> FastAPI:
         if hidden:
             return PlainTextResponse(f"not allowed to read {', '.join(hidden)}", 403)
         store = Store()
-        text = openmetrics(store.clickhouse, store.ledger.database)
+        text = render_openmetrics(store.clickhouse, store.ledger.database)
         kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         return Response(text, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
@@ -207,7 +207,7 @@ def _said(user: BaseUser, contract: Contract) -> Callable[[str, str, str], str]:
     """Gives what was said of a refused message, as far as a user may see it."""
     if _may(user, "POST", contract.topic):
         return lambda reason, field, message: message
-    return partial(masked, contract)
+    return partial(mask, contract)
 
 
 def _contract(dag_id: str) -> Contract:
@@ -218,25 +218,25 @@ def _contract(dag_id: str) -> Contract:
     return found
 
 
-def _find(contract: Contract, name: str, value: str, payloads: bool) -> list[Place]:
+def _find(contract: Contract, name: str, value: str, payloads: bool) -> list[FoundMessage]:
     if not name or not value:
         raise PlanError("ask with a name and a value, such as order_id=o-17")
     store = Store()
-    return Whereabouts(contract, store.clickhouse, store.ledger.database).find(
+    return MessageFinder(contract, store.clickhouse, store.ledger.database).find(
         name, value, payloads
     )
 
 
 def _report(request: Request, dag_id: str, **which: str) -> HTMLResponse:
     store = Store()
-    found = report.find(store.clickhouse, store.ledger.database, **which)
+    found = reporter.find_report(store.clickhouse, store.ledger.database, **which)
     if found is None or found.topic != _contract(dag_id).topic:
         return _message(
             "There is no report: the task 'report' makes it, and housekeeping removes old ones.",
             404,
         )
     docs = f"{_root(request)}/docs/load_{found.topic}/{found.load_id}"
-    return HTMLResponse(report.page(found, docs), headers=_headers())
+    return HTMLResponse(reporter.render_report(found, docs), headers=_headers())
 
 
 def _root(request: Request) -> str:

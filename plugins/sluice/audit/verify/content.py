@@ -7,14 +7,15 @@ from sluice.audit.verify.findings import Finding
 from sluice.contract import Contract
 from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
 from sluice.decode.decoder import Decoder
-from sluice.decode.tracing import tracing_of
-from sluice.drain.repair import Repair
-from sluice.drain.stager import COLUMNS, ROWS
+from sluice.decode.tracing import read_tracing
+from sluice.drain.batch_builder import ENCODER
+from sluice.drain.repair import RepairingDecoder
+from sluice.drain.stager import COLUMNS
 from sluice.errors import Refusal
 from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, chunk, subtract
-from sluice.records import Progress, Topic, stamp
-from sluice.sql import among, quoted
+from sluice.records import Progress, Topic, timestamp_ms
+from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 
@@ -44,16 +45,16 @@ class ContentCheck:
         decoder: Decoder,
     ) -> None:
         self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
-        self._repair = Repair(contract, decoder)
+        self._repair = RepairingDecoder(contract, decoder)
         self._mapper = ClickHouseSchemaMapper.of(contract)
         self._target = clickhouse.qualified(contract.table.name)
-        self._database = quoted(ledger.database)
+        self._database = quote_identifier(ledger.database)
 
     def run(self, topic: Topic, ranges: Sequence[OffsetRange], progress: Progress) -> list[Finding]:
         """What differs. Its own scratch tables are dropped; nothing else is written."""
         findings = []
         for part in chunk(ranges, AT_ONCE, most=1 << 30):
-            table = f"{self._database}.{quoted(f'content_{uuid.uuid4().hex}')}"
+            table = f"{self._database}.{quote_identifier(f'content_{uuid.uuid4().hex}')}"
             self._clickhouse.execute(self._mapper.create_staging(table))
             try:
                 gone = self._stage(table, topic, part, progress)
@@ -73,11 +74,11 @@ class ContentCheck:
                 value = record.value()
                 if value is None:
                     continue
-                about = tracing_of(record.headers(), value)
+                about = read_tracing(record.headers(), value)
                 found = self._repair.decode(value, about.version)
                 if isinstance(found, Refusal):
                     continue
-                at = (record.partition(), record.offset(), stamp(record))
+                at = (record.partition(), record.offset(), timestamp_ms(record))
                 traced = (about.correlation_id, about.trace_id, about.span_id)
                 rows.append((ATTEMPT, *at, found[1], *traced, found[0]))
             if len(rows) >= BATCH:
@@ -90,7 +91,7 @@ class ContentCheck:
 
     def _insert(self, table: str, rows: list[tuple[object, ...]]) -> None:
         if rows:
-            body = ROWS.encode_lines(rows)
+            body = ENCODER.encode_lines(rows)
             token = uuid.uuid4().hex
             self._clickhouse.insert_lines(table, COLUMNS, body, "JSONCompactEachRow", token)
 
@@ -101,10 +102,12 @@ class ContentCheck:
         """
         selected = self._mapper.published_columns()
         compared = [n for n in selected if n not in LINEAGE or n in _KEPT]
-        again = ", ".join(f"{selected[name]} AS {quoted(name)}" for name in compared)
-        where = among(part)
+        again = ", ".join(f"{selected[name]} AS {quote_identifier(name)}" for name in compared)
+        where = offset_condition(part)
         # As RowBinary, because a hash of a null is null.
-        checksum = f"cityHash64(formatRow('RowBinary', {', '.join(map(quoted, compared))}))"
+        checksum = (
+            f"cityHash64(formatRow('RowBinary', {', '.join(map(quote_identifier, compared))}))"
+        )
         rows = self._clickhouse.rows(
             "SELECT t._partition AS partition, t._offset AS offset"
             f" FROM (SELECT _partition, _offset, {checksum} AS said FROM {self._target}"

@@ -7,7 +7,9 @@ import msgspec
 
 from sluice.ranges import OffsetRange, merge, total
 
-Kind = Literal["missing", "doubled", "unexplained", "ledger", "leftover", "broker", "content"]
+FindingKind = Literal[
+    "missing", "doubled", "unexplained", "ledger", "leftover", "broker", "content"
+]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,12 +25,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         text: what it is, as a sentence.
     """
 
-    kind: Kind
+    kind: FindingKind
     text: str
     ranges: tuple[OffsetRange, ...] = ()
 
 
-def about(kind: Kind, text: str, ranges: Iterable[OffsetRange]) -> Finding:
+def offset_finding(kind: FindingKind, text: str, ranges: Iterable[OffsetRange]) -> Finding:
     """A finding about some offsets, of which the text says what is wrong."""
     found = tuple(merge(ranges))
     return Finding(kind=kind, text=f"{total(found):,} offsets {text}", ranges=found)

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from sluice.ranges import OffsetRange, intersect, merge, subtract, total
-from sluice.sql import among, quoted
+from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.ledger import Ledger, Taken
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import HeldRange
 
 WINDOW = 4_000_000
 """Offsets of a partition that are sorted at a time, in the engine's memory."""
@@ -17,14 +18,14 @@ WINDOW = 4_000_000
 Progress = Callable[[int], None]
 
 
-class Held(msgspec.Struct, frozen=True):
+class StoredRanges(msgspec.Struct, frozen=True):
     """Offsets as the tables have them, and those that one table has twice."""
 
     ranges: list[OffsetRange]
     twice: list[OffsetRange]
 
 
-class Holdings:
+class StoredOffsets:
     """Reads the offsets that target, quarantine and skips have of one topic."""
 
     def __init__(
@@ -36,14 +37,14 @@ class Holdings:
         within: list[OffsetRange] | None,
     ) -> None:
         self._topic, self._clickhouse, self._table, self._within = topic, clickhouse, table, within
-        self._db = quoted(ledger.database)
+        self._db = quote_identifier(ledger.database)
 
     def inside(self, ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
         """What of some ranges is asked about."""
         found = list(ranges)
         return found if self._within is None else intersect(found, self._within)
 
-    def target(self, about: list[OffsetRange], progress: Progress) -> Held:
+    def target(self, about: list[OffsetRange], progress: Progress) -> StoredRanges:
         """What the target has, also beyond the ranges that it is asked about."""
         spans = {r["partition"]: (r["low"], r["high"]) for r in self._spans()}
         for r in about:
@@ -59,11 +60,11 @@ class Holdings:
             held.append(
                 self._offsets(
                     f"SELECT _partition AS partition, _offset AS offset FROM {self._table}"
-                    f" WHERE _topic = {{topic:String}} AND ({among([window])})"
+                    f" WHERE _topic = {{topic:String}} AND ({offset_condition([window])})"
                 )
             )
             progress(total(intersect([window], about)))
-        return Held(
+        return StoredRanges(
             merge(r for part in held for r in part.ranges), [r for p in held for r in p.twice]
         )
 
@@ -74,15 +75,15 @@ class Holdings:
             {"topic": self._topic},
         )
 
-    def quarantine(self) -> Held:
+    def quarantine(self) -> StoredRanges:
         """The refused messages of published loads."""
         held = self._offsets(
             f"SELECT q.partition AS partition, q.offset AS offset FROM {self._db}.quarantine AS q"
             " WHERE q.topic = {topic:String} AND q.status = 'quarantined'"
         )
-        return Held(self.inside(held.ranges), self.inside(held.twice))
+        return StoredRanges(self.inside(held.ranges), self.inside(held.twice))
 
-    def _offsets(self, rows: str) -> Held:
+    def _offsets(self, rows: str) -> StoredRanges:
         """The offsets of a query as ranges, worked out by the engine."""
         found = self._clickhouse.rows(
             "WITH arraySort(groupArray(offset)) AS o,"
@@ -101,9 +102,9 @@ class Holdings:
             for low, last in zip(row["lows"], row["lasts"], strict=True)
         ]
         twice = [OffsetRange(row["partition"], x, x + 1) for row in found for x in row["twice"]]
-        return Held(ranges, merge(twice))
+        return StoredRanges(ranges, merge(twice))
 
-    def skipped(self, published: Sequence[Taken]) -> dict[str, Held]:
+    def skipped(self, published: Sequence[HeldRange]) -> dict[str, StoredRanges]:
         """The offsets without a message of published loads, by kind.
 
         Args:
@@ -115,7 +116,7 @@ class Holdings:
             "SELECT s.load_id AS load_id, s.partition AS partition, s.low AS low, s.high AS high,"
             " toString(s.kind) AS kind"
             f" FROM {self._db}.load_skips AS s"
-            f" INNER JOIN {self._db}.winning_attempts AS w"
+            f" INNER JOIN {self._db}.accepted_attempts AS w"
             "  ON w.load_id = s.load_id AND w.attempt = s.attempt"
             f" INNER JOIN {self._db}.loads AS l ON l.load_id = s.load_id"
             " WHERE s.topic = {topic:String} AND l.state = 'published'",
@@ -130,17 +131,17 @@ class Holdings:
             if any(t.kind == "replace" for t in published)
             else [(kind, r) for kind, _, r in skips]
         )
-        found: dict[str, Held] = {}
+        found: dict[str, StoredRanges] = {}
         for kind in ("tombstone", "absent", "expired"):
             ranges = self.inside(r for k, r in standing if k == kind)
             merged = merge(ranges)
             twice = ranges if total(ranges) != total(merged) else []
-            found[kind] = Held(merged, twice)
+            found[kind] = StoredRanges(merged, twice)
         return found
 
 
 def _standing(
-    skips: Sequence[tuple[str, str, OffsetRange]], published: Sequence[Taken]
+    skips: Sequence[tuple[str, str, OffsetRange]], published: Sequence[HeldRange]
 ) -> list[tuple[str, OffsetRange]]:
     """Skips, by kind, for which no other load answers.
 

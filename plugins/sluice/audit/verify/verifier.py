@@ -1,8 +1,7 @@
 """An audit of everything that was ever loaded of a topic, offset by offset. Reads only.
 
-Three things are held against each other: the ledger (what loads say they have published), the
-tables (target, quarantine, skips), and the broker. Each is taken as sets of offset ranges, so
-what is wrong can be named to the offset.
+Three things are compared: the ledger (what loads have published), the tables (target, quarantine,
+skips), and the broker. Each is read as sets of offset ranges, so that a finding names the offsets.
 """
 
 import time
@@ -13,26 +12,27 @@ from typing import Any
 import msgspec
 import structlog
 
-from sluice.audit.verify.findings import Finding, about
-from sluice.audit.verify.stored_offsets import Held, Holdings
+from sluice.audit.verify.findings import Finding, offset_finding
+from sluice.audit.verify.stored_offsets import StoredOffsets, StoredRanges
 from sluice.contract import Contract
 from sluice.errors import BrokerError
 from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, intersect, merge, subtract, total
-from sluice.records import Progress, Topic, kept
-from sluice.sql import quoted
+from sluice.records import Progress, Topic, retained_ranges
+from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.ledger import UNDER_WAY, Ledger, Taken
-from sluice.store.target_table import Target
+from sluice.store.ledger import Ledger
+from sluice.store.load_records import HeldRange
+from sluice.store.target_table import TargetTable
 
 log = structlog.get_logger()
 
 STUCK = timedelta(hours=1)
-"""Silence of a load that publishes, after which it is a finding."""
+"""Inactivity of a load that is publishing, after which it is a finding."""
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """One partition's sums; ``open`` offsets are in the topic and not published yet."""
+class PartitionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of one partition; ``open`` offsets are in the topic and not published yet."""
 
     partition: int
     published: int
@@ -42,11 +42,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     open: int
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What an audit found; good when there are no findings."""
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of an audit; good when there are no findings."""
 
     topic: str
-    standings: list[Standing]
+    partitions: list[PartitionSummary]
     findings: list[Finding]
     offsets: int
     seconds: float
@@ -70,68 +70,70 @@ class Verifier:
     ) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self._broker, self._within = broker, within
-        self._target = Target(contract, clickhouse, cluster)
-        self._holdings = Holdings(contract.topic, clickhouse, ledger, self._target.name, within)
-        self._db = quoted(ledger.database)
+        self._target = TargetTable(contract, clickhouse, cluster)
+        self._holdings = StoredOffsets(
+            contract.topic, clickhouse, ledger, self._target.name, within
+        )
+        self._db = quote_identifier(ledger.database)
 
-    def run(self, progress: Progress = lambda offsets: None) -> Verdict:
-        """Hold ledger, tables and watermarks against each other."""
+    def run(self, progress: Progress = lambda offsets: None) -> Verification:
+        """Compare ledger, tables and watermarks."""
         began = time.monotonic()
-        taken = self._ledger.taken(self._contract.topic)
+        taken = self._ledger.held_ranges(self._contract.topic)
         loads = [t for t in taken if t.published]
         published = self._holdings.inside(t.range for t in loads)
         rows = self._holdings.target(published, progress)
         refused, skips = self._holdings.quarantine(), self._holdings.skipped(loads)
-        under_way = self._under_way(taken)
-        live = self._holdings.inside(t.range for t in under_way)
-        moving = self._holdings.inside(t.range for t in under_way if t.revision)
+        publishing = self._publishing(taken)
+        live = self._holdings.inside(t.range for t in publishing)
+        moving = self._holdings.inside(t.range for t in publishing if t.revision)
         findings = [
             *self._overlaps(loads),
             *self._placed(merge(published), merge(live), moving, rows, refused, skips),
             *(self._accounts() if self._within is None else ()),
             *self._leftovers(),
         ]
-        return Verdict(
+        return Verification(
             topic=self._contract.topic,
-            standings=self._standings(merge(published), rows, refused, skips),
+            partitions=self._summaries(merge(published), rows, refused, skips),
             findings=findings,
             offsets=total(merge(published)),
             seconds=time.monotonic() - began,
         )
 
-    def _under_way(self, before: list[Taken]) -> list[Taken]:
-        """Ranges of loads that publish, or have come to it since ``before`` was read."""
+    def _publishing(self, before: list[HeldRange]) -> list[HeldRange]:
+        """Ranges of loads that are publishing, or have begun to since ``before`` was read."""
         was = {t.load_id: t.state for t in before}
         return [
             t
-            for t in self._ledger.taken(self._contract.topic)
-            if t.state in UNDER_WAY
-            or was.get(t.load_id) in UNDER_WAY
-            or (t.published and was.get(t.load_id) != t.state)
+            for t in self._ledger.held_ranges(self._contract.topic)
+            if t.state.is_publishing
+            or ((earlier := was.get(t.load_id)) and earlier.is_publishing)
+            or (t.published and earlier is not t.state)
         ]
 
     def against_broker(self, progress: Progress = lambda offsets: None) -> list[Finding]:
-        """Read the topic, and hold every message that it still has against the tables.
+        """Read the topic, and compare every message that it still has with the tables.
 
-        A message that is gone from the topic by now (retention, compaction) proves nothing.
+        A message that is no longer in the topic (retention, compaction) proves nothing.
         """
         topic = self._broker.topic(self._contract.topic)
-        taken = self._ledger.taken(topic.name)
+        taken = self._ledger.held_ranges(topic.name)
         published = merge(t.range for t in taken if t.published)
         marks = self._broker.watermarks(topic)
-        asked = intersect(self._holdings.inside(published), kept(marks))
+        asked = intersect(self._holdings.inside(published), retained_ranges(marks))
         messages, nulls = self._read(topic, asked, progress)
         rows = self._holdings.target(asked, lambda _: None)
         loaded = merge([*rows.ranges, *self._holdings.quarantine().ranges])
-        moving = [t.range for t in self._under_way(taken) if t.revision]
+        moving = [t.range for t in self._publishing(taken) if t.revision]
         findings = []
         # A replacing table may have merged away the row of a message that is still there.
-        if denied := [] if self._target.replaces else subtract(messages, [*loaded, *moving]):
+        if missing := [] if self._target.replaces else subtract(messages, [*loaded, *moving]):
             text = "the topic has messages that are neither loaded nor in quarantine"
-            findings.append(about("broker", text, denied))
-        if imagined := intersect(nulls, loaded):
+            findings.append(offset_finding("broker", text, missing))
+        if unexpected := intersect(nulls, loaded):
             text = "the topic has null values where there are rows"
-            findings.append(about("broker", text, imagined))
+            findings.append(offset_finding("broker", text, unexpected))
         return findings
 
     def _read(
@@ -150,7 +152,7 @@ class Verifier:
             progress(len(records) + sum(skip.range.count for skip in skips))
         return subtract(asked, [*nulls, *absent]), merge(nulls)
 
-    def _overlaps(self, loads: list[Taken]) -> Iterator[Finding]:
+    def _overlaps(self, loads: list[HeldRange]) -> Iterator[Finding]:
         """Two loads of one revision never hold the same offset."""
         for revision in sorted({t.revision for t in loads}):
             published = [t.range for t in loads if t.revision == revision]
@@ -163,16 +165,16 @@ class Verifier:
                 twice += intersect([r], seen)
                 seen.append(r)
             if twice:
-                yield about("ledger", "two loads have published the same offsets", twice)
+                yield offset_finding("ledger", "two loads have published the same offsets", twice)
 
     def _placed(
         self,
         published: list[OffsetRange],
         live: list[OffsetRange],
         moving: list[OffsetRange],
-        rows: Held,
-        refused: Held,
-        skips: Mapping[str, Held],
+        rows: StoredRanges,
+        refused: StoredRanges,
+        skips: Mapping[str, StoredRanges],
     ) -> Iterator[Finding]:
         """Every published offset in exactly one place, and no row without a load.
 
@@ -183,22 +185,22 @@ class Verifier:
         }
         for name, held in places.items():
             if twice := subtract(held.twice, moving):
-                yield about("doubled", f"twice in {name}", twice)
+                yield offset_finding("doubled", f"twice in {name}", twice)
         names = list(places)
         for at, first in enumerate(names):
             for second in names[at + 1 :]:
                 both = intersect(places[first].ranges, places[second].ranges)
                 if both := subtract(both, moving):
-                    yield about("doubled", f"both in {first} and in {second}", both)
+                    yield offset_finding("doubled", f"both in {first} and in {second}", both)
         somewhere = merge(r for held in places.values() for r in held.ranges)
         missing = subtract(published, somewhere)
         missing = subtract(missing, moving)
         if missing and not self._target.replaces:
             text = "published by the ledger, and neither loaded, refused nor skipped"
-            yield about("missing", text, missing)
+            yield offset_finding("missing", text, missing)
         if unexplained := subtract(somewhere, [*published, *live]):
             text = "rows of offsets that no load has published"
-            yield about("unexplained", text, unexplained)
+            yield offset_finding("unexplained", text, unexplained)
 
     def _accounts(self) -> Iterator[Finding]:
         """The loads' accounts against the rows that carry their ids."""
@@ -208,7 +210,7 @@ class Verifier:
         moving = [
             old
             for load in self._ledger.loads_of(self._contract.topic, live=True)
-            for old in load.plan.get("replaces", ())
+            for old in load.plan.replaces
         ]
         rows = self._clickhouse.rows(
             f"SELECT a.load_id AS load_id, a.partition AS partition, a.loaded - o.rows AS said,"
@@ -234,8 +236,8 @@ class Verifier:
         for row in rows:
             yield Finding(
                 kind="ledger",
-                text=f"load {row['load_id']}, partition {row['partition']}: its account leaves"
-                f" {row['said']} rows loaded, and the target has {row['rows']} of it",
+                text=f"load {row['load_id']}, partition {row['partition']}: its account says"
+                f" {row['said']} rows, and the target has {row['rows']} of it",
             )
 
     def _leftovers(self) -> Iterator[Finding]:
@@ -245,25 +247,29 @@ class Verifier:
             if row["load_id"] in over:
                 yield Finding(kind="leftover", text=f"table {row['name']} of a load that is over")
         for load in loads:
-            silent = datetime.now(UTC) - self._ledger.last_sign(load)
-            if load.state in UNDER_WAY and silent > STUCK:
+            silent = datetime.now(UTC) - self._ledger.last_activity(load)
+            if load.state.is_publishing and silent > STUCK:
                 yield Finding(
                     kind="leftover",
-                    text=f"load {load.load_id} began to publish and has told nothing for"
+                    text=f"load {load.load_id} began to publish and has recorded nothing for"
                     f" {silent.total_seconds() / 60:.0f} minutes; its report and the log of the"
                     " next plan say why",
                 )
 
-    def _standings(
-        self, published: list[OffsetRange], rows: Held, refused: Held, skips: Mapping[str, Held]
-    ) -> list[Standing]:
+    def _summaries(
+        self,
+        published: list[OffsetRange],
+        rows: StoredRanges,
+        refused: StoredRanges,
+        skips: Mapping[str, StoredRanges],
+    ) -> list[PartitionSummary]:
         try:
             topic = self._broker.topic(self._contract.topic)
             marks = self._broker.watermarks(topic)
         except BrokerError as error:
             log.warning("broker_not_asked", error=str(error))
             marks = {}
-        there = self._holdings.inside(kept(marks))
+        there = self._holdings.inside(retained_ranges(marks))
         waiting = subtract(there, published)
         skipped = merge(r for held in skips.values() for r in held.ranges)
         partitions = sorted({r.partition for r in [*published, *there, *rows.ranges]})
@@ -272,7 +278,7 @@ class Verifier:
             return total(r for r in ranges if r.partition == partition)
 
         return [
-            Standing(
+            PartitionSummary(
                 partition=p,
                 published=of(published, p),
                 loaded=of(rows.ranges, p),

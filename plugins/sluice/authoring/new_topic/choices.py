@@ -10,8 +10,8 @@ from sluice.authoring.new_topic.description import (
     Choice,
     Description,
     DictOf,
+    Draft,
     Field,
-    Found,
     ListOf,
     Object,
     Scalar,
@@ -20,7 +20,7 @@ from sluice.authoring.new_topic.description import (
 from sluice.authoring.new_topic.naming import attributes, module_name, singular, snake, unusable
 from sluice.contract.ddl import LINEAGE
 from sluice.errors import ContractError
-from sluice.sql import quoted
+from sluice.sql import quote_identifier
 
 _NOT_NAMES = frozenset({"false", "true", "null", "not"})
 """Words that ClickHouse takes for a value or an operator where a column is meant (measured on
@@ -35,7 +35,7 @@ class Choices(Struct, frozen=True, kw_only=True):
     owner: str = ""
 
 
-def describe(topic: str, found: Found, choices: Choices, released: date) -> Description:
+def describe(topic: str, found: Draft, choices: Choices, released: date) -> Description:
     """The whole description of a contract.
 
     Raises:
@@ -122,7 +122,7 @@ def default_order(message: Object, key: Field) -> tuple[str, ...]:
 def column_sql(name: str) -> str:
     """A column's name in SQL, quoted where it must be."""
     plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name.lower() not in _NOT_NAMES
-    return name if plain else quoted(name)
+    return name if plain else quote_identifier(name)
 
 
 def _is_fit(field: Field) -> bool:

@@ -110,7 +110,7 @@ class Field(Struct, frozen=True, kw_only=True):
     reviews: tuple[str, ...] = ()
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class Draft(Struct, frozen=True, kw_only=True):
     """What one of the three ways found out about a topic's messages.
 
     Attributes:
@@ -142,7 +142,7 @@ class Description(Struct, frozen=True, kw_only=True):
     """
 
     topic: str
-    found: Found
+    found: Draft
     key: str
     order_by: tuple[str, ...]
     owner: str
@@ -172,7 +172,7 @@ def optional(field: Field, *, missing: bool, null: bool) -> Field:
     return msgspec.structs.replace(field, reviews=reviews, default=default)
 
 
-class Skips:
+class SkippedFields:
     """The fields to be left out, by their path without brackets: ``items.price``."""
 
     def __init__(self, names: tuple[str, ...]) -> None:

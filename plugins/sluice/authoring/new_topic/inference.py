@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from sluice.authoring.new_topic.description import (
     DictOf,
+    Draft,
     Field,
-    Found,
     ListOf,
     Object,
     Scalar,
-    Skips,
+    SkippedFields,
     Type,
     left_out,
     optional,
@@ -70,7 +70,7 @@ _EARLIEST, _LATEST = (
 )
 
 
-def infer(messages: Sequence[Seen], name: str, skips: Skips) -> Found:
+def infer(messages: Sequence[Seen], name: str, skips: SkippedFields) -> Draft:
     """What messages, all of them JSON objects, have in common.
 
     Args:
@@ -87,7 +87,7 @@ def infer(messages: Sequence[Seen], name: str, skips: Skips) -> Found:
         raise ContractError("; ".join(inference.problems))
     skips.check()
     text = f"made from {len(messages):,} messages; a field without a default was in each of them"
-    return Found(
+    return Draft(
         message=msgspec.structs.replace(message, reviews=(text, *message.reviews)),
         told=tuple(inference.told),
     )
@@ -96,7 +96,7 @@ def infer(messages: Sequence[Seen], name: str, skips: Skips) -> Found:
 class _Inference:
     """Goes down into the values; gathers what is wrong and what should be told."""
 
-    def __init__(self, skips: Skips) -> None:
+    def __init__(self, skips: SkippedFields) -> None:
         self._skips = skips
         self.problems: list[str] = []
         self.told: list[str] = []

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluice.authoring.new_topic.description import Bounds
+from sluice.contract.sql_type import smallest_integer
 from sluice.errors import ContractError
 
 _LENGTHS = {
@@ -57,11 +58,8 @@ def column_for(low: int, high: int, path: str) -> str:
     """
     if _INT64[0] <= low and high <= _INT64[1]:
         return ""
-    for bits in (64, 128, 256):
-        if low >= 0 and high < 2**bits:
-            return f"UInt{bits}"
-        if low >= -(2 ** (bits - 1)) and high < 2 ** (bits - 1):
-            return f"Int{bits}"
+    if found := smallest_integer(low, high, (64, 128, 256)):
+        return found.name
     raise ContractError(f"field {path!r}: no column holds integers that big; --skip-field {path}")
 
 

@@ -12,12 +12,12 @@ from sluice.authoring.new_topic.description import (
     TO_BE_WRITTEN,
     Choice,
     DictOf,
+    Draft,
     Field,
-    Found,
     ListOf,
     Object,
     Scalar,
-    Skips,
+    SkippedFields,
     Type,
     left_out,
     optional,
@@ -26,7 +26,7 @@ from sluice.authoring.new_topic.description import (
 from sluice.authoring.new_topic.json_bounds import bounds_of, has_unchecked_step, integer_column
 from sluice.authoring.new_topic.json_document import Document, Refs, listed, refused
 from sluice.authoring.new_topic.naming import singular, snake
-from sluice.contract.docstrings import SECTIONS, attribute_docs, sections
+from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections
 from sluice.errors import ContractError
 
 _UNCHECKED = ("uniqueItems", "propertyNames")
@@ -43,7 +43,7 @@ _FORMATS = {
 _CARRIED = frozenset(SECTIONS) - {"Version history", "Compatibility", "Attributes"}
 
 
-def read_schema(data: bytes, name: str, skips: Skips) -> Found:
+def read_schema(data: bytes, name: str, skips: SkippedFields) -> Draft:
     """What a schema says of a topic's messages.
 
     Args:
@@ -69,7 +69,7 @@ def read_schema(data: bytes, name: str, skips: Skips) -> Found:
     }
     if words.summary:
         known.setdefault("Purpose", words.summary)
-    return Found(
+    return Draft(
         message=message,
         sections=known,
         history="First version, made from a JSON Schema.",
@@ -92,13 +92,13 @@ class _Words(msgspec.Struct, frozen=True):
         documented = type("Documented", (), {"__doc__": text})
         before = re.split(r"^[A-Z][A-Za-z ]+:$", inspect.cleandoc(text), maxsplit=1, flags=re.M)
         summary = " ".join(before[0].split())
-        return cls(summary, sections(documented), attribute_docs(documented))
+        return cls(summary, docstring_sections(documented), attribute_docs(documented))
 
 
 class _Reader:
     """Reads the types of one document."""
 
-    def __init__(self, document: Document, skips: Skips) -> None:
+    def __init__(self, document: Document, skips: SkippedFields) -> None:
         self._document, self._skips = document, skips
         self.told: list[str] = []
 

@@ -19,7 +19,7 @@ _ROUNDS = 6
 """Times that more is read when most offsets carry no message."""
 
 
-class Sample(Struct, frozen=True):
+class SampledMessage(Struct, frozen=True):
     """One message that is a JSON object.
 
     Attributes:
@@ -33,14 +33,14 @@ class Sample(Struct, frozen=True):
     version: str
 
 
-class Sampled(Struct, frozen=True):
+class TopicSample(Struct, frozen=True):
     """A sample, in the order of partitions and offsets, and what was passed over, by its kind."""
 
-    samples: Sequence[Sample]
+    samples: Sequence[SampledMessage]
     passed_over: Mapping[str, int]
 
 
-def newest(broker: Broker, name: str, count: int) -> Sampled:
+def sample_newest(broker: Broker, name: str, count: int) -> TopicSample:
     """The newest messages of a topic, as many of each partition as of any other.
 
     Raises:
@@ -85,9 +85,9 @@ def remaining(ranges: Sequence[OffsetRange], taken: Sequence[OffsetRange]) -> li
     return [OffsetRange(r.partition, r.low, lows.get(r.partition, r.high)) for r in ranges]
 
 
-def parse(records: Sequence[Record]) -> Sampled:
+def parse(records: Sequence[Record]) -> TopicSample:
     """Those messages that are JSON objects, and what the others are."""
-    samples: list[Sample] = []
+    samples: list[SampledMessage] = []
     others: Counter[str] = Counter()
     for record in records:
         value = record.value()
@@ -96,15 +96,17 @@ def parse(records: Sequence[Record]) -> Sampled:
             others[str(found)] += 1
             continue
         seen = Seen(found, record.partition(), record.offset())
-        samples.append(Sample(seen, value, wire.read_headers(record.headers() or ()).version))
-    return Sampled(samples, dict(others))
+        samples.append(
+            SampledMessage(seen, value, wire.read_headers(record.headers() or ()).version)
+        )
+    return TopicSample(samples, dict(others))
 
 
 def _object(value: bytes | None) -> dict[str, Any] | str:
     """The JSON object of a message, or what else it is."""
     if value is None:
         return "tombstone"
-    payload = wire.strip(value)
+    payload = wire.strip_envelope(value)
     if isinstance(payload, Refusal):
         return payload.reason.value
     try:
@@ -114,7 +116,7 @@ def _object(value: bytes | None) -> dict[str, Any] | str:
     return found if isinstance(found, dict) else "not_an_object"
 
 
-def version_of(samples: Sequence[Sample]) -> str:
+def version_of(samples: Sequence[SampledMessage]) -> str:
     """The version that the contract must have, so that headers that name one are understood.
 
     A newer minor version is read as the current one, so its first one reads them all.
@@ -127,7 +129,7 @@ def version_of(samples: Sequence[Sample]) -> str:
     return f"{majors.most_common(1)[0][0]}.0" if majors else "1.0"
 
 
-def told_of(found: Sampled) -> list[str]:
+def sample_notes(found: TopicSample) -> list[str]:
     """What a person should know of the sample."""
     told = [f"{len(found.samples):,} messages sampled"]
     if found.passed_over:
@@ -135,7 +137,7 @@ def told_of(found: Sampled) -> list[str]:
     return told
 
 
-def characteristics(samples: Sequence[Sample], day: str) -> str:
+def characteristics(samples: Sequence[SampledMessage], day: str) -> str:
     """What the sample says of messages in general."""
     size = sum(len(sample.value) for sample in samples) / len(samples)
     partitions = len({sample.seen.partition for sample in samples})

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice.authoring.lint import lint
-from sluice.authoring.new_topic.sampling import Sample
+from sluice.authoring.new_topic.sampling import SampledMessage
 from sluice.contract import Contract
 from sluice.contract.columns import columns_of
 from sluice.contract.ddl import ClickHouseSchemaMapper
@@ -23,7 +23,7 @@ from sluice.errors import ContractError, Refusal
 
 
 @contextmanager
-def imported(source: str) -> Iterator[Contract]:
+def import_draft(source: str) -> Iterator[Contract]:
     """The contract of a file that is not yet in its place.
 
     Raises:
@@ -85,7 +85,7 @@ def _check_defaults(module: ModuleType) -> None:
                 ) from error
 
 
-def told_of(contract: Contract, samples: Sequence[Sample]) -> list[str]:
+def trial_notes(contract: Contract, samples: Sequence[SampledMessage]) -> list[str]:
     """Whether the contract reads the messages it was made from, and can make some of its own."""
     told = []
     decoder = Decoder(contract)

@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from sluice.cli.console import loader_of, topic_argument
+from sluice.cli.console import build_loader, topic_argument
 from sluice.cli.load_options import (
     dry_run_option,
-    most_option,
+    max_messages_option,
     partitions_option,
     run_load,
-    show_survey,
+    show_preview,
 )
 from sluice.contract import find
 from sluice.errors import PlanError
@@ -36,7 +36,7 @@ from sluice.store.request import Request, parse_offsets
     help="Leave alone what is loaded already, or load it anew and exchange the rows.",
 )
 @partitions_option
-@most_option
+@max_messages_option
 @dry_run_option
 def backfill(topic: str, everything: bool, offsets: str, dry_run: bool, **asked: Any) -> None:
     """Load a part of TOPIC: between two offsets or times, or all that it still has.
@@ -54,8 +54,8 @@ def backfill(topic: str, everything: bool, offsets: str, dry_run: bool, **asked:
             "say what to load: --from, --to, --offsets or --everything; 'sluice load' loads what"
             " is new"
         )
-    loader = loader_of(find(topic))
+    loader = build_loader(find(topic))
     if dry_run:
-        show_survey(loader, request)
+        show_preview(loader, request)
     else:
         run_load(loader, request)

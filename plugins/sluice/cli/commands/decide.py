@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from sluice import decisions
-from sluice.cli.console import console, loader_of, show_report
+from sluice.cli.console import build_loader, console, show_report
 from sluice.contract import discover, find
 from sluice.loader import Loader
 
@@ -32,7 +31,7 @@ def release(load_id: str, why: str, who: str) -> None:
     """
     loader = _loader_of(load_id)
     with console.status("publishing"):
-        decisions.release(loader, load_id, who, why)
+        loader.release(load_id, who, why)
     show_report(loader.report(load_id))
 
 
@@ -41,18 +40,18 @@ def release(load_id: str, why: str, who: str) -> None:
 def discard(load_id: str, why: str, who: str) -> None:
     """Give up a held load LOAD_ID: the next load reads its offsets again."""
     loader = _loader_of(load_id)
-    decisions.discard(loader, load_id, who, why)
+    loader.discard(load_id, who, why)
     loader.report(load_id)
     console.print(f"load {load_id} is given up; the next load of its topic reads its offsets again")
 
 
 def _loader_of(load_id: str) -> Loader:
     """A loader of the topic that a load is of."""
-    any_loader = loader_of(next(iter(discover().values())))
+    any_loader = build_loader(next(iter(discover().values())))
     any_loader.ledger.create()
     load = any_loader.ledger.load(load_id)
     if load is None:
         raise click.ClickException(
             f"the ledger knows no load {load_id}; 'sluice status' lists them"
         )
-    return loader_of(find(load.topic))
+    return build_loader(find(load.topic))

@@ -7,7 +7,7 @@ from sluice.cli.console import console
 from sluice.settings import Settings, connection_from_environment
 from sluice.store.clickhouse import connect
 from sluice.store.ledger import Ledger
-from sluice.store.retention import Housekeeper
+from sluice.store.retention import Retention
 
 
 @click.command()
@@ -28,7 +28,7 @@ def housekeeping(keep_days: float | None, dry_run: bool) -> None:
     Ledger(clickhouse, settings.database).create()
     days = keep_days or settings.keep_days
     with console.status("removing"):
-        removed = Housekeeper(clickhouse, settings.database).clean(days, dry_run)
+        removed = Retention(clickhouse, settings.database).clean(days, dry_run)
     verb = "would go" if dry_run else "gone"
     table = Table("table", f"rows {verb}", title=f"older than {days:g} days")
     for each in removed:

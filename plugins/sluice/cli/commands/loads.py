@@ -6,13 +6,12 @@ import click
 import msgspec
 from rich.table import Table
 
-from sluice.cli.console import console, loader_of, show_report, topic_argument, topics_argument
-from sluice.cli.load_options import most_option, partitions_option, run_load
+from sluice.cli.console import build_loader, console, show_report, topic_argument, topics_argument
+from sluice.cli.load_options import max_messages_option, partitions_option, run_load
 from sluice.contract import discover, find
 from sluice.loader import Loader
-from sluice.report.lag import lag_of
-from sluice.report.reporter import find as find_report
-from sluice.report.reporter import page
+from sluice.report.lag import measure_lag
+from sluice.report.reporter import find_report, render_report
 from sluice.settings import Settings
 from sluice.store.request import Request
 
@@ -20,10 +19,10 @@ from sluice.store.request import Request
 @click.command()
 @topic_argument
 @partitions_option
-@most_option
+@max_messages_option
 def load(topic: str, partitions: tuple[int, ...], max_messages: int) -> None:
     """Load everything new of TOPIC: plan, drain, audit, publish, report."""
-    run_load(loader_of(find(topic)), Request(partitions=partitions, max_messages=max_messages))
+    run_load(build_loader(find(topic)), Request(partitions=partitions, max_messages=max_messages))
 
 
 @click.command()
@@ -31,7 +30,7 @@ def load(topic: str, partitions: tuple[int, ...], max_messages: int) -> None:
 def status(topics: tuple[str, ...]) -> None:
     """Show what is loaded of each topic, and what is not yet (all TOPICS by default)."""
     for contract in [find(topic) for topic in topics] or discover().values():
-        _show_status(loader_of(contract))
+        _show_status(build_loader(contract))
 
 
 def _show_status(loader: Loader) -> None:
@@ -41,7 +40,7 @@ def _show_status(loader: Loader) -> None:
     columns = ("partition", "first offset", "end", "accounted for", "lag, messages", "lag, seconds")
     for column in columns:
         table.add_column(column, justify="right")
-    for lag in lag_of(topic, loader.broker, loader.ledger):
+    for lag in measure_lag(topic, loader.broker, loader.ledger):
         row = (lag.partition, lag.low, lag.high, lag.published, lag.waiting)
         behind = "?" if lag.seconds is None else f"{lag.seconds:,.0f}"
         table.add_row(*(f"{n:,}" for n in row), behind)
@@ -66,13 +65,13 @@ def _show_status(loader: Loader) -> None:
 def report(load_id: str, html: str | None, as_json: bool) -> None:
     """Show the report of a load."""
     settings = Settings()
-    loader = loader_of(next(iter(discover().values())))
+    loader = build_loader(next(iter(discover().values())))
     loader.ledger.create()
     found = find_report(loader.clickhouse, settings.database, load_id=load_id)
     if found is None:
         raise click.ClickException(f"no report of load {load_id}; 'sluice status' lists loads")
     if html:
-        Path(html).write_text(page(found))
+        Path(html).write_text(render_report(found))
         console.print(f"wrote {html}")
     elif as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)))

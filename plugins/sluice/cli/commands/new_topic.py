@@ -8,7 +8,7 @@ import msgspec
 
 from sluice.authoring.new_topic import sampling, trial
 from sluice.authoring.new_topic.choices import Choices, describe
-from sluice.authoring.new_topic.description import Found, Skips
+from sluice.authoring.new_topic.description import Draft, SkippedFields
 from sluice.authoring.new_topic.inference import infer
 from sluice.authoring.new_topic.json_schema import read_schema
 from sluice.authoring.new_topic.naming import module_name
@@ -77,8 +77,8 @@ def new_topic(
     path = (output or contracts_folder()) / f"{module_name(topic)}.py"
     _check_free(topic, path, force)
     choices = Choices(key=key, order_by=order_by, owner=owner)
-    today, skips = datetime.now(UTC).date(), Skips(skipped)
-    samples: list[sampling.Sample] = []
+    today, skips = datetime.now(UTC).date(), SkippedFields(skipped)
+    samples: list[sampling.SampledMessage] = []
     if json_schema:
         found = read_schema(json_schema.read_bytes(), topic, skips)
     elif from_topic:
@@ -88,8 +88,8 @@ def new_topic(
         found = ask_message(topic)
         choices = ask_choices(topic, found, choices)
     source = source_of(describe(topic, found, choices, today))
-    with trial.imported(source) as contract:
-        told = [*found.told, *trial.told_of(contract, samples)]
+    with trial.import_draft(source) as contract:
+        told = [*found.told, *trial.trial_notes(contract, samples)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source)
     for text in told:
@@ -120,13 +120,13 @@ def _check_free(topic: str, path: Path, force: bool) -> None:
 
 
 def _from_topic(
-    topic: str, count: int, skips: Skips, day: str
-) -> tuple[Found, list[sampling.Sample]]:
+    topic: str, count: int, skips: SkippedFields, day: str
+) -> tuple[Draft, list[sampling.SampledMessage]]:
     """What the newest messages of the topic have in common, and those messages."""
     settings = Settings()
     broker = Broker(connection_from_environment(settings.kafka_conn_id), settings)
     with console.status("reading messages"):
-        sampled = sampling.newest(broker, topic, count)
+        sampled = sampling.sample_newest(broker, topic, count)
     samples = list(sampled.samples)
     found = infer([sample.seen for sample in samples], topic, skips)
     return msgspec.structs.replace(
@@ -134,5 +134,5 @@ def _from_topic(
         sections={"Characteristics": sampling.characteristics(samples, day)},
         history=f"First version, made from {len(samples):,} messages of the topic.",
         version=sampling.version_of(samples),
-        told=(*sampling.told_of(sampled), *found.told),
+        told=(*sampling.sample_notes(sampled), *found.told),
     ), samples

@@ -9,11 +9,11 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from sluice.cli.console import console, loader_of, progress_bar, topic_argument
-from sluice.cli.load_options import dry_run_option, most_option, run_load, show_survey
+from sluice.cli.console import build_loader, console, progress_bar, topic_argument
+from sluice.cli.load_options import dry_run_option, max_messages_option, run_load, show_preview
 from sluice.contract import find
-from sluice.store.quarantine import Quarantine, as_json, shown
-from sluice.store.request import Filter, Request
+from sluice.store.quarantine import Quarantine, export_record, printable
+from sluice.store.request import RefusalFilter, Request
 
 STATUSES = click.Choice(["quarantined", "loaded", "superseded", "pending", "dropped"])
 
@@ -53,7 +53,7 @@ def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _open(topic: str) -> Quarantine:
-    loader = loader_of(find(topic))
+    loader = build_loader(find(topic))
     loader.ledger.create()
     return Quarantine(loader.clickhouse, loader.ledger.database)
 
@@ -63,7 +63,7 @@ def _open(topic: str) -> Quarantine:
 @filtered
 def list_(topic: str, **narrowed: Any) -> None:
     """How many messages of TOPIC were refused, and why."""
-    kinds = _open(topic).kinds(Filter(topic=topic, **narrowed))
+    kinds = _open(topic).kinds(RefusalFilter(topic=topic, **narrowed))
     if not kinds:
         console.print(f"no {narrowed['status']} messages of {topic}")
         return
@@ -74,7 +74,7 @@ def list_(topic: str, **narrowed: Any) -> None:
         example = f"partition {kind.partition}, offset {kind.offset}: {kind.example}"
         last = f"{kind.last:%Y-%m-%d %H:%M}"
         cells = (kind.reason, kind.field, kind.version, last, example)
-        table.add_row(f"{kind.count:,}", *(Text(shown(cell.encode())) for cell in cells))
+        table.add_row(f"{kind.count:,}", *(Text(printable(cell.encode())) for cell in cells))
     console.print(table)
 
 
@@ -85,7 +85,9 @@ def list_(topic: str, **narrowed: Any) -> None:
 @click.option("--status", type=STATUSES, default="quarantined", show_default=True)
 def show(topic: str, partition: int, offset: int, status: str) -> None:
     """One refused message of TOPIC, whole; what is not printable is escaped."""
-    wanted = Filter(topic=topic, partition=partition, low=offset, high=offset + 1, status=status)
+    wanted = RefusalFilter(
+        topic=topic, partition=partition, low=offset, high=offset + 1, status=status
+    )
     found = list(_open(topic).messages(wanted))
     if not found:
         raise click.ClickException(
@@ -102,13 +104,16 @@ def show(topic: str, partition: int, offset: int, status: str) -> None:
             "timestamp": message.timestamp.isoformat(),
             "load": message.load_id,
             "resolved by": message.resolved_by + (" (repaired)" if message.repaired else ""),
-            "key": shown(message.key),
-            **{f"header {shown(name.encode())}": shown(value) for name, value in message.headers},
+            "key": printable(message.key),
+            **{
+                f"header {printable(name.encode())}": printable(value)
+                for name, value in message.headers
+            },
         }
         for name, text in lines.items():
             if text:
                 click.echo(f"{name:<16}{text}")
-        click.echo(f"value, {len(message.value):,} bytes:\n{shown(message.value)}")
+        click.echo(f"value, {len(message.value):,} bytes:\n{printable(message.value)}")
 
 
 @quarantine.command("export")
@@ -119,13 +124,13 @@ def show(topic: str, partition: int, offset: int, status: str) -> None:
 def export(topic: str, file: str, most: int, **narrowed: Any) -> None:
     """Write refused messages of TOPIC to FILE, a JSON object a line; bytes as base64."""
     store = _open(topic)
-    wanted = Filter(topic=topic, **narrowed)
+    wanted = RefusalFilter(topic=topic, **narrowed)
     whole = sum(kind.count for kind in store.kinds(wanted))
     encode, count = msgspec.json.Encoder().encode, 0
     with progress_bar() as bar, Path(file).open("wb") as out:
         task = bar.add_task("writing", total=min(whole, most) if most else whole)
         for message in store.messages(wanted, most):
-            out.write(encode(as_json(message)) + b"\n")
+            out.write(encode(export_record(message)) + b"\n")
             count += 1
             bar.advance(task)
     console.print(f"wrote {count:,} messages to {file}")
@@ -134,7 +139,7 @@ def export(topic: str, file: str, most: int, **narrowed: Any) -> None:
 @quarantine.command("replay")
 @topic_argument
 @narrowed_down
-@most_option
+@max_messages_option
 @dry_run_option
 def replay(topic: str, max_messages: int, dry_run: bool, **narrowed: Any) -> None:
     """Validate refused messages of TOPIC again, under today's contract.
@@ -146,10 +151,10 @@ def replay(topic: str, max_messages: int, dry_run: bool, **narrowed: Any) -> Non
     request = Request(
         partitions=() if partition is None else (partition,),
         max_messages=max_messages,
-        refused=Filter(topic=topic, **narrowed),
+        refused=RefusalFilter(topic=topic, **narrowed),
     )
-    loader = loader_of(find(topic))
+    loader = build_loader(find(topic))
     if dry_run:
-        show_survey(loader, request)
+        show_preview(loader, request)
     else:
         run_load(loader, request)

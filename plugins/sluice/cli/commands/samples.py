@@ -5,8 +5,8 @@ from random import Random
 import click
 
 from sluice.authoring.registration import register_versions
-from sluice.authoring.sample_messages import produce, samples
-from sluice.cli.console import console, loader_of, progress_bar, topic_argument
+from sluice.authoring.sample_messages import make_samples, produce
+from sluice.cli.console import build_loader, console, progress_bar, topic_argument
 from sluice.contract import find
 
 
@@ -25,12 +25,12 @@ def produce_samples(
     With a schema registry (SCHEMA_REGISTRY_URL), the contract's versions are registered and
     half of the messages carry the id of theirs.
     """
-    loader = loader_of(find(topic))
+    loader = build_loader(find(topic))
     if loader.broker.create_topic(topic, partitions):
         console.print(f"created topic {topic} with {partitions} partitions")
     with progress_bar() as bar:
         task = bar.add_task("producing", total=count)
         ids = register_versions(loader.registry, loader.contract) if loader.registry else {}
-        made = samples(loader.contract, count, Random(seed), broken, tombstones, ids)
+        made = make_samples(loader.contract, count, Random(seed), broken, tombstones, ids)
         produce(loader.contract, loader.broker, made, lambda done: bar.advance(task, done))
     console.print(f"produced {count:,} messages to {topic}")

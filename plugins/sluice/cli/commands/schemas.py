@@ -9,7 +9,7 @@ from rich.table import Table
 from sluice.authoring.catalogue import pages
 from sluice.authoring.lint import lint
 from sluice.authoring.registration import register_versions
-from sluice.authoring.version_samples import broken_promises, samples_folder, write_missing
+from sluice.authoring.version_samples import samples_folder, unreadable_versions, write_missing
 from sluice.cli.console import console, topics_argument
 from sluice.cli.generated import check_files, folder_option, write_files
 from sluice.contract import discover, find
@@ -82,7 +82,9 @@ def schema_samples(write: bool) -> None:
         ]:
             console.print(f"wrote {path.parent.name}/{path.name}")
     problems = [
-        problem for contract in contracts for problem in broken_promises(contract, samples_folder())
+        problem
+        for contract in contracts
+        for problem in unreadable_versions(contract, samples_folder())
     ]
     for problem in problems:
         click.echo(problem)

@@ -5,14 +5,14 @@ from textwrap import indent
 
 import click
 
-from sluice.cli.console import console, loader_of, topics_argument
+from sluice.cli.console import build_loader, console, topics_argument
 from sluice.cli.generated import check_files, folder_option, write_files
 from sluice.contract import Contract, discover, find
 from sluice.contract.ddl import ClickHouseSchemaMapper, file_text
 from sluice.contract.discovery import project_folder
 from sluice.contract.kafka_engine_ddl import KafkaTableSchema
 from sluice.store.ledger import BOOKKEEPING
-from sluice.store.migration import Step
+from sluice.store.migration import TableChange
 
 
 @click.command()
@@ -51,7 +51,7 @@ def ddl(
         write_files(sql, _files(contracts, whole=not topics))
     elif apply_:
         for contract in contracts:
-            loader_of(contract).create_tables()
+            build_loader(contract).create_tables()
             console.print(f"{contract.table.name} is there")
     else:
         click.echo("\n".join(file_text(contract) for contract in contracts), nl=False)
@@ -79,26 +79,26 @@ def migrate(topics: tuple[str, ...], plan: bool) -> None:
     """
     refused = 0
     for contract in [find(topic) for topic in topics] or discover().values():
-        loader = loader_of(contract)
+        loader = build_loader(contract)
         loader.ledger.create()
-        migrator = loader.migrator
-        if not migrator.exists():
-            click.echo(f"-- {migrator.table} is not there yet")
+        migration = loader.migration
+        if not migration.exists():
+            click.echo(f"-- {migration.table} is not there yet")
             for statement in loader.create_statements():
                 click.echo(statement.rstrip() + ";\n")
             if not plan:
                 loader.create_tables()
             continue
-        steps = migrator.steps()
-        _show_steps(migrator.table, steps)
+        steps = migration.steps()
+        _show_steps(migration.table, steps)
         refused += sum(step.kind == "refused" for step in steps)
         if not plan:
-            migrator.apply([step for step in steps if step.kind in ("addition", "choice")])
+            migration.apply([step for step in steps if step.kind in ("addition", "choice")])
     if refused:
         raise click.ClickException(f"{refused} differences must be settled by hand")
 
 
-def _show_steps(table: str, steps: list[Step]) -> None:
+def _show_steps(table: str, steps: list[TableChange]) -> None:
     """A table's differences as SQL that can be read, and run, as it is."""
     if not any(step.kind != "note" for step in steps):
         click.echo(f"-- {table} is as its contract says")

@@ -5,14 +5,14 @@ from rich.table import Table
 
 from sluice.audit.verify.content import ContentCheck
 from sluice.audit.verify.findings import Finding
-from sluice.audit.verify.verifier import Verdict, Verifier
-from sluice.cli.console import console, loader_of, progress_bar, topic_argument
+from sluice.audit.verify.verifier import Verification, Verifier
+from sluice.cli.console import build_loader, console, progress_bar, topic_argument
 from sluice.contract import find
-from sluice.decode.factory import decoder_of
+from sluice.decode.factory import build_decoder
 from sluice.loader import Loader
-from sluice.plan.bounds import bounds
+from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange, intersect, merge, total
-from sluice.records import Progress, kept
+from sluice.records import Progress, retained_ranges
 
 SHOWN = 20
 """Ranges that are printed of one finding."""
@@ -39,9 +39,9 @@ def verify(
     offset that is missing, doubled or unexplained. Fails when there is one. Loads may run
     meanwhile; what they are publishing is left out.
     """
-    loader = loader_of(find(topic))
+    loader = build_loader(find(topic))
     loader.ledger.create()
-    within = bounds(loader.broker, loader.broker.topic(topic), low, high, partitions)
+    within = resolve_bounds(loader.broker, loader.broker.topic(topic), low, high, partitions)
     verifier = Verifier(
         loader.contract,
         loader.broker,
@@ -50,7 +50,7 @@ def verify(
         loader.settings.cluster,
         within,
     )
-    published = merge(t.range for t in loader.ledger.taken(topic) if t.published)
+    published = merge(t.range for t in loader.ledger.held_ranges(topic) if t.published)
     asked = published if within is None else intersect(published, within)
     with progress_bar() as bar:
         task = bar.add_task("auditing the tables", total=total(asked))
@@ -75,19 +75,19 @@ def verify(
 
 
 def _content(loader: Loader, asked: list[OffsetRange], progress: Progress) -> list[Finding]:
-    decoder = decoder_of(loader.contract, loader.registry)
+    decoder = build_decoder(loader.contract, loader.registry)
     check = ContentCheck(loader.contract, loader.broker, loader.clickhouse, loader.ledger, decoder)
     topic = loader.broker.topic(loader.contract.topic)
     marks = loader.broker.watermarks(topic)
-    return check.run(topic, intersect(asked, kept(marks)), progress)
+    return check.run(topic, intersect(asked, retained_ranges(marks)), progress)
 
 
-def _show(verdict: Verdict) -> None:
+def _show(verdict: Verification) -> None:
     table = Table(title=f"topic {verdict.topic}")
     columns = ("partition", "published", "loaded", "quarantined", "skipped", "not loaded yet")
     for column in columns:
         table.add_column(column, justify="right")
-    for s in verdict.standings:
+    for s in verdict.partitions:
         row = (s.partition, s.published, s.loaded, s.quarantined, s.skipped, s.open)
         table.add_row(*(f"{number:,}" for number in row))
     console.print(table)

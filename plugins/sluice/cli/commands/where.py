@@ -4,11 +4,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from sluice.cli.console import console, loader_of, topic_argument
+from sluice.cli.console import build_loader, console, topic_argument
 from sluice.contract import find
 from sluice.errors import PlanError
-from sluice.report.find_message import Whereabouts
-from sluice.store.quarantine import shown
+from sluice.report.find_message import MessageFinder
+from sluice.store.quarantine import printable
 
 
 @click.command()
@@ -22,9 +22,9 @@ def where(topic: str, question: str) -> None:
     name, equals, value = question.partition("=")
     if not equals or not value:
         raise PlanError(f"ask with a name and a value, such as order_id=o-17; not {question!r}")
-    loader = loader_of(find(topic))
+    loader = build_loader(find(topic))
     loader.ledger.create()
-    places = Whereabouts(loader.contract, loader.clickhouse, loader.ledger.database).find(
+    places = MessageFinder(loader.contract, loader.clickhouse, loader.ledger.database).find(
         name, value
     )
     if not places:
@@ -46,5 +46,5 @@ def where(topic: str, question: str) -> None:
         }
         for label, text in lines.items():
             if text:
-                table.add_row(label, Text(shown(text.encode())))
+                table.add_row(label, Text(printable(text.encode())))
         console.print(table)

@@ -1,0 +1,149 @@
+"""ClickHouse's column types, parsed once: limits, examples, widening, DDL and docs read this model."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+import msgspec
+
+from sluice.sql import quote_identifier
+
+
+class SqlType(msgspec.Struct, frozen=True):
+    """A column type: ``Map(String, Array(Int8))``, ``DateTime64(3, 'UTC')``.
+
+    Attributes:
+        name: the outermost word, ``Map``.
+        types: the types within: of items, of keys and values, of elements.
+        names: the elements' names in a named tuple, one for each type; else empty.
+        parameters: everything else in the brackets: ``3`` and ``'UTC'``.
+    """
+
+    name: str
+    types: "tuple[SqlType, ...]" = ()
+    names: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "SqlType":
+        """Read a type as ClickHouse writes it."""
+        match = re.fullmatch(r"(\w+)\s*\((.*)\)", text.strip(), re.S)
+        if not match:
+            return cls(text.strip())
+        name, types, names, parameters = match[1], [], [], []
+        for argument in _split(match[2]):
+            if re.match(r"[-\d']", argument) or "=" in argument:
+                parameters.append(argument)
+                continue
+            element = _ELEMENT.fullmatch(argument) if name in ("Tuple", "Nested") else None
+            if element:
+                names.append(_unquoted(element[1]))
+            types.append(cls.parse(element[2] if element else argument))
+        return cls(name, tuple(types), tuple(names), tuple(parameters))
+
+    def __str__(self) -> str:
+        names = [f"{quote_identifier(name)} " for name in self.names] or [""] * len(self.types)
+        shown = [f"{name}{type_}" for name, type_ in zip(names, self.types, strict=True)]
+        inside = ", ".join((*shown, *self.parameters))
+        return f"{self.name}({inside})" if inside else self.name
+
+    @property
+    def plain(self) -> "SqlType":
+        """The type without LowCardinality and Nullable."""
+        return self.types[0].plain if self.name in ("LowCardinality", "Nullable") else self
+
+    @property
+    def dense(self) -> "SqlType":
+        """The type without LowCardinality."""
+        return self.types[0] if self.name == "LowCardinality" else self
+
+    @property
+    def nullable(self) -> "SqlType":
+        """The same type where a value may be null; LowCardinality stays outside."""
+        stored = SqlType("Nullable", (self.dense,))
+        return SqlType("LowCardinality", (stored,)) if self.name == "LowCardinality" else stored
+
+    @property
+    def integer_range(self) -> tuple[int, int] | None:
+        """Least and greatest value of an integer type; None for any other."""
+        match = re.fullmatch(r"(U?)Int(8|16|32|64|128|256)", self.name)
+        if not match:
+            return None
+        bits = int(match[2])
+        return (0, 2**bits - 1) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+    @property
+    def decimal_digits(self) -> tuple[int, int] | None:
+        """Digits and decimal places of a Decimal; None for any other type."""
+        match = re.fullmatch(r"Decimal(32|64|128|256)?", self.name)
+        if not match:
+            return None
+        if match[1]:
+            return _DECIMAL_DIGITS[match[1]], int(self.parameters[0])
+        digits, places = (*self.parameters, "0")[:2] if self.parameters else ("10", "0")
+        return int(digits), int(places)
+
+    @property
+    def fixed_length(self) -> int | None:
+        """Bytes of a FixedString; None for any other type."""
+        return int(self.parameters[0]) if self.name == "FixedString" else None
+
+    @property
+    def time_range(self) -> tuple[datetime, datetime] | None:
+        """First and last moment of DateTime and DateTime64; None for any other type.
+
+        From ClickHouse's documentation of these types.
+        """
+        if self.name == "DateTime64":
+            precision = int(self.parameters[0]) if self.parameters else 3
+            return _NANOSECONDS if precision > 8 else _EXTENDED
+        return _SECONDS if self.name == "DateTime" else None
+
+    @property
+    def date_range(self) -> tuple[date, date] | None:
+        """First and last day of Date and Date32; None for any other type."""
+        return _DAYS.get(self.name)
+
+
+_DECIMAL_DIGITS = {"32": 9, "64": 18, "128": 38, "256": 76}
+_EXTENDED = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2299, 12, 31, 23, 59, 59, 999999, UTC))
+_NANOSECONDS = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2262, 4, 11, 23, 47, 16, 0, UTC))
+_SECONDS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2106, 2, 7, 6, 28, 15, 999999, UTC))
+_DAYS = {
+    "Date32": (date(1900, 1, 1), date(2299, 12, 31)),
+    "Date": (date(1970, 1, 1), date(2149, 6, 6)),
+}
+_ELEMENT = re.compile(r"(`(?:[^`\\]|\\.)+`|[A-Za-z_]\w*) (\S.*)", re.S)
+
+
+def smallest_integer(low: int, high: int, bits: tuple[int, ...]) -> SqlType | None:
+    """The first integer type, of some widths, that holds a range; None when there is none."""
+    for width in bits:
+        for name in (f"UInt{width}", f"Int{width}"):
+            type_ = SqlType(name)
+            least, most = type_.integer_range or (0, -1)
+            if least <= low and high <= most:
+                return type_
+    return None
+
+
+def _split(arguments: str) -> Iterator[str]:
+    """The parts between the outermost commas."""
+    depth, quote, start, at = 0, "", 0, 0
+    while at < len(arguments):
+        character = arguments[at]
+        if quote:
+            at += character == "\\"
+            quote = "" if character == quote else quote
+        elif character in "'`":
+            quote = character
+        elif character == "," and depth == 0:
+            yield arguments[start:at].strip()
+            start = at + 1
+        depth += 0 if quote else (character == "(") - (character == ")")
+        at += 1
+    yield arguments[start:].strip()
+
+
+def _unquoted(name: str) -> str:
+    return re.sub(r"\\(.)", r"\1", name[1:-1]) if name.startswith("`") else name
