@@ -1,4 +1,4 @@
-# `make demo` shows it, `make test` proves it. Everything lives in .venv and .local.
+# Everything that these targets install or create is in .venv and .local.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCKS := requirements.txt requirements-local.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down clean test browser check fix generated lock bench chaos fuzz
+.PHONY: help demo up down clean test browser check fix lock bench chaos soak fuzz
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,29 +17,30 @@ demo: .venv/ready ## Start the stack, produce sample orders, load them with Airf
 up: .venv/ready ## Start Kafka, ClickHouse and Airflow on this machine
 	@$(BIN)/python -m local up
 
-down: ## Stop exactly what was started; data stays
+down: ## Stop what was started; data stays
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local down; else echo "nothing was running"; fi
 
 clean: ## Stop the stack and remove its data
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local clean; fi
 	@rm -rf .local
 
-test: .venv/ready ## Run the tests; they start what they need on free ports
+test: .venv/ready ## Run the tests; they start the services that they need on free ports
 	$(BIN)/python -m pytest -m "not browser" -n 3 --dist loadscope
 
 browser: .venv/ready ## Drive the UI in a real browser (needs Debian's chromium)
 	$(BIN)/python -m pytest -m browser
 
-check: .venv/ready ## Lint, format, types, generated files; changes nothing
+check: .venv/ready ## Lint, format, types, import layers, generated files; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/sluice ddl --check
 	$(BIN)/sluice schema lint
 	$(BIN)/sluice schema samples
 	$(BIN)/sluice schema docs
 
-fix: .venv/ready ## Mend what can be mended
+fix: .venv/ready ## Repair what can be repaired automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sluice ddl --write
@@ -54,11 +55,18 @@ bench: .venv/ready ## Measure the claims
 
 SEED ?= 1
 ROUNDS ?= 20
-chaos: .venv/ready ## Kill, cut, pause and race loads, and audit what is left (SEED=1 ROUNDS=20)
+chaos: .venv/ready ## Kill, cut, pause and race loads, and verify the result (SEED=1 ROUNDS=20)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS)
 
+SOAK_ROUNDS ?= 200
+soak: .venv/ready ## Repeat races, random sequences, kills and chaos with many rounds (SOAK_ROUNDS=200)
+	RACES=$(SOAK_ROUNDS) SEQUENCES=$(SOAK_ROUNDS) MESSAGES=400000 $(BIN)/python -m pytest -n 2 --timeout 7200 \
+		tests/integration/test_races.py tests/integration/test_sequences.py tests/integration/test_load.py \
+		tests/end_to_end/test_airflow_kills.py
+	$(BIN)/python -m tests.chaos --seed 1000 --rounds $(SOAK_ROUNDS)
+
 FUZZ_SECONDS ?= 60
-fuzz: .venv/ready ## Look for bytes that the decoder does not answer (Linux on x86-64)
+fuzz: .venv/ready ## Fuzz the decoder for unhandled input (Linux on x86-64)
 ifdef UV
 	@uv pip install -q --python $(BIN)/python -r requirements-fuzz.txt
 else
@@ -66,8 +74,8 @@ else
 endif
 	$(BIN)/python -m tests.fuzz.decode --seconds $(FUZZ_SECONDS)
 
-lock: ## Pin the requirements anew (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements.in -o requirements.txt
+lock: ## Pin the requirements again (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" --extra airflow pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-local.in -o requirements-local.txt
 	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" requirements-fuzz.in -o requirements-fuzz.txt

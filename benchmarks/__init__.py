@@ -1,1 +1,1 @@
-"""Measured claims."""
+"""Benchmarks that measure the documented performance claims."""

@@ -1,7 +1,7 @@
-"""A large backfill, killed half-way and finished: ``python -m benchmarks.backfill``.
+"""Measures a large backfill that is killed half-way and resumed: ``python -m benchmarks.backfill``.
 
-Then a backfill of 100 million messages on paper, from what a chunk has cost. The command runs as a
-person runs it, in a process of its own, against a stack of the benchmark's own.
+Then estimates a backfill of 100 million messages from the measured cost per chunk. The backfill is
+the ``sluice`` command, run in its own process against a stack that the benchmark starts.
 """
 
 import os
@@ -30,22 +30,22 @@ from sluice.ranges import OffsetRange, chunk, total
 from sluice.settings import Settings, parse_connection
 
 PARTITIONS = 4
-PAPER = 100_000_000
+ESTIMATED_MESSAGES = 100_000_000
 TABLES = ("load_ranges", "load_chunks", "load_skips", "load_accounts", "load_events")
 
 console = Console(highlight=False)
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One process of the command: seconds it took, and its largest resident memory in MB."""
+    """One run of the command: its duration, and its peak resident memory in MB."""
 
     seconds: float
     megabytes: float
 
 
-def command(environment: dict[str, str], until: Callable[[], bool] = lambda: False) -> Run:
-    """Run the backfill; kill it as soon as ``until`` holds."""
-    began, largest = time.monotonic(), 0
+def run_command(environment: dict[str, str], until: Callable[[], bool] = lambda: False) -> Run:
+    """Run the backfill; kill it as soon as ``until`` returns true."""
+    began, peak = time.monotonic(), 0
     process = subprocess.Popen(
         [str(Path(sys.executable).parent / "sluice"), "backfill", "orders", "--everything"],
         env=environment,
@@ -54,24 +54,24 @@ def command(environment: dict[str, str], until: Callable[[], bool] = lambda: Fal
     watched = psutil.Process(process.pid)
     while process.poll() is None:
         try:
-            largest = max(largest, watched.memory_info().rss)
+            peak = max(peak, watched.memory_info().rss)
         except psutil.NoSuchProcess:
             break
         if until():
             process.send_signal(signal.SIGKILL)
         time.sleep(0.25)
     process.wait()
-    return Run(time.monotonic() - began, largest / 1e6)
+    return Run(time.monotonic() - began, peak / 1e6)
 
 
 def fill(loader: Loader, messages: int) -> None:
-    """Produce messages, of which 50,000 are distinct."""
-    made: list[SampleMessage] = list(make_samples(orders, 50_000, Random(1)))
+    """Produce messages by repeating 50,000 distinct samples."""
+    samples: list[SampleMessage] = list(make_samples(orders, 50_000, Random(1)))
     producer = loader.broker.producer()
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("producing", total=messages)
         for number in range(messages):
-            sample = made[number % len(made)]
+            sample = samples[number % len(samples)]
             while True:
                 try:
                     producer.produce("orders", sample.value, sample.key, headers=sample.headers)
@@ -84,14 +84,14 @@ def fill(loader: Loader, messages: int) -> None:
     producer.flush()
 
 
-def rows(loader: Loader, name: str) -> int:
-    """Rows of a table of the ledger."""
-    found = loader.clickhouse.rows(f"SELECT count() AS n FROM {loader.ledger.database}.{name}")
-    return int(found[0]["n"])
+def count_rows(loader: Loader, name: str) -> int:
+    """Count the rows of a ledger table."""
+    result = loader.clickhouse.rows(f"SELECT count() AS n FROM {loader.ledger.database}.{name}")
+    return int(result[0]["n"])
 
 
-def on_paper(count: int) -> Table:
-    """Chunks of 100 million messages, evenly spread and skewed."""
+def estimate_chunks(count: int) -> Table:
+    """Tabulate the chunks of a large backfill, for even and for skewed partitions."""
     table = Table(
         "100 million messages", "chunks = tasks", "largest chunk", "partitions in one task"
     )
@@ -107,9 +107,9 @@ def on_paper(count: int) -> Table:
 
 
 @click.command()
-@click.option("--messages", default=5_000_000, show_default=True)
+@click.option("--messages", default=5_000_000, show_default=True, help="Messages to backfill.")
 def main(messages: int) -> None:
-    """Kill a backfill half-way, finish it, audit it, and say what it has cost."""
+    """Kill a backfill half-way, resume it, audit it, and report what it cost."""
     folder = Path(tempfile.mkdtemp(prefix="sluice-backfill-"))
     stack = Stack(folder, Ports.free())
     try:
@@ -125,20 +125,22 @@ def main(messages: int) -> None:
         loader.create_tables()
         expected = -(-messages // Settings().chunk_offsets)
         environment = {**os.environ, **stack.connections}
-        with console.status("first process, killed at half"):
-            killed = command(environment, lambda: rows(loader, "load_chunks") >= expected / 2)
-        half = rows(loader, "load_chunks")
-        with console.status("second process, which goes on"):
-            second = command(environment)
+        with console.status("first process, killed half-way"):
+            killed = run_command(
+                environment, lambda: count_rows(loader, "load_chunks") >= expected / 2
+            )
+        half = count_rows(loader, "load_chunks")
+        with console.status("second process, resuming the load"):
+            second = run_command(environment)
         with console.status("auditing"):
             verdict = Verifier(orders, loader.broker, loader.clickhouse, loader.ledger).run()
-        _show(loader, messages, expected, half, (killed, second), len(verdict.findings))
+        _print_results(loader, messages, expected, half, (killed, second), len(verdict.findings))
     finally:
         stack.stop()
         stack.clean()
 
 
-def _show(
+def _print_results(
     loader: Loader, messages: int, chunks: int, half: int, runs: tuple[Run, Run], findings: int
 ) -> None:
     loads = [load for load in loader.ledger.loads_of("orders") if load.state == "published"]
@@ -147,20 +149,20 @@ def _show(
     for name, text in (
         ("killed after", f"{half} chunks, {runs[0].seconds:.0f} s"),
         ("finished in", f"{runs[1].seconds:.0f} s more; {len(loads)} load, {findings} findings"),
-        ("memory of the process", f"{max(run.megabytes for run in runs):.0f} MB"),
-        ("a chunk reads", f"{sum(r.bytes for r in results) / chunks / 1e6:.0f} MB"),
-        ("a chunk takes", f"{sum(r.seconds for r in results) / chunks:.1f} s"),
-        ("of CPU", f"{sum(r.cpu_seconds for r in results) / chunks:.1f} s"),
-        *((f"rows of {name}", f"{rows(loader, name):,}") for name in TABLES),
+        ("peak memory", f"{max(run.megabytes for run in runs):.0f} MB"),
+        ("read per chunk", f"{sum(r.bytes for r in results) / chunks / 1e6:.0f} MB"),
+        ("time per chunk", f"{sum(r.seconds for r in results) / chunks:.1f} s"),
+        ("CPU time per chunk", f"{sum(r.cpu_seconds for r in results) / chunks:.1f} s"),
+        *((f"rows of {name}", f"{count_rows(loader, name):,}") for name in TABLES),
     ):
         table.add_row(name, text)
     console.print(table)
-    console.print(on_paper(PAPER))
-    seconds = sum(r.seconds for r in results) / messages * PAPER
-    published = sum(run.seconds for run in runs) / messages * PAPER
+    console.print(estimate_chunks(ESTIMATED_MESSAGES))
+    seconds = sum(r.seconds for r in results) / messages * ESTIMATED_MESSAGES
+    published = sum(run.seconds for run in runs) / messages * ESTIMATED_MESSAGES
     console.print(
-        f"{PAPER:,} messages at this pace: {seconds / 3600:.1f} h of draining in one task at a"
-        f" time, {published / 3600:.1f} h in all; drains of several tasks run side by side"
+        f"{ESTIMATED_MESSAGES:,} messages at this rate: {seconds / 3600:.1f} h of draining with one"
+        f" task at a time, {published / 3600:.1f} h in total; drain tasks can run in parallel"
     )
 
 

@@ -1,8 +1,8 @@
-"""What reading, writing and holding messages costs: ``python -m benchmarks.decoding``.
+"""Measures decoding, encoding and holding messages: ``python -m benchmarks.decoding``.
 
-Times are CPU time of the process, the median of several rounds in which the cases of a group
-take turns; they include freeing the message. The first case of a group is its baseline. Each
-group runs in a fresh process, and so does each case of which the memory is measured.
+Times are CPU time of the process, as the median of several rounds; in each round the cases of a
+group run in turn. They include freeing the message. The first case of a group is its baseline. Each
+group runs in a fresh process, and so does each memory measurement.
 """
 
 import gc
@@ -31,16 +31,17 @@ from include.schemas.orders import AddressMessage, OrderEventMessage
 from include.schemas.orders import contract as orders
 from include.schemas.orders import sample as sample_order
 from include.schemas.payments import contract as payments
+from sluice.authoring.examples import example_message
 from sluice.authoring.sample_messages import as_version
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
-from sluice.errors import Refusal
+from sluice.refusals import Refusal
 from sluice.services.validator_metrics import MetricsCollector
 from sluice.services.validators import BatchValidator, MonitoredValidator, ValidatorPool
 
-Ways = dict[str, Callable[[], object]]  # what is done to all messages, by name
-Case = tuple[Callable[[], object], int, float]  # the same, how many messages, their mean size
-Row = tuple[str, float, list[float]]  # a case's name, the mean size, a figure a round
+Workloads = dict[str, Callable[[], object]]  # by name: one pass over all messages
+Case = tuple[Callable[[], object], int, float]  # workload, number of messages, their mean size
+Row = tuple[str, float, list[float]]  # name of the case, mean size, one figure per round
 
 
 class Address(BaseModel):
@@ -60,7 +61,7 @@ class LineItem(BaseModel):
 
 
 class Order(BaseModel):
-    """The current version of the contract of orders, as pydantic writes it."""
+    """The current version of the orders contract as a pydantic model."""
 
     order_id: str = Field(min_length=1, max_length=64)
     created_at: datetime
@@ -74,7 +75,7 @@ class Order(BaseModel):
 
 ADDRESSES = msgspec.structs.replace(
     payments,
-    message=AddressMessage,  # a small one, of four texts
+    message=AddressMessage,  # a small message of four strings
     key="street",
     table=msgspec.structs.replace(payments.table, order_by=("street",)),
     sensitive=frozenset[str](),
@@ -83,7 +84,11 @@ ADDRESSES = msgspec.structs.replace(
 
 
 class Group(msgspec.Struct, frozen=True):
-    """What ``cases`` makes of a count of messages; the load decodes without the collector."""
+    """Cases compared with each other; ``cases`` builds them for a number of messages.
+
+    Attributes:
+        collect: whether the cycle collector is on; a load decodes with it off.
+    """
 
     title: str
     claim: str
@@ -92,27 +97,29 @@ class Group(msgspec.Struct, frozen=True):
 
 
 def each(function: Callable[[Any], object], values: Sequence[object]) -> None:
-    """Call for every value; each result is dropped at once."""
+    """Call the function for every value and drop each result at once."""
     for value in values:
         function(value)
 
 
 def hold(function: Callable[[Any], object], values: Sequence[object]) -> None:
-    """Call for every value; the results are kept to the end, as the load keeps a batch."""
+    """Call the function for every value and keep all results, as a load keeps a batch."""
     _ = [function(value) for value in values]
 
 
 def messages(contract: Contract, count: int, version: str = "") -> Iterator[bytes]:
-    """Messages of a version, by default the current one; each is different."""
+    """Yield different messages of one version, by default the current one."""
     random = Random(1)
-    found = next((v for v in contract.versions if v.name == version), contract.version)
+    wanted = next((v for v in contract.versions if v.name == version), contract.version)
     for _ in range(count):
-        current = msgspec.to_builtins(contract.example(random))
-        yield msgspec.json.encode(as_version(contract, found, current))
+        current = msgspec.to_builtins(example_message(contract, random))
+        yield msgspec.json.encode(as_version(contract, wanted, current))
 
 
-def cases_of(ways: Ways, data: Sequence[bytes]) -> dict[str, Case]:
-    return {name: (way, len(data), sum(map(len, data)) / len(data)) for name, way in ways.items()}
+def cases_of(workloads: Workloads, data: Sequence[bytes]) -> dict[str, Case]:
+    return {
+        name: (work, len(data), sum(map(len, data)) / len(data)) for name, work in workloads.items()
+    }
 
 
 def from_json(data: bytes) -> Order:
@@ -131,25 +138,25 @@ def decoding(count: int) -> dict[str, Case]:
     data = list(messages(orders, count))
     struct = msgspec.json.decode(data[0], type=OrderEventMessage)
     assert from_json(data[0]).model_dump(mode="json") == msgspec.to_builtins(struct)
-    return cases_of({name: partial(each, way, data) for name, way in DECODERS.items()}, data)
+    return cases_of({name: partial(each, decode, data) for name, decode in DECODERS.items()}, data)
 
 
 def encoding(count: int) -> dict[str, Case]:
     data = list(messages(orders, count))
     structs = [msgspec.json.decode(value, type=OrderEventMessage) for value in data]
     models = [from_json(value) for value in data]
-    ways: Ways = {
+    workloads: Workloads = {
         "msgspec: Encoder.encode": partial(each, msgspec.json.Encoder().encode, structs),
         "model_dump, then json.dumps": partial(
             each, lambda model: json.dumps(model.model_dump(mode="json")), models
         ),
         "pydantic: model_dump_json": partial(each, Order.model_dump_json, models),
     }
-    return cases_of(ways, data)
+    return cases_of(workloads, data)
 
 
 def monitored(contract: Contract, data: Sequence[bytes], level: int) -> None:
-    """MonitoredValidator; events that ``level`` lets pass are rendered and not written."""
+    """Validate with MonitoredValidator; events from ``level`` up are rendered but not written."""
     structlog.configure(
         processors=[structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -161,7 +168,7 @@ def monitored(contract: Contract, data: Sequence[bytes], level: int) -> None:
 def validating(contract: Contract, count: int) -> dict[str, Case]:
     data = list(messages(contract, count))
     raw = msgspec.json.Decoder(contract.message).decode
-    ways: Ways = {
+    workloads: Workloads = {
         "msgspec alone": partial(hold, raw, data),
         "msgspec alone, each dropped at once": partial(each, raw, data),
         "Decoder.decode": partial(hold, Decoder(contract).decode, data),
@@ -170,12 +177,19 @@ def validating(contract: Contract, count: int) -> dict[str, Case]:
         "MonitoredValidator, events filtered": partial(monitored, contract, data, logging.ERROR),
         "MonitoredValidator, events as JSON": partial(monitored, contract, data, logging.INFO),
     }
-    return cases_of(ways, data)
+    return cases_of(workloads, data)
 
 
 def upgrading(how: str, count: int) -> dict[str, Case]:
-    """Each version, the newest first. Misled: a text that reads like the newest field's name."""
-    decode, found = Decoder(orders).decode, dict[str, Case]()
+    """Decode each version, newest first.
+
+    Args:
+        how: how the decoder detects the version: by ``header``, by ``shape``, by shape behind a
+            ``registry`` header, or by shape while a string equal to the newest field's name
+            misleads it (``misled``).
+        count: messages per version.
+    """
+    decode, cases = Decoder(orders).decode, dict[str, Case]()
     for version in reversed(orders.versions):
         header = version.name if how == "header" else ""
         data = list(messages(orders, count, version.name))
@@ -183,30 +197,30 @@ def upgrading(how: str, count: int) -> dict[str, Case]:
             data = [b"\x00\x00\x00\x00\x07" + value for value in data]
         if how == "misled" and version is not orders.version:
             data = [v.split(b'"notes"')[0] + b'"notes":"shipping_address"}' for v in data]
-        answer = decode(data[0], header)
-        assert not isinstance(answer, Refusal) and answer[1] == version.name, answer
+        result = decode(data[0], header)
+        assert not isinstance(result, Refusal) and result[1] == version.name, result
         work = partial(each, partial(decode, version=header), data)
-        found |= cases_of({f"version {version.name}": work}, data)
-    return found
+        cases |= cases_of({f"version {version.name}": work}, data)
+    return cases
 
 
 def reusing(count: int) -> dict[str, Case]:
     data = list(messages(orders, count))
     build, struct, few = msgspec.json.Decoder, OrderEventMessage, data[: max(1, count // 100)]
-    ways: Ways = {
+    workloads: Workloads = {
         "one msgspec Decoder for all": partial(each, build(struct).decode, data),
         "a msgspec Decoder for each message": partial(
             each, lambda v: build(struct).decode(v), data
         ),
         "one sluice Decoder for all": partial(each, Decoder(orders).decode, data),
     }
-    slow: Ways = {
+    slow: Workloads = {
         "a sluice Decoder for each message": partial(each, lambda v: Decoder(orders).decode(v), few)
     }
-    return cases_of(ways, data) | cases_of(slow, few)
+    return cases_of(workloads, data) | cases_of(slow, few)
 
 
-RATE = "1,200,000 validations a second on a core"
+RATE = "1,200,000 validations per second per core"
 UPGRADE = "an older message costs at most three times a current one"
 GROUPS = (
     Group("decode an order", "msgspec is 5 to 10 times as fast as json + pydantic", decoding),
@@ -221,28 +235,28 @@ GROUPS = (
     Group("upgrade by shape, guess misled", UPGRADE, partial(upgrading, "misled"), False),
     Group("reuse a decoder", "a compiled decoder is worth keeping", reusing, False),
 )
-HELD = {"the bytes as they came": bytes, **DECODERS}
-"""What is kept of each message when memory is measured."""
+HELD = {"the raw bytes": bytes, **DECODERS}
+"""How each message is converted before it is kept, when memory is measured."""
 
 
 def time_group(number: int, count: int, rounds: int, out: Connection) -> None:
-    """Send the name of each case as it begins, and at the end ns a message by case and round."""
+    """Send the name of each case when it starts; at the end, ns per message by case and round."""
     group = GROUPS[number]
     cases = group.cases(count)
-    found: dict[str, list[float]] = {name: [] for name in cases}
+    times: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(rounds + 1):
-        for name, (work, of, _) in cases.items():
+        for name, (work, total, _) in cases.items():
             out.send(f"{name}, round {turn} of {rounds}" if turn else f"{name}, warming up")
             gc.collect()
             (gc.enable if group.collect else gc.disable)()
             began = time.process_time()
             work()
-            found[name].append((time.process_time() - began) / of * 1e9)
-    out.send([(name, size, found[name][1:]) for name, (_, _, size) in cases.items()])
+            times[name].append((time.process_time() - began) / total * 1e9)
+    out.send([(name, size, times[name][1:]) for name, (_, _, size) in cases.items()])
 
 
 def hold_many(name: str, count: int, out: Connection) -> None:
-    """Send by how many bytes a message the process grew when it kept ``count`` of them."""
+    """Send how many bytes per message the process grew while keeping ``count`` messages."""
     out.send(f"holding {count:,} messages: {name}")
     keep, held, size = HELD[name], [], 0
     before = psutil.Process().memory_info().rss
@@ -253,22 +267,22 @@ def hold_many(name: str, count: int, out: Connection) -> None:
     out.send((name, size / count, [(peak - before) / len(held)]))
 
 
-def in_fresh_process(work: Callable[..., None], show: Callable[[str], None], *args: Any) -> Any:
-    """What ``work`` sends last; text that it sends before is shown."""
+def run_in_fresh_process(work: Callable[..., None], show: Callable[[str], None], *args: Any) -> Any:
+    """Run ``work`` and return its result; pass strings that it sends before to ``show``."""
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    context.Process(target=work, args=(*args, there)).start()
-    there.close()
-    while isinstance(found := here.recv(), str):
-        show(found)
-    return found
+    receiver, sender = context.Pipe(duplex=False)
+    context.Process(target=work, args=(*args, sender)).start()
+    sender.close()
+    while isinstance(message := receiver.recv(), str):
+        show(message)
+    return message
 
 
 def table_of(title: str, claim: str, unit: str, rows: Sequence[Row]) -> Table:
-    """Medians beside the first."""
+    """Tabulate the medians, each compared with the first row."""
     table = Table(title=title, caption=f"claimed: {claim}", width=100)
     table.add_column("case")
-    for column in ("bytes", unit, "lowest to highest", "a second", "× first"):
+    for column in ("bytes", unit, "lowest to highest", "per second", "× first"):
         table.add_column(column, justify="right")
     first = statistics.median(rows[0][2])
     for name, size, figures in rows:
@@ -280,18 +294,20 @@ def table_of(title: str, claim: str, unit: str, rows: Sequence[Row]) -> Table:
 
 
 @click.command()
-@click.option("--messages", "count", default=20_000, show_default=True, help="Messages a case.")
-@click.option("--rounds", default=7, show_default=True, help="Times that each case is run.")
-@click.option("--held", default=100_000, show_default=True, help="Messages held for memory.")
+@click.option("--messages", "count", default=20_000, show_default=True, help="Messages per case.")
+@click.option("--rounds", default=7, show_default=True, help="Measured runs per case.")
+@click.option(
+    "--held", default=100_000, show_default=True, help="Messages to hold when memory is measured."
+)
 def main(count: int, rounds: int, held: int) -> None:
-    """Measure what reading, writing and holding a message costs, beside json and pydantic."""
+    """Measure decoding, encoding and holding messages, compared with json and pydantic."""
     console = Console(highlight=False, width=100)
     with console.status("starting") as status:
-        # Memory before all else: a process inherits its parent's peak.
-        rows = [in_fresh_process(hold_many, status.update, name, held) for name in HELD]
+        # Memory is measured first: a process inherits the peak of its parent.
+        rows = [run_in_fresh_process(hold_many, status.update, name, held) for name in HELD]
         console.print(table_of(f"hold {held:,} orders", "msgspec needs less", "bytes held", rows))
         for number, group in enumerate(GROUPS):
-            rows = in_fresh_process(time_group, status.update, number, count, rounds)
+            rows = run_in_fresh_process(time_group, status.update, number, count, rounds)
             console.print(table_of(group.title, group.claim, "CPU ns", rows))
 
 

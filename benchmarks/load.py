@@ -1,8 +1,8 @@
-"""The whole load beside its parts and a naive loop, in one run: ``python -m benchmarks.load``.
+"""Compares a whole load with its parts and a naive loop, in one run: ``python -m benchmarks.load``.
 
-Every case runs in a process of its own, against a stack of the benchmark's own on free ports.
-CPU time a row is that of the case's process, of the engine and of the broker; the wall clock
-shares two cores with all of them.
+Every case runs in its own process, against a stack that the benchmark starts on free ports. CPU
+time per row is given for the process of the case, the engine and the broker; all of them share the
+machine's cores, which affects the elapsed time.
 """
 
 import json
@@ -39,7 +39,7 @@ PARTITIONS = 4
 
 
 class Case(msgspec.Struct, frozen=True):
-    """What a case is given: where the services are, and how many rows to work on."""
+    """Input of a case: the services, the number of rows, and the file of exported rows."""
 
     kafka: Connection
     clickhouse: Connection
@@ -48,7 +48,7 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def consume_only(case: Case) -> int:
-    """Read the topic as the load does, and drop the messages."""
+    """Read the topic as a load does, and drop the messages."""
     broker = Broker(case.kafka, Settings())
     topic = broker.topic("orders")
     ranges = [OffsetRange(p, w.low, w.high) for p, w in broker.watermarks(topic).items()]
@@ -56,7 +56,7 @@ def consume_only(case: Case) -> int:
 
 
 def engine_only(case: Case) -> int:
-    """Insert the rows of the target from a file of JSONEachRow, as fast as the engine reads."""
+    """Insert the exported rows (JSONEachRow) as fast as the engine accepts them."""
     clickhouse = connect(case.clickhouse)
     table = msgspec.structs.replace(orders.table, name="engine_only")
     clickhouse.execute(ClickHouseSchemaMapper(orders.message, table).create_table())
@@ -67,19 +67,19 @@ def engine_only(case: Case) -> int:
             body += line
             rows += 1
             if len(body) > 16 << 20:
-                _put(clickhouse, body, number)
+                _insert(clickhouse, body, number)
                 body.clear()
                 number += 1
-    _put(clickhouse, body, number)
+    _insert(clickhouse, body, number)
     return rows
 
 
-def _put(clickhouse: ClickHouse, body: bytearray, number: int) -> None:
+def _insert(clickhouse: ClickHouse, body: bytearray, number: int) -> None:
     clickhouse.insert_lines("engine_only", None, bytes(body), "JSONEachRow", f"part {number}")
 
 
 def whole_load(case: Case) -> int:
-    """Plan, drain, audit, publish, report."""
+    """Plan, drain, audit, publish and report."""
     loader = Loader(orders, case.kafka, case.clickhouse, Settings(), "benchmark")
     plan = loader.plan()
     for number in range(len(plan.chunks)):
@@ -108,7 +108,7 @@ class LineItem(BaseModel):
 
 
 class Order(BaseModel):
-    """The contract of orders, as it is written by hand."""
+    """The orders contract as a hand-written pydantic model."""
 
     order_id: str = Field(min_length=1, max_length=64)
     created_at: datetime
@@ -120,8 +120,8 @@ class Order(BaseModel):
     notes: str = Field("", max_length=1000)
 
 
-def naive_loop(case: Case, rows_an_insert: int = 1) -> int:
-    """What is written by hand: poll, json.loads, pydantic, rows into client.insert."""
+def naive_loop(case: Case, rows_per_insert: int = 1) -> int:
+    """Run a typical hand-written loop: poll, json.loads, pydantic, client.insert."""
     clickhouse = connect(case.clickhouse).client
     clickhouse.command(
         "CREATE OR REPLACE TABLE naive (order_id String, created_at DateTime64(3, 'UTC'),"
@@ -161,7 +161,7 @@ def naive_loop(case: Case, rows_an_insert: int = 1) -> int:
                 order.notes,
             ]
         )
-        if len(rows) >= rows_an_insert:
+        if len(rows) >= rows_per_insert:
             clickhouse.insert("naive", rows)
             rows = []
     if rows:
@@ -175,25 +175,27 @@ CASES: dict[str, Callable[[Case], int]] = {
     "whole load": whole_load,
     "engine only": engine_only,
     "naive loop, row by row": naive_loop,
-    "naive loop, 1,000 rows": partial(naive_loop, rows_an_insert=1_000),
-    "naive loop, 10,000 rows": partial(naive_loop, rows_an_insert=10_000),
+    "naive loop, 1,000 rows": partial(naive_loop, rows_per_insert=1_000),
+    "naive loop, 10,000 rows": partial(naive_loop, rows_per_insert=10_000),
 }
 NAIVE_ROWS = {
     "naive loop, row by row": 1_000,
     "naive loop, 1,000 rows": 100_000,
     "naive loop, 10,000 rows": 100_000,
 }
-"""The naive loops work on fewer rows; they do not get faster with more."""
+"""The naive loops load fewer rows; with more rows they would not be faster."""
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True):
+    """Cost of one case; ``cpu`` is the CPU time of its process in seconds."""
+
     rows: int
     seconds: float
     cpu: float
     megabytes: int
 
 
-def _child(name: str, case: Case, answer: Any) -> None:
+def _run_case(name: str, case: Case, results: Any) -> None:
     import logging
 
     import structlog
@@ -201,31 +203,34 @@ def _child(name: str, case: Case, answer: Any) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     began, cpu = time.monotonic(), time.process_time()
     rows = CASES[name](case)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    answer.put(Measured(rows, time.monotonic() - began, time.process_time() - cpu, used))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    results.put(Measurement(rows, time.monotonic() - began, time.process_time() - cpu, peak))
 
 
-def measure(name: str, case: Case) -> Measured:
+def measure(name: str, case: Case) -> Measurement:
     """Run one case in a fresh process."""
     context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    child = context.Process(target=_child, args=(name, case, answer))
+    results = context.Queue()
+    child = context.Process(target=_run_case, args=(name, case, results))
     child.start()
-    found: Measured = answer.get(timeout=1800)
+    measurement: Measurement = results.get(timeout=1800)
     child.join()
-    return found
+    return measurement
 
 
 def cpu_of(process: psutil.Process | None) -> float:
+    """CPU seconds that a running process has used."""
     assert process is not None
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 @click.command()
-@click.option("--rows", default=2_000_000, show_default=True, help="Messages in the topic.")
+@click.option(
+    "--rows", default=2_000_000, show_default=True, help="Messages to produce into the topic."
+)
 def main(rows: int) -> None:
-    """Measure the whole load beside its parts and a naive loop."""
+    """Measure a whole load and compare it with its parts and a naive loop."""
     console = Console(highlight=False, width=118)
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), Ports.free())
@@ -240,6 +245,7 @@ def main(rows: int) -> None:
 
 
 def run(stack: Stack, rows: int, console: Console) -> None:
+    """Produce the messages, measure every case, and print the table."""
     kafka = parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"])
     clickhouse = parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
     broker = Broker(kafka, Settings())
@@ -247,29 +253,35 @@ def run(stack: Stack, rows: int, console: Console) -> None:
     with console.status(f"producing {rows:,} messages"):
         produce(orders, broker, make_samples(orders, rows, Random(1)))
     file = str(stack.folder / "rows.json")
-    results: dict[str, tuple[Measured, float, float]] = {}
+    results: dict[str, tuple[Measurement, float, float]] = {}
     for name in CASES:
         count = NAIVE_ROWS.get(name, rows)
         if name == "engine only":
             _export(stack, clickhouse, file)
-        engine, log = stack.services["clickhouse"].process(), stack.services["kafka"].process()
-        before = cpu_of(engine), cpu_of(log)
+        engine_process, kafka_process = (
+            stack.services[service].process() for service in ("clickhouse", "kafka")
+        )
+        before = cpu_of(engine_process), cpu_of(kafka_process)
         with console.status(f"{name}: {count:,} rows"):
-            measured = measure(name, Case(kafka, clickhouse, count, file))
-        results[name] = (measured, cpu_of(engine) - before[0], cpu_of(log) - before[1])
+            measurement = measure(name, Case(kafka, clickhouse, count, file))
+        results[name] = (
+            measurement,
+            cpu_of(engine_process) - before[0],
+            cpu_of(kafka_process) - before[1],
+        )
     _print(results, console)
 
 
 def _export(stack: Stack, clickhouse: Connection, file: str) -> None:
-    """The loaded rows as JSONEachRow."""
+    """Export the loaded rows to a file, as JSONEachRow."""
     client = connect(clickhouse).client
     with Path(file).open("wb") as out:
         for piece in client.raw_stream("SELECT * FROM orders", fmt="JSONEachRow"):
             out.write(piece)
 
 
-def _print(results: dict[str, tuple[Measured, float, float]], console: Console) -> None:
-    table = Table(title="order events, two cores with everything on them")
+def _print(results: dict[str, tuple[Measurement, float, float]], console: Console) -> None:
+    table = Table(title="order events; everything runs on this machine")
     for column in (
         "case",
         "rows",

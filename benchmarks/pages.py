@@ -1,4 +1,4 @@
-"""How long each page takes with many loads in the ledger: ``python -m benchmarks.pages``."""
+"""Measures each page with many loads in the ledger: ``python -m benchmarks.pages``."""
 
 import contextlib
 import logging
@@ -23,8 +23,8 @@ from sluice.store.request import Request
 
 console = Console(highlight=False)
 
-PARTITIONS, EACH, REFUSED, RULES = 4, 1000, 3, 20
-"""Of each load: its partitions, offsets in each of them, refused messages, quality rules."""
+PARTITIONS, OFFSETS, REFUSED, RULES = 4, 1000, 3, 20
+"""Per load: partitions; per partition: offsets and refused messages; per load: quality rules."""
 
 AT = "toDateTime64('2026-01-01', 6, 'UTC') + toIntervalHour(number)"
 ID = "'orders_' || leftPad(toString(number), 6, '0')"
@@ -34,10 +34,10 @@ ID = "'orders_' || leftPad(toString(number), 6, '0')"
 @click.option("--loads", default=10_000, show_default=True, help="Loads in the ledger.")
 @click.option("--repeat", default=7, show_default=True, help="Requests of each page.")
 def main(loads: int, repeat: int) -> None:
-    """Fill the ledger as hourly loads would have, and ask for each page.
+    """Fill the ledger as hourly loads would, and request each page.
 
-    Times are those of the application (queries, rendering), for one request at a time; Airflow's
-    own check of who is asking is left out. What a plan reads of the ledger is measured beside.
+    Times are those of the application (queries and rendering), one request at a time, without
+    Airflow's own access check. What a plan reads from the ledger is measured, too.
     """
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     stack = Stack(folder, Ports.free())
@@ -52,7 +52,7 @@ def main(loads: int, repeat: int) -> None:
             Settings(),
             "benchmark",
         )
-        with console.status(f"filling {loads:,} loads"):
+        with console.status(f"inserting {loads:,} loads"):
             _fill(loader, loads)
         client = _client()
         last = f"orders_{loads - 1:06}"
@@ -70,12 +70,14 @@ def main(loads: int, repeat: int) -> None:
             times = []
             for _ in range(repeat):
                 started = time.perf_counter()
-                answer = client.get(path)
+                response = client.get(path)
                 times.append(1000 * (time.perf_counter() - started))
-                answer.raise_for_status()
+                response.raise_for_status()
             table.add_row(path, f"{statistics.median(times):,.0f}", f"{max(times):,.0f}")
         started = time.perf_counter()
-        with contextlib.suppress(TopicRecreated):  # the topic itself is empty: found after reading
+        with contextlib.suppress(
+            TopicRecreated
+        ):  # raised after the ledger was read, because the topic is empty
             loader.preview(Request())
         millis = 1000 * (time.perf_counter() - started)
         table.add_row("reading the ledger to plan a load", f"{millis:,.0f}", "")
@@ -85,20 +87,20 @@ def main(loads: int, repeat: int) -> None:
 
 
 def _client() -> Any:
-    """A client of the application, for whom everything is allowed."""
+    """Return a test client of the application whose every request is authorized."""
     from airflow.api_fastapi.core_api import security
     from fastapi.testclient import TestClient
 
-    allow = mock.patch.object(security, "requires_access_dag", lambda *_: lambda: None)
+    allowed = mock.patch.object(security, "requires_access_dag", lambda *_: lambda: None)
     anybody = mock.patch.object(security, "get_user", lambda: None)
-    with allow, anybody:
-        from sluice.airflow.pages import app as pages
-    pages._may = lambda *_: True
+    with allowed, anybody:
+        from sluice.airflow.pages import access, app, database
     from sluice.settings import connection_from_environment
 
-    logging.disable(logging.INFO)  # of the client, a line a request
-    pages.on_airflow.connection = connection_from_environment  # type: ignore[attr-defined]
-    return TestClient(pages.build_app())
+    mock.patch.object(access, "get_auth_manager", mock.Mock).start()  # allows everything
+    mock.patch.object(database, "connection", connection_from_environment).start()
+    logging.disable(logging.INFO)  # the client logs one line per request
+    return TestClient(app.build_app())
 
 
 def _fill(loader: Loader, loads: int) -> None:
@@ -118,14 +120,14 @@ def _fill(loader: Loader, loads: int) -> None:
             f" {AT} + toIntervalSecond({number}) FROM numbers({loads})"
         )
     by_partition = f"numbers({loads}) ARRAY JOIN range({PARTITIONS}) AS p"
-    low = f"number * {EACH}"
+    low = f"number * {OFFSETS}"
     run(
         f"INSERT INTO {db}.load_ranges (load_id, topic, chunk, partition, low, high, at) SELECT"
-        f" {ID}, 'orders', 0, p, {low}, {low} + {EACH}, {AT} FROM {by_partition}"
+        f" {ID}, 'orders', 0, p, {low}, {low} + {OFFSETS}, {AT} FROM {by_partition}"
     )
     run(
-        f"INSERT INTO {db}.load_accounts SELECT {ID}, 'orders', p, {EACH}, {EACH - REFUSED}, 0,"
-        f" {REFUSED}, 0, 0, {AT} FROM {by_partition}"
+        f"INSERT INTO {db}.load_accounts SELECT {ID}, 'orders', p, {OFFSETS}, {OFFSETS - REFUSED},"
+        f" 0, {REFUSED}, 0, 0, {AT} FROM {by_partition}"
     )
     run(
         f"INSERT INTO {db}.load_chunks SELECT {ID}, 'orders', 0, '0-a', 1, 1, 1, 1, {AT}"

@@ -1,4 +1,4 @@
-"""How fast ``sluice verify`` audits: ``python -m benchmarks.verify``."""
+"""Measures how fast ``sluice verify`` audits: ``python -m benchmarks.verify``."""
 
 import tempfile
 import time
@@ -15,22 +15,22 @@ from sluice.audit.verify.verifier import Verifier
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
 from sluice.settings import Settings, parse_connection
-from sluice.store.load_records import PlanRecord, State
+from sluice.store.load_state import PlanRecord, State
 
 console = Console(highlight=False)
 
 REFUSED_EVERY = 250
-"""One offset of so many is in quarantine, so that the target's offsets have gaps."""
+"""One in so many offsets is in quarantine, so that the target's offsets have gaps."""
 
 
 @click.command()
-@click.option("--offsets", default=10_000_000, show_default=True, help="Offsets in all.")
-@click.option("--partitions", default=4, show_default=True)
-@click.option("--repeat", default=3, show_default=True, help="Audits; the median is shown.")
+@click.option("--offsets", default=10_000_000, show_default=True, help="Offsets in total.")
+@click.option("--partitions", default=4, show_default=True, help="Partitions of the topic.")
+@click.option("--repeat", default=3, show_default=True, help="Audits; the median is printed.")
 def main(offsets: int, partitions: int, repeat: int) -> None:
-    """Fill target, quarantine and ledger as loads would have, and audit them.
+    """Fill target, quarantine and ledger as loads would, and audit them.
 
-    The baseline in the same run is the engine's own count of the target's distinct offsets.
+    The baseline is the engine's own count of the target's distinct offsets in the same run.
     """
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     stack = Stack(folder, Ports.free())
@@ -38,11 +38,11 @@ def main(offsets: int, partitions: int, repeat: int) -> None:
         with console.status("starting Kafka and ClickHouse"):
             stack.up("kafka", "clickhouse")
         loader = _loader(stack)
-        with console.status(f"filling {offsets:,} offsets"):
+        with console.status(f"inserting {offsets:,} offsets"):
             _fill(loader, offsets, partitions)
         counted, audited = [], []
         for _ in range(repeat):
-            counted.append(_count(loader))
+            counted.append(_time_count(loader))
             with console.status("auditing"):
                 verdict = Verifier(
                     loader.contract, loader.broker, loader.clickhouse, loader.ledger
@@ -73,20 +73,20 @@ def _fill(loader: Loader, offsets: int, partitions: int) -> None:
     topic, database = loader.contract.topic, loader.ledger.database
     loader.broker.create_topic(topic, partitions)
     loader.create_tables()
-    each = offsets // partitions
-    whole = [OffsetRange(p, 0, each) for p in range(partitions)]
-    loader.ledger.reserve("load", topic, "benchmark", [whole], PlanRecord())
+    per_partition = offsets // partitions
+    ranges = [OffsetRange(p, 0, per_partition) for p in range(partitions)]
+    loader.ledger.reserve("load", topic, "benchmark", [ranges], PlanRecord())
     refused = f"number % {REFUSED_EVERY} = 7"
     for p in range(partitions):
         loader.clickhouse.execute(
             "INSERT INTO orders (order_id, _topic, _partition, _offset, _load_id)"
-            f" SELECT toString(number), '{topic}', {p}, number, 'load' FROM numbers({each})"
-            f" WHERE NOT ({refused})"
+            f" SELECT toString(number), '{topic}', {p}, number, 'load'"
+            f" FROM numbers({per_partition}) WHERE NOT ({refused})"
         )
         loader.clickhouse.execute(
             f"INSERT INTO {database}.quarantine_rows (load_id, attempt, topic, partition, offset,"
             f" reason) SELECT 'load', 'a', '{topic}', {p}, number, 'not_json'"
-            f" FROM numbers({each}) WHERE {refused}"
+            f" FROM numbers({per_partition}) WHERE {refused}"
         )
     loader.clickhouse.execute(
         f"INSERT INTO {database}.load_chunks (load_id, topic, chunk, attempt)"
@@ -95,7 +95,7 @@ def _fill(loader: Loader, offsets: int, partitions: int) -> None:
     loader.ledger.record("load", topic, State.PUBLISHED, "benchmark")
 
 
-def _count(loader: Loader) -> float:
+def _time_count(loader: Loader) -> float:
     began = time.monotonic()
     loader.clickhouse.rows("SELECT uniqExact(_partition, _offset) AS n FROM orders")
     return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""One DAG for all topics: remove old reports, quality results and data documents."""
+"""One DAG for all topics: removes old reports, quality results and data documents."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,10 +8,10 @@ from sluice.airflow import tasks
 
 with DAG(
     dag_id="sluice_housekeeping",
-    description="Old reports, quality results and data documents of all topics go",
+    description="Removes old reports, quality results and data documents of all topics",
     doc_md="""
-Removes what is older than `SLUICE_KEEP_DAYS` (90). What accounts for offsets stays, and so does
-every refused message. May be run at any time, and as often as you like.
+Removes what is older than `SLUICE_KEEP_DAYS` (90). The records that account for offsets are
+kept, and so is every refused message. You can run it at any time, and as often as you like.
 """,
     schedule=CronDataIntervalTimetable("30 3 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),

@@ -1,26 +1,27 @@
-"""One DAG a topic: validate messages in quarantine again, under today's contract."""
+"""One DAG per topic: validates messages in quarantine again, under the current contract."""
 
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG
 
-from sluice.airflow.dag_factory import RUNS_AT_ONCE, add_tasks, default_args
+from sluice.airflow.dag_factory import MAX_ACTIVE_RUNS, add_tasks, default_args
 from sluice.airflow.form import replay_form
 from sluice.contract import discover
 
 for topic, contract in discover().items():
     with DAG(
         dag_id=f"replay_{topic}",
-        description=f"Refused messages of topic {topic}, validated again",
+        description=f"Validates refused messages of topic {topic} again",
         doc_md=f"""
-Reads refused messages of topic `{topic}` out of quarantine, as they came, and validates them under
-today's contract. What passes becomes rows of `{contract.table.name}` with its original offset; what
-fails stays in quarantine. Replaying twice is harmless. Owner: {contract.owner}.
+Reads refused messages of topic `{topic}` from quarantine, unchanged, and validates them under the
+current contract. A message that passes is loaded into `{contract.table.name}` with its original
+offset; a message that fails stays in quarantine. Repeating a replay is harmless.
+Owner: {contract.owner}.
 """,
         schedule=None,
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
-        max_active_runs=RUNS_AT_ONCE,
+        max_active_runs=MAX_ACTIVE_RUNS,
         params=replay_form(contract),
         tags=["sluice", "replay", contract.owner],
         default_args=default_args(contract),

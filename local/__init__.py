@@ -1,1 +1,1 @@
-"""The whole stack on one machine, without Docker: ``python -m local up``."""
+"""Runs the whole stack on one machine, without Docker: ``python -m local up``."""

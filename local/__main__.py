@@ -1,4 +1,4 @@
-"""``python -m local``: start, stop and show the local stack; run the demo."""
+"""``python -m local``: start and stop the local stack, show its state, run the demo."""
 
 import sys
 from functools import partial
@@ -17,7 +17,7 @@ names = click.argument("services", nargs=-1, type=click.Choice(ALL))
 
 @click.group()
 def main() -> None:
-    """Kafka, ClickHouse and Airflow on this machine, without Docker. State is in .local."""
+    """Run Kafka, ClickHouse and Airflow on this machine, without Docker; state is in .local."""
 
 
 @main.command()
@@ -29,13 +29,13 @@ def up(services: tuple[str, ...]) -> None:
     started = stack.start(chosen)
     wait(stack, chosen)
     for name in chosen:
-        console.print(f"{name:<11} {'started' if name in started else 'was running'}")
+        console.print(f"{name:<11} {'started' if name in started else 'already running'}")
 
 
 @main.command()
 @names
 def down(services: tuple[str, ...]) -> None:
-    """Stop services (all by default); their data stays."""
+    """Stop services (all by default); their data is kept."""
     with console.status("stopping"):
         stopped = default_stack().stop(services or ALL)
     console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
@@ -43,7 +43,7 @@ def down(services: tuple[str, ...]) -> None:
 
 @main.command()
 def status() -> None:
-    """Show what runs, where, and its log."""
+    """Show the state, address and log file of each service."""
     stack = default_stack()
     for name, service in stack.services.items():
         process = service.process()
@@ -54,28 +54,34 @@ def status() -> None:
 
 @main.command()
 def clean() -> None:
-    """Stop everything and remove all of its data."""
-    with console.status("stopping and removing"):
+    """Stop all services and delete their data."""
+    with console.status("stopping services and deleting data"):
         default_stack().clean()
 
 
 @main.command()
-@click.option("--messages", default=20_000, show_default=True, help="Sample orders to produce.")
-@click.option("--registry", is_flag=True, help="With a schema registry, and its ids in messages.")
+@click.option(
+    "--messages", default=20_000, show_default=True, help="Number of sample orders to produce."
+)
+@click.option(
+    "--registry",
+    is_flag=True,
+    help="Start a schema registry, too, and put schema ids into the messages.",
+)
 def demo(messages: int, registry: bool) -> None:
     """Start the stack, produce sample orders, load them with Airflow, and show the result."""
     run_demo(default_stack(), messages, console, registry)
 
 
 def wait(stack: Stack, chosen: tuple[str, ...]) -> None:
-    """Wait for services, telling which one and how long."""
+    """Wait for services one by one; show which one and for how long."""
     for name in chosen:
-        with console.status("") as shown:
-            stack.services[name].wait(partial(_tell, shown, name))
+        with console.status("") as spinner:
+            stack.services[name].wait(partial(_show_wait, spinner, name))
 
 
-def _tell(shown: Status, name: str, seconds: float) -> None:
-    shown.update(f"{name} is starting, {seconds:.0f} s")
+def _show_wait(spinner: Status, name: str, seconds: float) -> None:
+    spinner.update(f"{name} is starting, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The demo: from nothing to a loaded table and a report, telling what it does."""
+"""The demo: starts the stack, produces samples, loads them, and prints each step and the report."""
 
 import sys
 import time
@@ -25,51 +25,51 @@ REPORT_SECONDS = 60
 
 
 def run_demo(stack: Stack, messages: int, console: Console, with_registry: bool = False) -> None:
-    """Start what is not running, produce, load by the DAG, and print what was loaded."""
+    """Start services that are not running, produce, load with the DAG, and print the report."""
     began, began_at = time.monotonic(), datetime.now(UTC)
 
-    def say(text: str) -> None:
+    def print_step(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {text}", soft_wrap=True)
 
     if with_registry:
-        # First, so that the services that follow are told where it is.
+        # First: the other services read its URL from their environment when they start.
         stack.start(("registry",))
         _wait(stack, "registry", console)
-        say("the schema registry is ready")
+        print_step("the schema registry is ready")
     started = stack.start(("airflow", "clickhouse", "kafka"))
-    say(f"starting {', '.join(started)}" if started else "the stack is running already")
+    print_step(f"starting {', '.join(started)}" if started else "the stack is already running")
     for name in ("clickhouse", "kafka"):
         _wait(stack, name, console)
-    say("Kafka and ClickHouse are ready")
-    # Every topic gets its samples: Airflow runs each load DAG once when it first sees it.
-    _produce(stack, "payments", messages // 10, say)
-    loader = _produce(stack, "orders", messages, say)
+    print_step("Kafka and ClickHouse are ready")
+    # Every topic needs samples: Airflow runs each load DAG once when it first parses it.
+    _produce(stack, "payments", messages // 10, print_step)
+    loader = _produce(stack, "orders", messages, print_step)
     _wait(stack, "airflow", console)
     api = stack.api()
-    with console.status("waiting for Airflow to read the DAG files"):
+    with console.status("waiting for Airflow to parse the DAG files"):
         while not api.has_dag(DAG):
             if errors := api.import_errors():
-                sys.exit(f"Airflow cannot read the DAG files:\n{errors[0]}")
+                sys.exit(f"Airflow cannot parse the DAG files:\n{errors[0]}")
             time.sleep(0.5)
     run_id = api.trigger(DAG)
-    say(f"Airflow is ready; triggered DAG {DAG}, run {run_id}")
+    print_step(f"Airflow is ready; triggered DAG {DAG}, run {run_id}")
     state = _watch(stack, run_id, console)
-    say(f"the run ended: {state}")
+    print_step(f"the run has ended: {state}")
     with console.status("waiting for the reports"):
-        reports = _reports_since(began_at, loader)
+        reports = _wait_for_reports(began_at, loader)
     for report in [r for r in reports if r.ranges] or reports[:1]:
         show_report(report)
-    _addresses(stack, run_id, console)
+    _print_addresses(stack, run_id, console)
     if state != "success":
         sys.exit(1)
 
 
-def _reports_since(began: datetime, loader: Loader) -> list[Report]:
-    """Reports of all loads since the demo began, once they are made.
+def _wait_for_reports(began: datetime, loader: Loader) -> list[Report]:
+    """Return the reports of all loads since the demo began, or those that exist after a minute.
 
-    The first time, Airflow's own hourly run may take the samples before the triggered one does.
+    The first time, Airflow's scheduled run may load the samples before the triggered run does.
     """
-    give_up = time.monotonic() + REPORT_SECONDS
+    deadline = time.monotonic() + REPORT_SECONDS
     while True:
         loads = [
             load
@@ -77,15 +77,15 @@ def _reports_since(began: datetime, loader: Loader) -> list[Report]:
             if load.planned_at >= began and load.state not in ("withdrawn", "abandoned")
         ]
         database = loader.ledger.database
-        found = [find_report(loader.clickhouse, database, load.load_id) for load in loads]
-        reports = [report for report in found if report is not None]
-        if len(reports) == len(loads) or time.monotonic() > give_up:
+        stored = [find_report(loader.clickhouse, database, load.load_id) for load in loads]
+        reports = [report for report in stored if report is not None]
+        if len(reports) == len(loads) or time.monotonic() > deadline:
             return reports[::-1]
         time.sleep(0.5)
 
 
-def _produce(stack: Stack, topic: str, count: int, say: Callable[[str], None]) -> Loader:
-    """Create a topic and its table, and fill it with samples."""
+def _produce(stack: Stack, topic: str, count: int, print_step: Callable[[str], None]) -> Loader:
+    """Create a topic and its table, and produce samples."""
     loader = Loader(
         find(topic),
         parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
@@ -94,17 +94,17 @@ def _produce(stack: Stack, topic: str, count: int, say: Callable[[str], None]) -
         owner="demo",
     )
     if loader.broker.create_topic(topic, PARTITIONS):
-        say(f"created topic {topic} with {PARTITIONS} partitions")
+        print_step(f"created topic {topic} with {PARTITIONS} partitions")
     loader.create_tables()
     ids = register_versions(loader.registry, loader.contract) if loader.registry else {}
     if ids:
-        say(f"registered {len(ids)} schemas under {loader.contract.subject}")
+        print_step(f"registered {len(ids)} schemas under {loader.contract.subject}")
     with progress_bar() as bar:
         task = bar.add_task("producing", total=count)
-        made = make_samples(loader.contract, count, Random(), schema_ids=ids)
-        produce(loader.contract, loader.broker, made, lambda done: bar.advance(task, done))
+        samples = make_samples(loader.contract, count, Random(), schema_ids=ids)
+        produce(loader.contract, loader.broker, samples, lambda done: bar.advance(task, done))
     versions = ", ".join(version.name for version in loader.contract.versions)
-    say(f"produced {count:,} {topic}: versions {versions}, some broken, some tombstones")
+    print_step(f"produced {count:,} {topic}: versions {versions}, some broken, some tombstones")
     return loader
 
 
@@ -115,20 +115,20 @@ def _wait(stack: Stack, name: str, console: Console) -> None:
 
 def _watch(stack: Stack, run_id: str, console: Console) -> str:
     """Wait for the run to end, showing the state of its tasks."""
-    api, give_up = stack.api(), time.monotonic() + LOAD_SECONDS
+    api, deadline = stack.api(), time.monotonic() + LOAD_SECONDS
     with console.status("the load is queued") as status:
         while (state := api.run_state(DAG, run_id)) in ("queued", "running"):
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 sys.exit(f"the run is still {state} after {LOAD_SECONDS} s; see the Airflow UI")
             states = api.task_states(DAG, run_id)
             order = ("plan", "drain", "audit", "decide", "publish", "report")
-            known = [(order.index(t), index, t, s) for t, index, s in states if t in order]
-            status.update("  ".join(f"{t}:{s}" for *_, t, s in sorted(known) if s != "none"))
+            tasks = [(order.index(t), index, t, s) for t, index, s in states if t in order]
+            status.update("  ".join(f"{t}:{s}" for *_, t, s in sorted(tasks) if s != "none"))
             time.sleep(0.5)
     return state
 
 
-def _addresses(stack: Stack, run_id: str, console: Console) -> None:
+def _print_addresses(stack: Stack, run_id: str, console: Console) -> None:
     url = f"http://127.0.0.1:{stack.ports.airflow}"
     console.print(f"\nAirflow     {url}  (user admin, password {stack.secrets['admin']})")
     console.print(f"this run    {url}/dags/{DAG}/runs/{run_id}", soft_wrap=True)
@@ -138,4 +138,4 @@ def _addresses(stack: Stack, run_id: str, console: Console) -> None:
         f" password in {stack.folder / 'stack.env'})",
         soft_wrap=True,
     )
-    console.print("stop it all with 'make down', or remove its data too with 'make clean'")
+    console.print("'make down' stops all services; 'make clean' also deletes their data")

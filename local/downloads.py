@@ -1,4 +1,4 @@
-"""One process at a time in the caches of Maven: jgo links files there, and two of it clash."""
+"""Lock for Maven's caches: jgo links files there, and two processes at once would clash."""
 
 import fcntl
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Wait until no other process of this user resolves jars; a dead one holds nobody up."""
+def lock_maven_caches() -> Iterator[None]:
+    """Wait until no other process of this user resolves jars; the lock ends with its process."""
     with (Path(tempfile.gettempdir()) / f"sluice-maven-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

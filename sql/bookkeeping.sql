@@ -1,10 +1,10 @@
--- The ledger of loads, and what loads leave behind. Created in the database that the setting
--- SLUICE_DATABASE names. Tables are only ever appended to; state is read through the views.
--- Every insert carries a deduplication token, so a repeated one leaves no second row.
+-- The ledger and the other records of loads, in the database that the setting SLUICE_DATABASE
+-- names. Tables are append-only; state is read through the views. Every insert has a deduplication
+-- token, so repeating it does not add rows.
 
 CREATE DATABASE IF NOT EXISTS sluice;
 
--- Digest of this file, written when all of it was applied; the last one counts.
+-- Digest of this file, written after all of it was applied. The latest row is valid.
 CREATE TABLE IF NOT EXISTS sluice.bookkeeping
 (
     digest String,
@@ -13,9 +13,9 @@ CREATE TABLE IF NOT EXISTS sluice.bookkeeping
 ENGINE = MergeTree ORDER BY at
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- What happened to a load, in order. States: planned, reserved, audited, held, failed, publishing,
--- replacing, published; or withdrawn, abandoned. detail is JSON. The event 'adopted' names a new
--- owner and is no state.
+-- The events of each load. States: planned, reserved, audited, held, failed, publishing, replacing;
+-- end states: published, withdrawn, abandoned. The event 'adopted' names a new owner and is not a
+-- state. detail is JSON.
 CREATE TABLE IF NOT EXISTS sluice.load_events
 (
     load_id String,
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS sluice.load_events
 ENGINE = MergeTree ORDER BY (topic, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- The offsets that a load reserved, half-open, in the chunks that its tasks read.
+-- The half-open offset ranges that each load reserved, by the chunks that its tasks read.
 CREATE TABLE IF NOT EXISTS sluice.load_ranges
 (
     load_id String,
@@ -42,11 +42,11 @@ CREATE TABLE IF NOT EXISTS sluice.load_ranges
 ENGINE = MergeTree ORDER BY (topic, load_id, chunk, partition, low)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- Of two published loads that hold an offset the one with the higher revision answers for it.
+-- If two published loads hold an offset, the one with the higher revision accounts for it.
 ALTER TABLE sluice.load_ranges ADD COLUMN IF NOT EXISTS revision UInt32 DEFAULT 0;
 ALTER TABLE sluice.load_ranges ADD COLUMN IF NOT EXISTS kind LowCardinality(String) DEFAULT 'load';
 
--- An attempt that read a chunk to its end. The first one of a chunk is the one that counts.
+-- Attempts that read their chunk to the end. The first one of each chunk is the accepted attempt.
 CREATE TABLE IF NOT EXISTS sluice.load_chunks
 (
     load_id String,
@@ -62,8 +62,9 @@ CREATE TABLE IF NOT EXISTS sluice.load_chunks
 ENGINE = MergeTree ORDER BY (topic, load_id, chunk, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- Offsets that carry no message to load: tombstones, and offsets that the broker does not hand
--- out (absent: transaction markers, aborted, compacted; expired: removed before they were read).
+-- Offsets that carry no message to load: tombstones, and offsets that the broker does not return
+-- (absent: transaction markers, aborted or compacted messages; expired: removed by retention before
+-- they were read).
 CREATE TABLE IF NOT EXISTS sluice.load_skips
 (
     load_id String,
@@ -77,7 +78,7 @@ CREATE TABLE IF NOT EXISTS sluice.load_skips
 ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, low)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- The account of a load by partition, counted in ClickHouse by the audit.
+-- The accounts of each load, one per partition, counted in ClickHouse by the audit.
 CREATE TABLE IF NOT EXISTS sluice.load_accounts
 (
     load_id String,
@@ -94,8 +95,8 @@ CREATE TABLE IF NOT EXISTS sluice.load_accounts
 ENGINE = MergeTree ORDER BY (topic, load_id, partition, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- Refused messages, whole. Read them through the view `quarantine`, which leaves out what an
--- attempt that does not count had written.
+-- Refused messages, with all their bytes. Read them through the view `quarantine`, which leaves out
+-- the rows of attempts that were not accepted.
 CREATE TABLE IF NOT EXISTS sluice.quarantine_rows
 (
     load_id String,
@@ -104,36 +105,36 @@ CREATE TABLE IF NOT EXISTS sluice.quarantine_rows
     partition Int32,
     offset Int64,
     timestamp DateTime64(3, 'UTC'),
-    key String COMMENT 'base64 of the key; empty when null',
+    key String COMMENT 'base64 of the key; empty if null',
     value String COMMENT 'base64 of the value',
     headers Array(Tuple(name String, value String)) COMMENT 'values as base64',
     reason LowCardinality(String),
     field String,
     message String,
-    version LowCardinality(String) COMMENT 'the version that the message is nearest to',
-    code Int32 COMMENT 'error number of ClickHouse; 0 when it was refused before',
+    version LowCardinality(String) COMMENT 'the version that the message is closest to',
+    code Int32 COMMENT 'error code of ClickHouse; 0 if ClickHouse did not refuse it',
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, offset)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- What became of refused messages that a later load has read again: that load is by_load, and
--- outcome is 'loaded', 'refused' (again) or 'gone'. Counts once by_load is published.
+-- Outcomes of refused messages that a later load, by_load, has read again: 'loaded', 'refused'
+-- (again) or 'gone'. A row is valid once by_load is published.
 CREATE TABLE IF NOT EXISTS sluice.quarantine_resolutions
 (
-    load_id String COMMENT 'load that had refused the message',
+    load_id String COMMENT 'load that refused the message',
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
     by_load String,
     outcome LowCardinality(String),
-    repaired Bool COMMENT 'by the repair function of the contract',
+    repaired Bool COMMENT 'whether the repair function of the contract changed it',
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, partition, offset)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- Messages that were loaded only after the contract's repair function had changed them.
+-- Messages that were loaded after the contract's repair function had changed them.
 CREATE TABLE IF NOT EXISTS sluice.load_repairs
 (
     load_id String,
@@ -146,7 +147,7 @@ CREATE TABLE IF NOT EXISTS sluice.load_repairs
 ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, offset)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- Rows of older loads that a replacing load has removed, counted before it removed them.
+-- Numbers of rows of older loads that a replacing load removed, counted before their removal.
 CREATE TABLE IF NOT EXISTS sluice.load_replaced
 (
     load_id String COMMENT 'the load that replaces',
@@ -159,12 +160,12 @@ CREATE TABLE IF NOT EXISTS sluice.load_replaced
 ENGINE = MergeTree ORDER BY (topic, load_id, old_load_id, partition)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- One row an expectation of a load's audit.
+-- The quality results of each load's audits, one row per expectation.
 CREATE TABLE IF NOT EXISTS sluice.quality_results
 (
     load_id String,
     topic LowCardinality(String),
-    audit String COMMENT 'which audit of the load; the last one counts',
+    audit String COMMENT 'id of the audit; the latest audit of a load is valid',
     expectation LowCardinality(String),
     column String,
     description String,
@@ -180,19 +181,19 @@ CREATE TABLE IF NOT EXISTS sluice.quality_results
 ENGINE = MergeTree ORDER BY (topic, load_id, audit, expectation, column)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- Great Expectations' document of a load's audit; the last one counts.
+-- Great Expectations' data document of each load's audits. The latest one is valid.
 CREATE TABLE IF NOT EXISTS sluice.data_docs
 (
     load_id String,
     topic LowCardinality(String),
     audit String,
-    document String COMMENT 'HTML without outside parts' CODEC(ZSTD(3)),
+    document String COMMENT 'self-contained HTML' CODEC(ZSTD(3)),
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- One report a load, as JSON; the last one counts.
+-- The reports of each load, as JSON. The latest one is valid.
 CREATE TABLE IF NOT EXISTS sluice.reports
 (
     load_id String,
@@ -204,8 +205,8 @@ CREATE TABLE IF NOT EXISTS sluice.reports
 ENGINE = MergeTree ORDER BY (topic, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- The numbers of a load, as they are emitted: see plugins/sluice/run_metrics.py. Of each load,
--- name and labels the last value counts.
+-- The metrics of each load, as emitted by plugins/sluice/report/metrics.py. The latest value of each
+-- load, name and labels is valid.
 CREATE TABLE IF NOT EXISTS sluice.metrics
 (
     load_id String,
@@ -218,8 +219,8 @@ CREATE TABLE IF NOT EXISTS sluice.metrics
 ENGINE = MergeTree ORDER BY (topic, name, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- A load's state: an end state once there is one, else the latest. Its owner: who planned it, or
--- who has adopted it since.
+-- The loads. The state is the end state if there is one, otherwise the latest state. The owner is
+-- the run that planned the load, or the latest one that took it over.
 CREATE OR REPLACE VIEW sluice.loads AS
 SELECT
     load_id,
@@ -236,16 +237,16 @@ SELECT
 FROM sluice.load_events AS e
 GROUP BY load_id;
 
--- The attempt of each chunk that counts: the first that reached the chunk's end.
+-- The accepted attempt of each chunk: the first that read the chunk to the end.
 CREATE OR REPLACE VIEW sluice.accepted_attempts AS
 SELECT load_id, chunk, argMin(c.attempt, (c.at, c.attempt)) AS attempt
 FROM sluice.load_chunks AS c
 GROUP BY load_id, chunk;
 
--- Refused messages. Their status: 'quarantined' when their load is published and no later one has
--- read them again; then 'loaded', when that one has loaded them, or 'superseded'; 'pending' while
--- their load is not published, and 'dropped' when it never will be (another load has read the
--- offset since, or will).
+-- Refused messages, with their status: 'quarantined' if their load is published and no later load
+-- has read them again; 'loaded' or 'superseded' if a later load has read them again, and has loaded
+-- them or not; 'pending' while their load is not published; 'dropped' if it never will be, so that
+-- another load reads the offset.
 CREATE OR REPLACE VIEW sluice.quarantine AS
 SELECT
     q.load_id AS load_id, q.topic AS topic, q.partition AS partition, q.offset AS offset,
@@ -271,5 +272,5 @@ LEFT JOIN (
 ) AS r ON r.load_id = q.load_id AND r.partition = q.partition AND r.offset = q.offset
 SETTINGS join_use_nulls = 0;
 
--- The name that the view accepted_attempts had before.
+-- The former name of the view accepted_attempts.
 DROP VIEW IF EXISTS sluice.winning_attempts;

@@ -1,4 +1,4 @@
-"""Running commands of ``sluice`` in tests."""
+"""Runs commands of ``sluice`` in tests."""
 
 from click.testing import CliRunner, Result
 
@@ -6,7 +6,7 @@ from sluice.cli.main import main
 
 
 class Run:
-    """Runs a command and gives its result; an error without a traceback is expected at most."""
+    """Runs a command and returns its result; the only accepted exception is an exit."""
 
     def __call__(self, *arguments: str) -> Result:
         result = CliRunner().invoke(main, list(arguments))

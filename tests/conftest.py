@@ -1,8 +1,11 @@
 """The real broker and the real engine, started once on free ports; a database a test."""
 
 import os
+import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,9 +29,9 @@ MakeLoader = Callable[..., Loader]
 
 
 class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives all tests that need Airflow to one process, which starts it; others as they come.
+    """Runs all tests that need Airflow in one process, which starts it; others in any process.
 
-    xdist's own groups (``xdist_group``) are not seen by it under pytest 9.
+    xdist's own groups (``xdist_group``) are ignored under pytest 9.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -39,27 +42,42 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow:
     return OneAirflow(config, log)
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests that need Airflow have the processors first: theirs is the longest way."""
-    beside = "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith("tests/end_to_end")
-    if beside and os.nice(0) == 0:
-        os.nice(3)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-golden", action="store_true", help="write the golden files anew")
+    parser.addoption("--write-golden", action="store_true", help="write the golden files again")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _own_environment() -> None:
+AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="sluice-tests-airflow-")
+"""For the tests that import Airflow; the real one has its home in the stack's folder."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """No setting of the machine, of .env or of a running stack reaches the tests."""
     for name in list(os.environ):
         if name.startswith(("SLUICE_", "AIRFLOW", "SCHEMA_")):
             del os.environ[name]
+    os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
+    # Brokers of tests live for minutes: the optimizing compiler costs more than it saves.
+    os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1"
     Settings.model_config["env_file"] = ()
     sluice.settings.ENV_FILES = ()
     SchemaRegistryConfig.model_config["env_file"] = ()
     Ports.model_config["env_file"] = ()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    AIRFLOW_HOME.cleanup()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests start first, so that no process is busy long after the others."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests that need Airflow have precedence on the processors: theirs is the longest chain."""
+    beside = "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith("tests/end_to_end")
+    if beside and os.nice(0) == 0:
+        os.nice(3)
 
 
 @pytest.fixture(autouse=True)
@@ -157,14 +175,41 @@ def make_loader(kafka: Connection, database: Connection, settings: Settings) -> 
 
 
 @pytest.fixture
-def run(
+def environment(
     stack: Stack, kafka: Connection, database: Connection, monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Runs commands whose environment names the real broker and the test's own databases."""
+) -> None:
+    """The environment names the real broker and the test's own databases."""
     for name, value in stack.connections.items():
         monkeypatch.setenv(name, value.replace('"default"}', f'"{database.schema}"}}'))
     monkeypatch.setenv("SLUICE_DATABASE", f"{database.schema}_sluice")
+
+
+@pytest.fixture
+def run(environment: None) -> Run:
+    """Runs commands in that environment."""
     return Run()
+
+
+@pytest.fixture
+def project_with_topic(
+    environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A topic of the test's own, in a package of contracts that the environment names."""
+    package, topic = f"contracts_{uuid.uuid4().hex[:8]}", f"orders-{uuid.uuid4().hex[:8]}"
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "orders.py").write_text(
+        "import msgspec\n"
+        "from include.schemas.orders import contract as orders\n"
+        "from sluice.contract import Breaker\n"
+        f"contract = msgspec.structs.replace(orders, topic={topic!r}, breaker=Breaker(min_refused=10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SLUICE_CONTRACTS", package)
+    yield topic
+    for module in (package, f"{package}.orders"):
+        sys.modules.pop(module, None)
 
 
 def with_topic(contract: Contract) -> Contract:

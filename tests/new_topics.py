@@ -1,4 +1,4 @@
-"""Writing contract files of new topics for tests, and holding them to the project's rules."""
+"""Writes contract files of new topics for tests, and checks them by the project's rules."""
 
 import importlib.util
 import subprocess
@@ -12,7 +12,8 @@ import msgspec
 
 from sluice.authoring.new_topic.choices import Choices, describe
 from sluice.authoring.new_topic.description import Draft, SkippedFields
-from sluice.authoring.new_topic.inference import Seen, infer
+from sluice.authoring.new_topic.formatter import format_source
+from sluice.authoring.new_topic.inference import SampledValue, infer
 from sluice.authoring.new_topic.json_schema import read_schema
 from sluice.authoring.new_topic.naming import module_name
 from sluice.authoring.new_topic.writer import source_of
@@ -26,8 +27,8 @@ TODAY = date(2026, 11, 24)
 def from_samples(
     messages: Sequence[Mapping[str, Any]], *skipped: str, topic: str = "things"
 ) -> Draft:
-    seen = [Seen(message, 0, offset) for offset, message in enumerate(messages)]
-    return infer(seen, topic, SkippedFields(skipped))
+    values = [SampledValue(message, 0, offset) for offset, message in enumerate(messages)]
+    return infer(values, topic, SkippedFields(skipped))
 
 
 def from_schema(schema: Any, *skipped: str) -> Draft:
@@ -35,13 +36,16 @@ def from_schema(schema: Any, *skipped: str) -> Draft:
 
 
 def object_schema(**properties: Any) -> dict[str, Any]:
-    """A schema with an id and some properties that must be there."""
+    """A schema with an id and other required properties."""
     properties = {"id": {"type": "string"}, **properties}
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def source(found: Draft, **choices: Any) -> str:
-    return source_of(describe("things", found, Choices(**choices), TODAY))
+def source(draft: Draft, topic: str = "things", **choices: Any) -> str:
+    """The formatted contract file of a draft."""
+    formatted = format_source(source_of(describe(topic, draft, Choices(**choices), TODAY)))
+    assert formatted is not None
+    return formatted
 
 
 def line_of(text: str, name: str) -> str:
@@ -50,18 +54,18 @@ def line_of(text: str, name: str) -> str:
 
 
 class Written:
-    """Files written to a folder, each imported as the project imports its own."""
+    """Writes files to a folder and imports them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, found: Draft, topic: str = "things", **choices: Any) -> Contract:
+    def __call__(self, draft: Draft, topic: str = "things", **choices: Any) -> Contract:
         path = self.folder / f"{module_name(topic)}.py"
-        path.write_text(source_of(describe(topic, found, Choices(**choices), TODAY)))
+        path.write_text(source(draft, topic, **choices))
         return imported(path)
 
     def check(self) -> None:
-        """Hold the files to the project's own rules."""
+        """Check that the files pass the project's linter and formatter."""
         for command in (["format", "--check"], ["check", "--output-format", "concise"]):
             done = subprocess.run(
                 [
@@ -89,5 +93,5 @@ def imported(path: Path) -> Contract:
 
 
 def types_of(contract: Contract) -> dict[str, str]:
-    """Type of each column."""
+    """Column → type."""
     return {column.name: str(column.type.stored) for column in columns_of(contract.message)}

@@ -1,4 +1,8 @@
-"""Hypothesis strategies for any Struct of the type table, within what its columns can hold."""
+"""Hypothesis strategies for any Struct of the type table: every value that its columns can hold.
+
+Nothing that a column holds is left out, edges included. What a column cannot hold is refused by
+the decoder, so it is not a value of the type; and JSON has no NaN and no infinity.
+"""
 
 import datetime as dt
 import re
@@ -9,9 +13,23 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect as mi
 
+from sluice.contract.sql_type import SqlType
 from sluice.contract.type_map import column_type_of, unwrap
 
 Strategy = st.SearchStrategy[Any]
+
+ZONES = st.sampled_from(
+    [
+        dt.UTC,
+        dt.timezone(dt.timedelta(hours=-9, minutes=-30)),
+        dt.timezone(dt.timedelta(hours=14)),
+        dt.timezone(dt.timedelta(hours=5, minutes=45)),
+    ]
+)
+
+INT64 = SqlType("Int64").integer_range or (0, 0)
+LONGEST = dt.timedelta(microseconds=INT64[1])
+"""Durations are stored as Int64 microseconds."""
 
 
 def messages(struct: type[msgspec.Struct]) -> Strategy:
@@ -29,52 +47,48 @@ def _struct(info: mi.StructType) -> Strategy:
 def values(type_: mi.Type) -> Strategy:
     """Valid values of a type."""
     inner, _, nullable = unwrap(type_)
-    found = _values(inner, str(column_type_of(type_, ("x",)).stored) if not _nested(inner) else "")
-    return st.none() | found if nullable else found
+    nested = isinstance(inner, mi.StructType | mi.UnionType)
+    column = SqlType("") if nested else column_type_of(type_, ("x",)).stored.plain
+    strategy = _values(inner, column)
+    return st.none() | strategy if nullable else strategy
 
 
-def _nested(info: mi.Type) -> bool:
-    return isinstance(info, mi.StructType | mi.UnionType)
-
-
-def _values(info: mi.Type, column: str) -> Strategy:
+def _values(info: mi.Type, column: SqlType) -> Strategy:
     match info:
         case mi.StrType(pattern=pattern) if pattern:
-            return st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
+            return st.from_regex(re.compile(pattern), fullmatch=True)
         case mi.StrType(min_length=low, max_length=high):
-            # A lone surrogate is no character, and cannot be written as UTF-8.
+            # A lone surrogate is not a character, and cannot be written as UTF-8.
             letters = st.characters(codec="utf-8")
             return st.text(letters, min_size=low or 0, max_size=min(high or 40, 40))
-        case mi.IntType(ge=ge, gt=gt, le=le, lt=lt):
-            low = ge if ge is not None else gt + 1 if gt is not None else -(2**63)
-            high = le if le is not None else lt - 1 if lt is not None else 2**63 - 1
-            return st.integers(low, high)
-        case mi.FloatType(ge=ge, gt=gt):
-            least = ge if ge is not None else gt
-            return st.floats(min_value=least, allow_nan=False, allow_infinity=False)
+        case mi.IntType():
+            return _integers(info, column)
+        case mi.FloatType(ge=ge, gt=gt, le=le, lt=lt):
+            return st.floats(
+                min_value=gt if ge is None else ge,
+                max_value=lt if le is None else le,
+                exclude_min=gt is not None,
+                exclude_max=lt is not None,
+                allow_nan=False,
+                allow_infinity=False,
+            )
         case mi.BoolType():
             return st.booleans()
         case mi.BytesType():
             return st.binary(max_size=40)
         case mi.DateTimeType():
-            first, last = dt.datetime(1900, 1, 2), dt.datetime(2299, 12, 30)
-            zones = st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=-9, minutes=-30))])
-            naive = st.datetimes(first, last)
-            return st.builds(lambda at, zone: _to_millis(at.replace(tzinfo=zone)), naive, zones)
+            return _moments(column)
         case mi.DateType():
-            return st.dates(dt.date(1900, 1, 1), dt.date(2299, 12, 31))
+            first, last = column.date_range or (dt.date.min, dt.date.max)
+            return st.dates(first, last)
         case mi.TimeType():
             return st.times()
         case mi.TimeDeltaType():
-            return st.timedeltas(dt.timedelta(days=-9999), dt.timedelta(days=9999))
+            return st.timedeltas(-LONGEST, LONGEST)
         case mi.UUIDType():
             return st.uuids()
         case mi.DecimalType():
-            found = re.search(r"Decimal\((\d+), (\d+)\)", column)
-            assert found
-            digits, places = int(found[1]), int(found[2])
-            most = Decimal(10) ** (digits - places) - 1
-            return st.decimals(-most, most, places=places, allow_nan=False, allow_infinity=False)
+            return _decimals(column)
         case mi.EnumType(cls=cls):
             return st.sampled_from(cls)
         case mi.LiteralType(values=choices):
@@ -96,5 +110,30 @@ def _values(info: mi.Type, column: str) -> Strategy:
     raise AssertionError(f"no strategy for {info}")
 
 
-def _to_millis(at: dt.datetime) -> dt.datetime:
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+def _integers(info: mi.IntType, column: SqlType) -> Strategy:
+    low, high = column.integer_range or INT64
+    if info.ge is not None or info.gt is not None:
+        low = max(low, info.ge if info.ge is not None else (info.gt or 0) + 1)
+    if info.le is not None or info.lt is not None:
+        high = min(high, info.le if info.le is not None else (info.lt or 0) - 1)
+    return st.integers(low, high)
+
+
+def _moments(column: SqlType) -> Strategy:
+    """Moments that the column holds, in several zones, to the microsecond."""
+    limits = column.time_range
+    assert limits
+    low, high = (limit.replace(tzinfo=None) for limit in limits)
+    naive = st.datetimes(low, high)
+    return st.builds(lambda at, zone: at.replace(tzinfo=dt.UTC).astimezone(zone), naive, ZONES)
+
+
+def _decimals(column: SqlType) -> Strategy:
+    """Numbers of all the digits that the column holds; built by digits, since arithmetic rounds."""
+    limits = column.decimal_digits
+    assert limits
+    digits, places = limits
+    most = 10**digits - 1
+    return st.integers(-most, most).map(
+        lambda n: Decimal((n < 0, tuple(map(int, str(abs(n)))), -places))
+    )

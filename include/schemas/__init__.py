@@ -1,1 +1,1 @@
-"""One module a topic. Adding a topic is adding a module with a ``contract`` in it."""
+"""The contracts of this project, one module per topic; each module defines a ``contract``."""

@@ -10,13 +10,13 @@ from sluice.contract import Contract, Rule, Table, Version, column
 
 
 class AddressMessage(Struct, frozen=True, gc=False):
-    """Where an order goes.
+    """The delivery address of an order.
 
     Attributes:
         street: street and house number.
         city: city or town.
-        postal_code: postal code as the country writes it.
-        country: country name or ISO 3166 code, as the customer gave it.
+        postal_code: postal code in the format of the country.
+        country: country name or ISO 3166 code, as entered by the customer.
     """
 
     street: str
@@ -32,9 +32,9 @@ class LineItemMessage(Struct, frozen=True, gc=False):
         line_item_id: id of the line, unique within the order.
         product_id: id of the product in the catalogue.
         product_title: title at the time of the order.
-        quantity: number of pieces.
-        price: price of one piece, in the shop's currency.
-        discount: amount taken off the whole line.
+        quantity: number of units.
+        price: price per unit, in the shop's currency.
+        discount: amount deducted from the whole line.
     """
 
     line_item_id: str
@@ -49,12 +49,12 @@ class OrderEventMessage(Struct, frozen=True, gc=False, kw_only=True):
     """An order, published once when a customer places it.
 
     Purpose:
-        Tells what was ordered, by whom and where it goes. Consumed by analytics (the
-        ``orders`` table), by fulfilment and by the finance reports.
+        Records what was ordered, by whom, and the delivery address. Consumed by analytics (the
+        ``orders`` table), fulfilment and the finance reports.
 
     Characteristics:
         About 600 bytes of JSON. Keyed by order_id, so that the events of one order stay in
-        one partition. Some 10 to 300 a second. Kept 30 days in the topic.
+        one partition. About 10 to 300 messages per second. Retained for 30 days.
 
     Version history:
         1.2: 2026-05-04. Adds shipping_address. Backward compatible: yes (filled with an
@@ -67,27 +67,27 @@ class OrderEventMessage(Struct, frozen=True, gc=False, kw_only=True):
             total_price, notes.
 
     Compatibility:
-        Backward: every version since 1.0 is read.
-        Forward: a reader of an older version ignores the fields that it does not know.
+        Backward: the current reader reads every version since 1.0.
+        Forward: a reader of an older version ignores fields that its version does not have.
 
     Known issues:
-        total_price is a float; sums over many orders differ in the last digits.
+        total_price is a float; sums over many orders are inexact in the last digits.
 
     Future changes:
-        customer_name may go in 2.0, in favour of a customer id.
+        Version 2.0 may replace customer_name with a customer id.
 
     Related contexts:
         Topic ``payments`` carries the payments of an order, by order_id.
 
     Attributes:
-        order_id: id of the order, chosen by the shop.
+        order_id: id of the order, assigned by the shop.
         created_at: when the customer placed the order.
-        customer_name: name as the customer wrote it.
-        customer_email: address for the confirmation; empty in version 1.0.
-        shipping_address: where the order goes; unknown before version 1.2.
-        line_items: what was ordered, at least one line.
+        customer_name: name as entered by the customer.
+        customer_email: email address for the confirmation; empty in version 1.0.
+        shipping_address: delivery address; unknown before version 1.2.
+        line_items: the products ordered, at least one.
         total_price: sum of quantity times price, less the discounts.
-        notes: what the customer added in words.
+        notes: free-text note from the customer.
     """
 
     order_id: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -127,10 +127,10 @@ _PRODUCTS = (
 class TracedOrderEventMessage(OrderEventMessage, frozen=True, gc=False, kw_only=True):
     """An order that carries its tracing in its body; see ``TracingHelper.add_tracing``.
 
-    Loads keep the ids in the columns ``_correlation_id``, ``_trace_id`` and ``_span_id``.
+    Loads store the ids in the columns ``_correlation_id``, ``_trace_id`` and ``_span_id``.
 
     Attributes:
-        correlation_id: UUID that the request and all that follows from it share.
+        correlation_id: UUID shared by a request and everything that results from it.
         trace_id: W3C trace id, 32 hexadecimal digits; empty without a trace.
         span_id: W3C id of the producer's span, 16 hexadecimal digits; empty without a trace.
     """

@@ -12,7 +12,7 @@ from sluice.contract import Contract, Table, Version, column
 
 
 class PaymentMethod(StrEnum):
-    """How a customer paid."""
+    """The method of a payment."""
 
     CARD = "card"
     TRANSFER = "transfer"
@@ -23,36 +23,37 @@ class PaymentMessage(Struct, frozen=True, kw_only=True):
     """A payment, published when it is settled.
 
     Purpose:
-        Tells how much was paid for which order, and how. Consumed by the finance reports.
+        Records how much was paid for which order, and how. Consumed by the finance reports.
 
     Characteristics:
-        About 250 bytes of JSON. Keyed by payment_id. Some 10 a second. Kept 90 days.
+        About 250 bytes of JSON. Keyed by payment_id. About 10 messages per second. Retained for
+        90 days.
 
     Version history:
         1.0: 2026-02-02. First version.
 
     Compatibility:
         Backward: there is no older version.
-        Forward: a reader ignores the fields that it does not know.
+        Forward: a reader ignores fields that its version does not have.
 
     Known issues:
         None.
 
     Future changes:
-        Refunds may become a topic of their own.
+        Refunds may move to their own topic.
 
     Related contexts:
         Topic ``orders`` carries the order that was paid, by order_id.
 
     Attributes:
-        payment_id: id of the payment, chosen by the payment provider.
-        order_id: the order that was paid; null for a gift card.
-        paid_at: when the provider confirmed it.
-        value_date: the day on which the amount counts.
-        amount: what was paid, in the currency's main unit, to four places.
+        payment_id: id of the payment, assigned by the payment provider.
+        order_id: id of the order that was paid; null for a gift card.
+        paid_at: when the provider confirmed the payment.
+        value_date: the day on which the amount is credited.
+        amount: amount paid, in the currency's main unit, with up to four decimal places.
         currency: ISO 4217 code.
-        method: how it was paid.
-        labels: what the provider adds, by name.
+        method: how the customer paid.
+        labels: additional values from the provider, by name.
     """
 
     payment_id: Annotated[str, Meta(min_length=1, max_length=64)]

@@ -1,5 +1,5 @@
 """ClickHouse's HTTP interface in front of one embedded engine (chDB), for one machine.
 
-The engine allows one process to a data folder; this server is that process, and everything
-else talks HTTP to it as to any ClickHouse. For development and tests: loopback only.
+The engine allows one process per data folder. This server is that process; clients connect to it
+over HTTP, as to any ClickHouse. It is for development and tests and listens on loopback only.
 """

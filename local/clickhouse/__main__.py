@@ -1,4 +1,4 @@
-"""``python -m local.clickhouse FOLDER --port 8123``: serve one data folder until told to stop."""
+"""``python -m local.clickhouse FOLDER --port 8123``: serve one data folder until stopped."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from local.clickhouse.server import Server
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.option("--port", default=8123, show_default=True, help="Port on the loopback interface.")
-@click.option("--user", default="default", show_default=True, help="The one user.")
-@click.option("--slots", default=8, show_default=True, help="Statements that run at once.")
+@click.option("--user", default="default", show_default=True, help="Name of the only user.")
+@click.option("--slots", default=8, show_default=True, help="Statements that may run concurrently.")
 def main(folder: str, port: int, user: str, slots: int) -> None:
     """Serve ClickHouse's HTTP interface over the data in FOLDER.
 

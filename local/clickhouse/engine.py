@@ -1,4 +1,4 @@
-"""The embedded engine: its connections, its sessions, and the statements that are running."""
+"""The embedded engine: its connections, its sessions, and its running statements."""
 
 import contextlib
 import secrets
@@ -21,7 +21,7 @@ WATCH_SECONDS = 0.5
 
 
 class _Session:
-    """A connection that outlives its requests: SET, USE and temporary tables stay with it."""
+    """A connection kept between requests: SET, USE and temporary tables apply to later ones."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -32,7 +32,7 @@ class _Session:
 class Engine:
     """One engine over one data folder.
 
-    A connection costs 0.4 ms, so every request without a session gets one of its own, and
+    Opening a connection takes 0.4 ms, so every request without a session gets its own, and
     settings never leak from one request to the next.
     """
 
@@ -56,7 +56,7 @@ class Engine:
 
     @contextlib.contextmanager
     def connection(self, session_id: str | None, timeout: float | None) -> Iterator[Any]:
-        """A connection for one request; ClickHouse's error 373 when its session is in use."""
+        """Yield a connection for one request; raise error 373 if its session is busy."""
         with self._slots:
             if session_id is None:
                 connection = _connect(self._folder)
@@ -86,34 +86,34 @@ class Engine:
             return session
 
     @contextlib.contextmanager
-    def cancelled_with(self, client: socket.socket | None) -> Iterator[str]:
-        """While this lasts, statements tagged with the mark it gives end when the client leaves."""
-        mark = secrets.token_hex(16)
+    def kill_on_disconnect(self, client: socket.socket | None) -> Iterator[str]:
+        """Yield a tag; statements with it are killed if the client disconnects inside the block."""
+        tag = secrets.token_hex(16)
         if client is None:
-            yield mark
+            yield tag
             return
-        self._running[mark] = client
+        self._running[tag] = client
         try:
-            yield mark
+            yield tag
         finally:
-            self._running.pop(mark, None)
+            self._running.pop(tag, None)
 
     def _watch(self) -> None:
         while not self._closed.wait(WATCH_SECONDS):
-            for mark, client in list(self._running.items()):
+            for tag, client in list(self._running.items()):
                 if _has_left(client):
                     self._root.query(
-                        f"KILL QUERY WHERE Settings['log_comment'] = {literal(mark)} ASYNC"
+                        f"KILL QUERY WHERE Settings['log_comment'] = {literal(tag)} ASYNC"
                     )
 
 
 def _has_left(client: socket.socket) -> bool:
-    # Not select(), which knows no descriptor above 1023; an engine has more files than that open.
+    # Not select(): it cannot handle descriptors above 1023, and an engine has more open files.
     try:
         poll = select.poll()
         poll.register(client, select.POLLIN)
         return bool(poll.poll(0)) and not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
-        return False  # its handler has read meanwhile what there was
+        return False  # the handler has read the bytes in the meantime
     except (OSError, ValueError):
         return True

@@ -1,4 +1,4 @@
-"""ClickHouse's errors: a number, and words that begin with it."""
+"""ClickHouse's errors: a code, and a message that begins with it."""
 
 import re
 
@@ -16,11 +16,11 @@ _STATUS = {
     36: 400,
     373: 400,
 }
-"""HTTP status by error; any other is 500, as in ClickHouse's HTTPHandler."""
+"""HTTP status per error code; 500 for all others, as in ClickHouse's HTTPHandler."""
 
 
 class ClickHouseError(Exception):
-    """An error as the HTTP interface tells it."""
+    """An error in the form in which the HTTP interface reports it."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"Code: {code}. DB::Exception: {text}")
@@ -28,15 +28,15 @@ class ClickHouseError(Exception):
 
     @property
     def status(self) -> int:
-        """HTTP status of the answer."""
+        """HTTP status of the response."""
         return _STATUS.get(self.code, 500)
 
 
 def from_engine(error: Exception) -> ClickHouseError:
-    """The engine's error with the words that chDB puts before it taken off."""
+    """Convert the engine's error; drop the prefix that chDB adds to its message."""
     text = str(error)
     match = _CODE.search(text)
     if not match:
         return ClickHouseError(1002, f"{type(error).__name__}: {text}")
-    said = text[match.end() :].strip().removeprefix("DB::Exception:").strip()
-    return ClickHouseError(int(match[1]), said)
+    message = text[match.end() :].strip().removeprefix("DB::Exception:").strip()
+    return ClickHouseError(int(match[1]), message)

@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP interface: requests in, answers out."""
+"""ClickHouse's HTTP interface: reads requests and sends responses."""
 
 import base64
 import binascii
@@ -51,14 +51,14 @@ NOT_SETTINGS = frozenset(
         "http_headers_progress_interval_ms",
     }
 )
-"""URL parameters of the interface itself; any other is a setting or a ``param_``."""
+"""URL parameters of the interface itself; others are settings or ``param_…``."""
 
-WHOLE_ANSWER = 4 << 20
-"""An answer up to this size is sent whole: with a length, a summary, and a clean error."""
+WHOLE_RESPONSE = 4 << 20
+"""A response up to this size is sent whole: with its length, a summary, and a clean error."""
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one engine to one user."""
+    """Serves one engine to a single user."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -68,7 +68,7 @@ class Server(ThreadingHTTPServer):
         self.engine, self._login = engine, f"{user}:{password}".encode()
 
     def admits(self, user: str, password: str) -> bool:
-        """Whether this is the one login; takes the same time for every wrong one."""
+        """Return whether the login is right, in the same time for every wrong one."""
         return hmac.compare_digest(f"{user}:{password}".encode(), self._login)
 
 
@@ -81,10 +81,10 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged: a statement may hold data."""
+        """Do not log requests: a statement may contain data."""
 
     def do_GET(self) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         url = urlsplit(self.path)
         self.body = Body(self.rfile, self.headers)  # type: ignore[arg-type]  # Message is a mapping
         self.query_id = ""
@@ -100,10 +100,10 @@ class Handler(BaseHTTPRequestHandler):
                 pieces = iter(())
             self._run(parameters, pieces)
         except (OSError, ValueError):
-            self.close_connection = True  # the client left, or sends no HTTP that can be read
+            self.close_connection = True  # the client disconnected, or sent malformed HTTP
         except ClickHouseError as error:
             self._fail(error)
-        except Exception as error:  # the engine has one class for all of its errors
+        except Exception as error:  # the engine uses one class for all errors
             self._fail(from_engine(error))
 
     do_POST = do_GET
@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
             )
 
     def _form(self, body: bytes) -> dict[str, str]:
-        """Parameters sent as a form, for they are many or long."""
+        """Parse parameters sent as a form, which clients use when they are many or long."""
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         form: dict[str, str] = {}
         for part in BytesParser().parsebytes(head + body).walk():
@@ -138,15 +138,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _run(self, parameters: dict[str, str], pieces: Iterator[bytes]) -> None:
         self.query_id = parameters.get("query_id") or secrets.token_hex(16)
-        leaves = parameters.get("cancel_http_readonly_queries_on_client_close") == "1"
+        kills = parameters.get("cancel_http_readonly_queries_on_client_close") == "1"
         timeout = parameters.get("session_timeout")
         with (
             self.server.engine.connection(
                 parameters.get("session_id") or None, float(timeout) if timeout else None
             ) as connection,
-            self.server.engine.cancelled_with(self.connection if leaves else None) as mark,
+            self.server.engine.kill_on_disconnect(self.connection if kills else None) as tag,
         ):
-            settings = {"log_comment": mark if leaves else self.query_id} | {
+            settings = {"log_comment": tag if kills else self.query_id} | {
                 name: value
                 for name, value in parameters.items()
                 if name not in NOT_SETTINGS and not name.startswith("param_")
@@ -158,13 +158,15 @@ class Handler(BaseHTTPRequestHandler):
                 connection.query(f"USE {identifier(database)}")
             pairs = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
             connection.query(f"SET {pairs}")
-            self._answer(connection, parameters, pieces)
+            self._execute(connection, parameters, pieces)
 
-    def _answer(self, connection: Any, parameters: dict[str, str], pieces: Iterator[bytes]) -> None:
+    def _execute(
+        self, connection: Any, parameters: dict[str, str], pieces: Iterator[bytes]
+    ) -> None:
         sql = parameters.get("query", "").encode()
         head = INSERT_HEAD.match(sql)
         if not sql:
-            # The statement opens the body: read on to its FORMAT, or read it all.
+            # The body begins with the statement: read up to its FORMAT, or to the end.
             for piece in pieces:
                 sql += piece
                 head = INSERT_HEAD.match(sql)
@@ -174,14 +176,14 @@ class Handler(BaseHTTPRequestHandler):
             self._insert(connection, head, itertools.chain([sql[head.end() :]], pieces))
             return
         sql = b"".join([sql, b"\n" if parameters.get("query") else b"", *pieces])
-        described = connection._conn.classify_query(sql)
-        if described["statement_count"] > 1:
+        analysis = connection._conn.classify_query(sql)
+        if analysis["statement_count"] > 1:
             raise ClickHouseError(62, "Multi-statements are not allowed. (SYNTAX_ERROR)")
         format_ = output_format(sql, parameters.get("default_format", "TabSeparated"))
         bound = {
             k.removeprefix("param_"): v for k, v in parameters.items() if k.startswith("param_")
         }
-        reads = described["query_class"] == chdb._chdb.query_class.READ_ONLY  # type: ignore[attr-defined]
+        reads = analysis["query_class"] == chdb._chdb.query_class.READ_ONLY  # type: ignore[attr-defined]
         if reads and format_ in STREAMABLE:
             try:
                 with connection.send_query(sql, format_, params=bound) as stream:
@@ -195,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         self._reply(
             200,
             out,
-            self._about(
+            self._statement_headers(
                 format_ if out or reads else None,
                 read=(result.rows_read(), result.bytes_read()),
                 written=(result.rows_written(), result.bytes_written()),
@@ -215,39 +217,46 @@ class Handler(BaseHTTPRequestHandler):
         except BaseException:
             insert.cancel()
             raise
-        if sent and not result.rows_written:  # the engine ends a cancelled one without an error
+        if sent and not result.rows_written:  # the engine ends a cancelled insert without an error
             raise ClickHouseError(394, "The insert was cancelled. (QUERY_WAS_CANCELLED)")
         written = (result.rows_written, result.bytes_written)
-        self._reply(200, b"", self._about(None, written=written, seconds=result.elapsed))
+        self._reply(
+            200, b"", self._statement_headers(None, written=written, seconds=result.elapsed)
+        )
 
     def _stream(self, stream: Any, format_: str) -> None:
-        held: list[bytes] = []
+        buffered: list[bytes] = []
         size, last = 0, None
         for last in stream:
-            held.append(last.bytes())
-            size += len(held[-1])
-            if size > WHOLE_ANSWER:
+            buffered.append(last.bytes())
+            size += len(buffered[-1])
+            if size > WHOLE_RESPONSE:
                 break
         else:
             read = (last.rows_read(), last.bytes_read()) if last else (0, 0)
             seconds = last.elapsed() if last else 0.0
-            self._reply(200, b"".join(held), self._about(format_, read=read, seconds=seconds))
+            self._reply(
+                200,
+                b"".join(buffered),
+                self._statement_headers(format_, read=read, seconds=seconds),
+            )
             return
         tag = secrets.token_hex(8)
-        headers = self._about(format_) | {"X-ClickHouse-Exception-Tag": tag}
+        headers = self._statement_headers(format_) | {"X-ClickHouse-Exception-Tag": tag}
         self._start(200, headers | {"Transfer-Encoding": "chunked"})
-        for piece in held:
+        for piece in buffered:
             self._chunk(piece)
-        held.clear()
+        buffered.clear()
         try:
             for part in stream:
                 self._chunk(part.bytes())
         except OSError:
             raise
-        except Exception as error:  # too late for a status: the tagged block, and no last chunk
-            said = str(from_engine(error)).encode()
+        except Exception as error:
+            # Too late for a status: send the tagged block, and no last chunk.
+            message = str(from_engine(error)).encode()
             block = b"\r\n__exception__\r\n%s\r\n%s\n%d %s\r\n__exception__\r\n"
-            self._chunk(block % (tag.encode(), said, len(said) + 1, tag.encode()))
+            self._chunk(block % (tag.encode(), message, len(message) + 1, tag.encode()))
             self.close_connection = True
         else:
             self.wfile.write(b"0\r\n\r\n")
@@ -256,7 +265,7 @@ class Handler(BaseHTTPRequestHandler):
         if data:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
-    def _about(
+    def _statement_headers(
         self,
         format_: str | None,
         *,
@@ -264,7 +273,7 @@ class Handler(BaseHTTPRequestHandler):
         written: tuple[int, int] = (0, 0),
         seconds: float = 0.0,
     ) -> dict[str, str]:
-        """Headers that tell what a statement did."""
+        """Build the headers that summarize a statement."""
         summary = {
             "read_rows": read[0],
             "read_bytes": read[1],

@@ -1,4 +1,4 @@
-"""Request bodies as they come over the wire: chunk framing, then compression."""
+"""Reads request bodies from the wire: removes chunk framing, then compression."""
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ class _Decompressor(Protocol):
 
 
 class _Frames:
-    """A run of compressed frames: clickhouse-connect sends one frame a block."""
+    """A sequence of compressed frames: clickhouse-connect sends one frame per block."""
 
     def __init__(self, new: Callable[[], _Decompressor]) -> None:
         self._new, self._current = new, new()
@@ -50,10 +50,10 @@ _CODECS: dict[str, Callable[[], _Decompressor]] = {
 
 
 class Body:
-    """The body of one request, as decoded pieces.
+    """The body of one request, decoded piece by piece.
 
-    It must be read to its end before an error is answered: a client that is still sending
-    sees a reset instead of the answer, and sends the request again.
+    It must be read to its end before an error response is sent. Otherwise a client that is still
+    sending gets a connection reset instead of the response, and repeats the request.
     """
 
     def __init__(self, stream: BinaryIO, headers: Mapping[str, str]) -> None:
@@ -79,7 +79,7 @@ class Body:
             raise ClickHouseError(354, "Cannot decompress the body: it ends within a frame")
 
     def drain(self) -> None:
-        """Read what is left, and drop it."""
+        """Read and discard the rest of the body."""
         for _ in self._pieces:
             pass
 
@@ -99,6 +99,6 @@ def _exactly(stream: BinaryIO, size: int) -> Iterator[bytes]:
     while size:
         piece = stream.read(min(size, READ_SIZE))
         if not piece:
-            raise ConnectionError("the client left in the middle of its request")
+            raise ConnectionError("the client disconnected during its request")
         size -= len(piece)
         yield piece

@@ -1,19 +1,19 @@
 """Sluice drains Kafka topics into ClickHouse in audited micro-batches.
 
-How a message travels, by module:
+How a message travels, by package:
 
-1. ``contract``  says what a topic carries: its Struct, older versions, table, rules.
-2. ``planning``  pins the offset ranges of a load; ``ledger`` records and reserves them.
-3. ``kafka``     reads exactly those offsets (``range_reader``).
-4. ``wire``      strips what the wire added; ``decode`` validates and lifts old versions.
-5. ``staging``   inserts micro-batches into the load's own table; refused ones are quarantined.
-6. ``audit``     proves that every offset is accounted for; ``quality`` runs the expectations,
-                 ``anomalies`` compares with the loads before; ``decisions`` are a person's.
-7. ``publish``   makes the rows visible, exactly once.
-8. ``report``    tells what happened; ``run_metrics``, ``spans`` and ``lineage`` tell others.
+1. ``contract``  what a topic carries: its Struct, older versions, table and rules.
+2. ``plan``      step 1: pins the offset ranges of a load and reserves them in the ledger.
+3. ``kafka``     reads exactly those offsets.
+4. ``decode``    bytes to a validated message of the current version, or a refusal.
+5. ``drain``     step 2: stages rows in micro-batches; refused messages go to quarantine.
+6. ``audit``     step 3: proves that every offset is accounted for; runs the quality rules.
+7. ``publish``   step 4: makes the rows visible, exactly once.
+8. ``report``    step 5: reports what happened, to people and to other systems.
 
-``load`` is those steps in order. It runs under Airflow (``dag_tasks``, ``on_airflow``, with
-``pages`` for its UI) and from the command line (``cli``) alike.
+``store`` is what is kept in ClickHouse. ``loader`` runs the steps in order, for Airflow's tasks
+(``airflow``) and for the command line (``cli``) alike. ``README.md`` beside this file says where to
+change what.
 
 Offsets are always "next to read", and ranges half-open: ``[low, high)``.
 """

@@ -1,27 +1,27 @@
-"""Everything that can go wrong, each error carrying what it is about.
+"""The errors of the library.
 
-An error's attributes say what it is about, and :meth:`SluiceError.__str__` is the one place that
-turns them into a sentence. Code and tests look at the class and the attributes, never at the words.
+An error carries the topic, load, partition, offset and field that it concerns as attributes.
+:meth:`SluiceError.__str__` is the only place that turns them into a sentence. Code and tests check
+the class and the attributes, not the text.
 """
 
-from enum import StrEnum
 from typing import ClassVar
 
-import msgspec
+from sluice.refusals import Refusal
 
 
 class SluiceError(Exception):
-    """Base of the errors that a person is meant to read; shown without a traceback.
+    """Base class of the errors written for people; displayed without a traceback.
 
     Attributes:
-        retryable: whether another attempt, unchanged, may succeed.
-        detail: what is wrong and what to do, without the place.
-        topic: the Kafka topic that it is about; empty when it is about none.
-        load_id: the load that it is about; empty when it is about none.
-        partition: the Kafka partition, if it is about one.
-        offset: the first offset that it is about, if it is about any.
-        field: path of the field, such as ``line_items[0].price``; empty when it is about none.
-        code: the error number of ClickHouse; 0 when the error is not ClickHouse's.
+        retryable: whether the same attempt may succeed when it is repeated.
+        detail: what is wrong and how to fix it, without the place.
+        topic: the Kafka topic; empty if the error concerns no topic.
+        load_id: the load; empty if the error concerns no load.
+        partition: the Kafka partition; None if the error concerns no partition.
+        offset: the first offset concerned; None if the error concerns no offset.
+        field: path of the field, such as ``line_items[0].price``; empty if the error concerns none.
+        code: ClickHouse's error code; 0 if the error did not come from ClickHouse.
     """
 
     retryable: ClassVar[bool] = False
@@ -43,7 +43,7 @@ class SluiceError(Exception):
 
     @property
     def place(self) -> str:
-        """What the error is about, as the beginning of its sentence; empty when unknown."""
+        """What the error concerns, as the start of its sentence; empty if no attribute is set."""
         parts = {
             "topic": repr(self.topic) if self.topic else "",
             "load": self.load_id,
@@ -58,31 +58,31 @@ class SluiceError(Exception):
 
 
 class ContractError(SluiceError):
-    """A contract that cannot be honoured, found when it is built."""
+    """A contract is invalid (it is refused when it is built) or does not exist."""
 
 
 class SettingsError(SluiceError):
-    """A missing or malformed setting or connection."""
+    """A setting or connection is missing or malformed."""
 
 
 class PlanError(SluiceError):
-    """A request for offsets that cannot be planned; says what to change."""
+    """A request cannot be planned; the detail states what to change."""
 
 
 class UnknownPartition(PlanError):
-    """The topic does not have a partition that was named."""
+    """The request names a partition that the topic does not have."""
 
 
 class NothingToReplace(PlanError):
-    """A request to replace what is not loaded yet."""
+    """The request replaces offsets that have not been loaded."""
 
 
 class ReplaceUnsupported(PlanError):
-    """The rows of the target table cannot be replaced by load."""
+    """The target table's engine or cluster does not allow replacing the rows of a load."""
 
 
 class TopicRecreated(PlanError):
-    """The topic is not the one that was loaded before: its id or its end has changed."""
+    """The topic was recreated or truncated since it was last loaded: its id or end has changed."""
 
 
 class OffsetsExpired(SluiceError):
@@ -90,13 +90,13 @@ class OffsetsExpired(SluiceError):
 
 
 class BrokerError(SluiceError):
-    """The broker refused a request, did not respond, or never sent what a load must read."""
+    """The broker refused a request, did not respond, or did not send a message that must exist."""
 
     retryable = True
 
 
 class EngineError(SluiceError):
-    """ClickHouse refused a statement, or could not be reached (``code`` 0)."""
+    """ClickHouse refused a statement or could not be reached (``code`` 0)."""
 
     retryable = True
 
@@ -108,22 +108,22 @@ class EngineError(SluiceError):
 
     @property
     def place(self) -> str:
-        """ClickHouse's number."""
+        """ClickHouse's error code."""
         return f"ClickHouse error {self.code}"
 
 
 class AttemptFailed(SluiceError):
-    """ClickHouse does not hold what an attempt at a chunk sent; the attempt does not count."""
+    """An attempt at a chunk could not be completed or verified; the attempt is not accepted."""
 
     retryable = True
 
 
 class AccountingError(SluiceError):
-    """The counts of a load do not add up: nothing of it is published."""
+    """The accounting identity does not hold for a load; nothing of it is published."""
 
 
 class BreakerTripped(SluiceError):
-    """Too large a share of the messages was refused; the load stops before publishing."""
+    """Too many messages were refused; the load stops before publishing."""
 
 
 class QualityHeld(SluiceError):
@@ -131,70 +131,35 @@ class QualityHeld(SluiceError):
 
 
 class QualityError(SluiceError):
-    """The quality suite could not be run at all."""
+    """The quality rules could not be run."""
 
     retryable = True
 
 
 class RegistryError(SluiceError):
-    """A schema registry refused a request, did not respond, or does not have what was named."""
+    """The schema registry refused a request, did not respond, or lacks the requested schema."""
 
     retryable = True
 
 
 class ConversionError(SluiceError):
-    """An object of one kind does not fit the other; ``field`` names the field."""
+    """A value cannot be converted to the other class; ``field`` names the field."""
 
 
 class LoadLost(SluiceError):
-    """The load was ended by another run (abandoned or withdrawn); this task must stop."""
+    """Another run ended the load (abandoned or withdrew it); this task must stop."""
 
 
 class ShapeChanged(SluiceError):
-    """A load was staged under another version of its contract than the one that continues it."""
+    """A load was planned or staged under a different version of its contract."""
 
 
 class MigrationError(SluiceError):
-    """A table differs from its contract in a way that must not be changed automatically."""
-
-
-class Reason(StrEnum):
-    """Why a message was refused. The list is short and fixed: people filter by it."""
-
-    EMPTY_VALUE = "empty_value"
-    NOT_JSON = "not_json"
-    BAD_ENCODING = "bad_encoding"
-    TRAILING_BYTES = "trailing_bytes"
-    TOO_DEEP = "too_deep"
-    MISSING_FIELD = "missing_field"
-    WRONG_TYPE = "wrong_type"
-    OUT_OF_RANGE = "out_of_range"
-    UNKNOWN_VERSION = "unknown_version"
-    UNKNOWN_WIRE_FORMAT = "unknown_wire_format"
-    TOO_LARGE = "too_large"
-    REFUSED_BY_CLICKHOUSE = "refused_by_clickhouse"
-
-
-class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """Why one message was not loaded.
-
-    Attributes:
-        reason: the code from the fixed list.
-        message: what the validator or ClickHouse reported.
-        field: path of the offending field (``line_items[0].price``); empty for the whole message.
-        version: the version the message is nearest to; empty when it cannot be determined.
-        code: ClickHouse's error number, 0 when ClickHouse did not refuse it.
-    """
-
-    reason: Reason
-    message: str
-    field: str = ""
-    version: str = ""
-    code: int = 0
+    """A table differs from its contract in a way that must not be fixed automatically."""
 
 
 class MessageRefused(SluiceError):
-    """A message that does not validate, for callers that validate one message at a time."""
+    """A message is not valid; raised for callers that validate one message at a time."""
 
     def __init__(self, refusal: Refusal) -> None:
         nearest = f" (nearest version {refusal.version})" if refusal.version else ""

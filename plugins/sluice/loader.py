@@ -7,10 +7,8 @@ A loader does not depend on its caller: Airflow's tasks and the command line run
 
 import uuid
 
-import msgspec
 import structlog
 
-from sluice.audit.accounting import Accounting
 from sluice.audit.auditor import Auditor
 from sluice.audit.quality_gate import QualityGate
 from sluice.contract import Contract
@@ -21,9 +19,9 @@ from sluice.drain.quarantine_source import QuarantineSource
 from sluice.errors import BreakerTripped, BrokerError, EngineError, LoadLost, TopicRecreated
 from sluice.kafka.broker import Broker
 from sluice.kafka.schema_registry import registry_from_environment
-from sluice.plan.planner import Plan, Planner
-from sluice.plan.settle import IsOver, Settler
+from sluice.plan.range_pinning import Plan, Planner
 from sluice.plan.survey import PlanPreview
+from sluice.plan.takeover import IsOver, Settler
 from sluice.publish.publisher import Publisher
 from sluice.ranges import merge, total
 from sluice.records import Progress, Source, Topic
@@ -35,7 +33,7 @@ from sluice.settings import Connection, Settings, lineage_is_wanted
 from sluice.store.attempts import ChunkResult
 from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse, connect
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import EventDetail, Load, State
+from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.migration import Migration
 from sluice.store.quarantine import Quarantine
 from sluice.store.request import Request
@@ -274,7 +272,7 @@ class Loader:
         return report
 
     def _lags(self) -> list[Lag] | None:
-        """The topic's lag; None while the broker is away, when reports must be made all the same."""
+        """The topic's lag; None while the broker is away: a report is made all the same."""
         try:
             return measure_lag(self.contract.topic, self.broker, self.ledger)
         except BrokerError as error:
@@ -290,45 +288,6 @@ class Loader:
         report = self.reporter.build_dry_run(self.preview(request), request, self.owner)
         self.reporter.save(report)
         return report
-
-    def release(self, load_id: str, who: str, why: str) -> None:
-        """Publish a load in spite of what held it.
-
-        Raises:
-            LoadLost, AccountingError: see :meth:`allow`.
-        """
-        self.allow(load_id, who, why)
-        self.publish(load_id)
-
-    def allow(self, load_id: str, who: str, why: str) -> None:
-        """Let a held load be published; the accounting identity must hold all the same.
-
-        Raises:
-            LoadLost: the load is not held.
-            AccountingError: its counts do not add up, or it was not read to its end.
-        """
-        load = self._held(load_id)
-        accounting = Accounting(self.contract, self.clickhouse, self.ledger)
-        detail = accounting.balance(load_id).detail()
-        detail = msgspec.structs.replace(detail, released_by=who, why=why)
-        self.ledger.record(load_id, load.topic, State.AUDITED, self.owner, detail)
-        log.warning("released", load_id=load_id, who=who, why=why)
-
-    def discard(self, load_id: str, who: str, why: str) -> None:
-        """Give a held load up; its offsets are free, and the next load reads them again.
-
-        Raises:
-            LoadLost: the load is not held, or has been released meanwhile.
-        """
-        load = self._held(load_id)
-        if not self.settler.abandon(load, EventDetail(discarded_by=who, why=why)):
-            raise LoadLost("it has been released, or has ended, meanwhile", load_id=load_id)
-
-    def _held(self, load_id: str) -> Load:
-        load = self.known(load_id)
-        if load.state is not State.HELD:
-            raise LoadLost(f"the load is {load.state}, and not held", load_id=load_id)
-        return load
 
     def known(self, load_id: str) -> Load:
         """The load of an id.

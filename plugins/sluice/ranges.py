@@ -1,4 +1,4 @@
-"""Offset ranges and their arithmetic. A range is half-open: ``[low, high)``."""
+"""Offset ranges and their arithmetic. Ranges are half-open: ``[low, high)``."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,11 +14,11 @@ class OffsetRange(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @property
     def count(self) -> int:
-        """How many offsets there are."""
+        """Number of offsets in the range."""
         return max(0, self.high - self.low)
 
     def overlaps(self, other: "OffsetRange") -> bool:
-        """Whether both hold an offset."""
+        """Whether the ranges have an offset in common."""
         return self.partition == other.partition and self.low < other.high and other.low < self.high
 
     def __str__(self) -> str:
@@ -26,7 +26,7 @@ class OffsetRange(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 EVER = 1 << 62
-"""Beyond every offset."""
+"""Greater than every offset: the end of an open range."""
 
 
 def total(ranges: Iterable[OffsetRange]) -> int:
@@ -48,42 +48,48 @@ def merge(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
 
 def subtract(wanted: Iterable[OffsetRange], taken: Iterable[OffsetRange]) -> list[OffsetRange]:
     """The offsets of ``wanted`` that are not in ``taken``, as the fewest ranges."""
-    holes = merge(taken)
-    left: list[OffsetRange] = []
-    at = 0
+    cuts = merge(taken)
+    rest: list[OffsetRange] = []
+    first = 0
     for r in merge(wanted):
-        while at < len(holes) and (holes[at].partition, holes[at].high) <= (r.partition, r.low):
-            at += 1
-        low, ahead = r.low, at
-        while ahead < len(holes) and holes[ahead].overlaps(r):
-            hole = holes[ahead]
-            if hole.low > low:
-                left.append(OffsetRange(r.partition, low, hole.low))
-            low = max(low, hole.high)
-            ahead += 1
+        while first < len(cuts) and (cuts[first].partition, cuts[first].high) <= (
+            r.partition,
+            r.low,
+        ):
+            first += 1
+        low, index = r.low, first
+        while index < len(cuts) and cuts[index].overlaps(r):
+            cut = cuts[index]
+            if cut.low > low:
+                rest.append(OffsetRange(r.partition, low, cut.low))
+            low = max(low, cut.high)
+            index += 1
         if low < r.high:
-            left.append(OffsetRange(r.partition, low, r.high))
-    return left
+            rest.append(OffsetRange(r.partition, low, r.high))
+    return rest
 
 
-def intersect(some: Iterable[OffsetRange], others: Iterable[OffsetRange]) -> list[OffsetRange]:
+def intersect(first: Iterable[OffsetRange], second: Iterable[OffsetRange]) -> list[OffsetRange]:
     """The offsets that are in both, as the fewest ranges."""
-    some = list(some)
-    return subtract(some, subtract(some, others))
+    first = list(first)
+    return subtract(first, subtract(first, second))
 
 
 def limit(ranges: Sequence[OffsetRange], most: int) -> list[OffsetRange]:
-    """At most ``most`` offsets, shared fairly: no partition waits for another to be finished."""
+    """The first offsets of each partition, at most ``most`` in total.
+
+    They are shared evenly, so that no partition waits for another to be finished.
+    """
     if total(ranges) <= most:
         return list(ranges)
     by_partition: dict[int, int] = {}
     for r in ranges:
         by_partition[r.partition] = by_partition.get(r.partition, 0) + r.count
     share: dict[int, int] = {}
-    left, open_partitions = most, sorted(by_partition, key=lambda p: (by_partition[p], p))
-    for done, partition in enumerate(open_partitions):
-        share[partition] = min(by_partition[partition], left // (len(open_partitions) - done))
-        left -= share[partition]
+    rest, smallest_first = most, sorted(by_partition, key=lambda p: (by_partition[p], p))
+    for done, partition in enumerate(smallest_first):
+        share[partition] = min(by_partition[partition], rest // (len(smallest_first) - done))
+        rest -= share[partition]
     kept: list[OffsetRange] = []
     for r in ranges:
         take = min(r.count, share[r.partition])
@@ -94,16 +100,16 @@ def limit(ranges: Sequence[OffsetRange], most: int) -> list[OffsetRange]:
 
 
 PIECES = 1000
-"""Ranges of a chunk, at most: they are written out in statements."""
+"""Maximum number of ranges in a chunk, because statements list them all."""
 
 
 def chunk(ranges: Iterable[OffsetRange], size: int, most: int = 1000) -> list[list[OffsetRange]]:
-    """Cut ranges into chunks of about ``size`` offsets, each the work of one task.
+    """Divide ranges into chunks of about ``size`` offsets, one per task.
 
-    Long ranges are split and short ones packed together, so that neither a skewed
-    partition nor a topic of many small partitions decides the running time. There are
-    never more than ``most`` chunks (Airflow maps over at most 1024 items); beyond that
-    the chunks grow. A chunk of many small ranges has fewer offsets.
+    Long ranges are split and short ones are combined, so that the running time does not depend on
+    how the offsets are distributed over partitions. There are at most ``most`` chunks (Airflow maps
+    over at most 1024 items); if necessary, chunks are larger than ``size``. A chunk of many small
+    ranges has fewer offsets.
     """
     ranges = list(ranges)
     size, pieces = max(1, size, -(-total(ranges) // max(1, most))), PIECES

@@ -1,4 +1,4 @@
-"""What is read from a topic: records, offsets without one, and where a topic begins and ends."""
+"""Types of what is read from a topic: topics, watermarks, records, and skipped offsets."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
@@ -11,34 +11,34 @@ SkipKind = Literal["absent", "expired", "tombstone"]
 
 
 class Record(Protocol):
-    """A message that came from a partition: confluent-kafka's Message, without its Nones."""
+    """A message of a partition: confluent-kafka's Message, with the types of a consumed one."""
 
     def partition(self) -> int:
-        """The partition it came from."""
+        """Its partition."""
 
     def offset(self) -> int:
-        """Its offset there."""
+        """Its offset in the partition."""
 
     def timestamp(self) -> tuple[int, int]:
-        """Kind of timestamp, and milliseconds since 1970; -1 when it has none."""
+        """Type of the timestamp, and milliseconds since 1970; -1 if it has none."""
 
     def key(self) -> bytes | None:
         """The key, or None."""
 
     def value(self) -> bytes | None:
-        """The value, or None for a tombstone."""
+        """The value; None for a tombstone."""
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
         """The headers, or None."""
 
 
 def timestamp_ms(record: Record) -> int:
-    """A message's timestamp in milliseconds since 1970; 0 when it has none."""
+    """A message's timestamp in milliseconds since 1970; 0 if it has none."""
     return max(record.timestamp()[1], 0)
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """A topic as the broker tells it. ``id`` changes when a topic is recreated."""
+    """A topic as the broker describes it. ``id`` changes when the topic is recreated."""
 
     name: str
     id: str
@@ -46,14 +46,14 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 class Watermarks(msgspec.Struct, frozen=True):
-    """First offset that is kept, and the offset after the last that a reader may see."""
+    """The first offset that a partition retains, and the offset after its last readable one."""
 
     low: int
     high: int
 
 
 class Source(Protocol):
-    """Where the messages of a load come from."""
+    """Where the messages of a load are read from: the broker or the quarantine."""
 
     def read(
         self, topic: Topic, ranges: Sequence[OffsetRange]
@@ -62,16 +62,22 @@ class Source(Protocol):
 
 
 def retained_ranges(marks: Mapping[int, Watermarks]) -> list[OffsetRange]:
-    """What a topic has between its watermarks, a range a partition."""
+    """The offsets between a topic's watermarks, one range per partition."""
     return [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
 
 
 class Skip(msgspec.Struct, frozen=True):
-    """Offsets that carry no message, and why."""
+    """Offsets that carry no message to load, and why.
+
+    Attributes:
+        kind: ``tombstone``: a message with a null value; ``absent``: the broker has no message
+            there (transaction markers, aborted or compacted messages); ``expired``: retention
+            removed it before it was read.
+    """
 
     range: OffsetRange
     kind: SkipKind
 
 
 Progress = Callable[[int], None]
-"""Called with the number of offsets that were just dealt with."""
+"""Called with the number of offsets that have just been processed."""

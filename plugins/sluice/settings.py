@@ -1,7 +1,7 @@
-"""Settings from the environment, and the two connections.
+"""Settings and connections from the environment.
 
-Connections have Airflow's own form, so that one definition serves the DAGs and the command
-line. Outside Airflow they come from the environment, as Airflow itself would read them::
+Connections have Airflow's own format, so that one definition serves both the DAGs and the command
+line. Outside Airflow they are read from the environment, as Airflow itself would read them::
 
     AIRFLOW_CONN_KAFKA_DEFAULT='{"conn_type": "kafka", "extra": {
         "bootstrap.servers": "broker:9093", "security.protocol": "SASL_SSL",
@@ -9,7 +9,7 @@ line. Outside Airflow they come from the environment, as Airflow itself would re
     AIRFLOW_CONN_CLICKHOUSE_DEFAULT='{"conn_type": "clickhouse", "host": "ch", "port": 8443,
         "login": "loader", "password": "p", "schema": "shop", "extra": {"secure": true}}'
 
-Everything in ``extra`` is passed on untouched: to librdkafka, and to clickhouse-connect.
+``extra`` is passed on unchanged, to librdkafka or to clickhouse-connect.
 """
 
 import os
@@ -23,35 +23,38 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 from sluice.errors import SettingsError
 
 ENV_FILES: tuple[str, ...] = (".local/stack.env", ".env")
-"""Read when they exist: the local stack's, then one's own. The environment wins over both."""
+"""Files of settings: the local stack's, then the user's own. A later one takes precedence, and the
+environment takes precedence over both."""
 
 
 class Settings(BaseSettings):
     """Sluice's own settings: environment variables with the prefix ``SLUICE_``, or ``.env``.
 
     Attributes:
-        contracts: package whose modules define the contracts, importable by its name.
+        contracts: importable package whose modules define the contracts.
         kafka_conn_id: Airflow connection of the Kafka cluster.
         clickhouse_conn_id: Airflow connection of ClickHouse; its schema is the database of
             the target tables.
         database: database of the ledger, the quarantine and the staging tables.
-        cluster: ClickHouse cluster of the target tables; empty for one server. The connection
-            must then name one node: staging and ledger live on it.
-        chunk_offsets: offsets that one drain task reads, about.
-        batch_rows: rows of a micro-batch, at most.
-        batch_bytes: JSON bytes of a micro-batch, at most; one longer row is a batch of its own.
-        lease_minutes: a load that has told nothing for so long may be settled by another,
-            when there is no other way to know that it is over.
-        hold_hours: how long a load that its audit holds waits for a person, who releases or
-            discards it. Its offsets stay reserved; other loads go on beside it.
+        cluster: ClickHouse cluster of the target tables; empty for a single server. With a
+            cluster, the connection must name one node, which holds ledger and staging tables.
+        chunk_offsets: approximate number of offsets that one drain task reads.
+        batch_rows: maximum number of rows in a micro-batch.
+        batch_bytes: maximum size of a micro-batch in bytes of JSON; a larger row is a batch of
+            its own.
+        lease_minutes: a load without activity for this time may be taken over or abandoned, if
+            its owner's state cannot be determined.
+        hold_hours: how long a held load waits for a person to release or discard it. Its offsets
+            stay reserved; other loads continue.
         keep_days: how long reports, quality results and data documents are kept.
-        stall_seconds: how long a drain waits for the next message that must be there.
+        stall_seconds: how long a drain waits for the next message that must exist.
         broker_seconds: how long to wait for a response of the Kafka broker.
         clickhouse_retry_seconds: how long transient errors of ClickHouse are retried.
-        max_message_bytes: largest message read; a larger one is quarantined as ``too_large``.
-        scan_offsets: unread offsets that a plan looks through for the messages of a range of
-            time; with more, late messages are not looked for.
-        consumer_group: group whose offsets mirror what is published; ``{topic}`` is replaced.
+        max_message_bytes: maximum size of a message; a larger one is quarantined as ``too_large``.
+        scan_offsets: maximum number of unread offsets that a plan searches for the messages of a
+            time range; messages out of order beyond it are not found.
+        consumer_group: consumer group to which published offsets are mirrored; ``{topic}`` is
+            replaced.
     """
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=ENV_FILES, extra="ignore")
@@ -76,16 +79,16 @@ class Settings(BaseSettings):
 
 
 def lineage_is_wanted() -> bool:
-    """Whether OpenLineage's own variables say where its events go, as its client reads them.
+    """Whether OpenLineage's own variables configure where its client sends events.
 
-    ``OPENLINEAGE_URL``, ``OPENLINEAGE_CONFIG`` or ``OPENLINEAGE__TRANSPORT__…``.
+    They are ``OPENLINEAGE_URL``, ``OPENLINEAGE_CONFIG`` and ``OPENLINEAGE__TRANSPORT__…``.
     """
     names = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG")
     return any(n in names or n.startswith("OPENLINEAGE__TRANSPORT") for n in os.environ)
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an Airflow connection that the library uses. Its repr hides the secrets."""
+    """The parts of an Airflow connection that the library uses. Its repr omits the secrets."""
 
     host: str = ""
     port: int | None = None
@@ -99,31 +102,31 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connection_from_environment(conn_id: str) -> Connection:
-    """A connection from ``AIRFLOW_CONN_<ID>``, as JSON or as a URI; see the module's words.
+    """A connection from ``AIRFLOW_CONN_<ID>``, as JSON or as a URI; see the module's docstring.
 
     Raises:
-        SettingsError: it is not set, or cannot be read. The message never has its value.
+        SettingsError: it is not set or cannot be parsed. The error never contains its value.
     """
     name = f"AIRFLOW_CONN_{conn_id.upper()}"
     value = os.environ.get(name) or _from_env_files(name)
     if not value:
         raise SettingsError(
-            f"connection {conn_id!r} is not set: put {name} into the environment or .env,"
-            " or start the local stack with 'make demo'"
+            f"connection {conn_id!r} is not set: set {name} in the environment or in .env, or start"
+            " the local stack with 'make demo'"
         )
     try:
         return parse_connection(value)
     except (msgspec.MsgspecError, ValueError):
         raise SettingsError(
-            f"{name} is neither a JSON object nor a URI that Airflow would read"
+            f"{name} must be a JSON object or a URI in the format of Airflow connections"
         ) from None
 
 
 def parse_connection(value: str) -> Connection:
-    """Read the JSON or the URI form of an Airflow connection.
+    """Parse the JSON or URI form of an Airflow connection.
 
     Raises:
-        ValueError, msgspec.MsgspecError: it is neither.
+        ValueError, msgspec.MsgspecError: the value has neither form.
     """
     if not value.lstrip().startswith("{"):
         uri = urlsplit(value)

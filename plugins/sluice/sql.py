@@ -1,4 +1,4 @@
-"""Names and values as ClickHouse reads them in a statement."""
+"""Names, values and conditions in ClickHouse's SQL syntax."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -11,20 +11,20 @@ from sluice.ranges import OffsetRange
 
 
 def quote_identifier(name: str) -> str:
-    """A name as ClickHouse quotes it."""
+    """A quoted identifier."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def quote_string(value: str) -> str:
-    """A string literal as ClickHouse writes it."""
+    """A string literal."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def format_value(value: Any) -> str:
-    """A Python value as ClickHouse reads it into a column of its type.
+    """A Python value as an SQL expression for a column of its type.
 
     Raises:
-        TypeError: it cannot be written down.
+        TypeError: there is no SQL for values of its type.
     """
     match value:
         case Enum():
@@ -52,7 +52,11 @@ def format_value(value: Any) -> str:
 def offset_condition(
     ranges: Sequence[OffsetRange], partition: str = "_partition", offset: str = "_offset"
 ) -> str:
-    """SQL that holds for the offsets of some ranges."""
+    """An SQL condition that is true for the offsets of some ranges.
+
+    Args:
+        partition, offset: SQL of the partition and the offset.
+    """
     singles: dict[int, list[str]] = {}
     for r in ranges:
         if r.count == 1:

@@ -1,1 +1,1 @@
-"""Loads under kills, cuts, pauses and rivals, judged by the audit: ``make chaos``."""
+"""Fault injection: kills, cuts, pauses and concurrent loads, then an audit: ``make chaos``."""

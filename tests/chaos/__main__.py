@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: rounds of chaos, each from a seed of its own."""
+"""``python -m tests.chaos``: rounds of fault injection, each with its own seed."""
 
 import sys
 import tempfile
@@ -17,13 +17,15 @@ console = Console(highlight=False)
 
 @click.command()
 @click.option("--seed", default=1, show_default=True, help="Seed of the first round.")
-@click.option("--rounds", default=20, show_default=True, help="Rounds, each with the next seed.")
-@click.option("--keep-going", is_flag=True, help="Go on after a round that failed.")
+@click.option(
+    "--rounds", default=20, show_default=True, help="Number of rounds; each uses the next seed."
+)
+@click.option("--keep-going", is_flag=True, help="Continue after a failed round.")
 def main(seed: int, rounds: int, keep_going: bool) -> None:
-    """Disturb loads in every way there is, and have each round's result audited.
+    """Inject faults into loads, and audit the result of each round.
 
-    Starts a broker and an engine of its own. A failing round prints what was done, what was found,
-    and the command that repeats it.
+    Starts its own broker and engine. A failing round prints the faults, the findings, and the
+    command that repeats it.
     """
     folder = Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
     stack = Stack(folder, Ports.free())
@@ -43,21 +45,21 @@ def main(seed: int, rounds: int, keep_going: bool) -> None:
             task = bar.add_task("", total=rounds, seed=seed)
             for number in range(seed, seed + rounds):
                 bar.update(task, seed=number)
-                this = time.monotonic()
+                round_began = time.monotonic()
                 try:
-                    disturbed = Round(stack, number, folder)
-                    disturbed.run()
+                    this_round = Round(stack, number, folder)
+                    this_round.run()
                 except Exception as error:
                     failed.append(number)
                     console.print(f"seed {number}: failed: {error}", style="red", soft_wrap=True)
                     if not isinstance(error, RoundFailed):
-                        console.print_exception()  # of the harness, not of what it looks at
+                        console.print_exception()  # an error of the harness, not of the loads
                     if not keep_going:
                         break
                 else:
-                    took = time.monotonic() - this
-                    acts = sum(" " in line for line in disturbed.story)
-                    console.print(f"seed {number}: good ({acts} events, {took:.1f} s)")
+                    seconds = time.monotonic() - round_began
+                    events = sum(" " in line for line in this_round.events)
+                    console.print(f"seed {number}: passed ({events} events, {seconds:.1f} s)")
                 bar.advance(task)
     finally:
         stack.stop()
@@ -66,7 +68,7 @@ def main(seed: int, rounds: int, keep_going: bool) -> None:
         console.print(f"{len(failed)} rounds failed: seeds {failed}; state and logs in {folder}")
         sys.exit(1)
     stack.clean()
-    console.print(f"{rounds} rounds, every offset exactly once ({minutes:.1f} min)")
+    console.print(f"{rounds} rounds passed: every offset exactly once ({minutes:.1f} min)")
 
 
 main()

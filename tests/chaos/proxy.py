@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts and delays what passes, at a byte that a test chooses."""
+"""A TCP proxy that cuts, delays or refuses connections when a test requests it."""
 
 import contextlib
 import socket
@@ -6,32 +6,32 @@ import threading
 import time
 from typing import Literal
 
-Fault = Literal["none", "lose answer", "cut request", "delay", "refuse"]
+Fault = Literal["none", "lose response", "cut request", "delay", "refuse"]
 
 
 class Proxy:
-    """Listens on the loopback interface and passes everything on to a port there.
+    """Listens on the loopback interface and forwards everything to a port there.
 
-    A fault holds for the next connection bytes and is then over, so that a retry succeeds:
+    A fault applies to the next requests only, so that a retry succeeds:
 
-    - *lose answer*: the request reaches the server whole; its answer does not come back.
+    - *lose response*: the whole request reaches the server; its response does not come back.
     - *cut request*: the connection is cut after some bytes of the request.
-    - *delay*: the answer waits a second.
+    - *delay*: the response is delayed by a second.
     - *refuse*: the next connections are closed at once.
     """
 
-    def __init__(self, to: int) -> None:
-        self._to = to
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
         self._lock = threading.Lock()
         self._fault: Fault = "none"
         self._left = 0
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = int(self._listening.getsockname()[1])
-        self.done = 0
+        self.injected = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def plan(self, fault: Fault, times: int = 1) -> None:
-        """Have the next requests that carry rows or statements meet a fault."""
+        """Inject a fault into the next requests that carry rows or statements."""
         with self._lock:
             self._fault, self._left = fault, times
 
@@ -43,7 +43,7 @@ class Proxy:
         with self._lock:
             if self._left and self._fault in kinds:
                 self._left -= 1
-                self.done += 1
+                self.injected += 1
                 return self._fault
         return "none"
 
@@ -59,32 +59,34 @@ class Proxy:
         with client, contextlib.suppress(OSError):
             if self._take("refuse") == "refuse":
                 return
-            with socket.create_connection(("127.0.0.1", self._to), 5) as server:
+            with socket.create_connection(("127.0.0.1", self._target_port), 5) as server:
                 server.settimeout(None)
                 lost = threading.Event()
                 up = threading.Thread(
-                    target=self._requests, args=(client, server, lost), daemon=True
+                    target=self._forward_requests, args=(client, server, lost), daemon=True
                 )
                 up.start()
-                self._answers(client, server, lost)
+                self._forward_responses(client, server, lost)
 
-    def _requests(
+    def _forward_requests(
         self, client: socket.socket, server: socket.socket, lost: threading.Event
     ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
-                fault = self._take("lose answer", "cut request") if len(data) > 600 else "none"
+                fault = self._take("lose response", "cut request") if len(data) > 600 else "none"
                 if fault == "cut request":
                     server.sendall(data[: len(data) // 2])
                     break
-                if fault == "lose answer":
+                if fault == "lose response":
                     lost.set()
                 server.sendall(data)
         for end in (client, server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR if not lost.is_set() else socket.SHUT_RD)
 
-    def _answers(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+    def _forward_responses(
+        self, client: socket.socket, server: socket.socket, lost: threading.Event
+    ) -> None:
         try:
             while data := server.recv(1 << 16):
                 if lost.is_set():
@@ -93,7 +95,7 @@ class Proxy:
                     time.sleep(1)
                 client.sendall(data)
         finally:
-            # A close alone is not seen by the other side while a thread still reads.
+            # Closing alone does not reach the other side while a thread is still reading.
             for end in (client, server):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)

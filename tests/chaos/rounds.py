@@ -1,4 +1,4 @@
-"""One round: a schedule drawn from a seed, and the audit that judges what it left."""
+"""One round: a schedule of faults drawn from a seed, and an audit of the result."""
 
 import contextlib
 import time
@@ -27,22 +27,26 @@ from tests.chaos.steps import EXCHANGING, STEPS, Stop, When
 from tests.chaos.worker import Job, contract_for, direct, loader_for, start
 
 PARTITIONS = 2
-PATIENCE = 90.0
-"""Seconds that a worker may take; beyond that something hangs, which is a finding too."""
+WORKER_SECONDS = 90.0
+"""Time that a worker may take; a worker that takes longer hangs, which fails the round."""
 
 
 class RoundFailed(AssertionError):
-    """What the audit found, and how to see it again."""
+    """Contains the faults, the findings, and the command that repeats the round."""
 
 
 class Round:
-    """A topic, two databases, a proxy, and what is done to the loads between them."""
+    """A topic, two databases, a proxy, and the faults injected into loads between them.
+
+    Attributes:
+        events: what was done, line by line.
+    """
 
     def __init__(self, stack: Stack, seed: int, folder: Path) -> None:
         self.seed, self._stack, self._random = seed, stack, Random(seed)
         self._folder = folder / f"seed-{seed}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.story: list[str] = []
+        self.events: list[str] = []
         self._runs = 0
         self._requests: dict[str, Request] = {}
         self._engine_died = False
@@ -54,34 +58,34 @@ class Round:
         self._server.execute(f"CREATE DATABASE {self._name}")
         self._direct = msgspec.structs.replace(server, schema=self._name)
         self._proxy = Proxy(stack.ports.clickhouse)
-        self._judge: Loader = loader_for(self._job("judge", self._direct))
-        self._judge.broker.create_topic(self._name, PARTITIONS)
-        self._judge.create_tables()
-        self._watch_target(self._judge.clickhouse)
+        self._auditor: Loader = loader_for(self._job("auditor", self._direct))
+        self._auditor.broker.create_topic(self._name, PARTITIONS)
+        self._auditor.create_tables()
+        self._watch_target(self._auditor.clickhouse)
 
     def run(self) -> None:
-        """Play the schedule, let an undisturbed load finish, and judge.
+        """Inject the faults, run undisturbed loads until nothing is left to load, and audit.
 
         Raises:
-            RoundFailed: with what happened, what was found, and the command to repeat it.
+            RoundFailed: a load hung or failed, or the audit has findings.
         """
         try:
             for _ in range(2):
                 self._produce(self._random.randint(200, 700))
-                act = self._random.choices(*zip(*self._acts(), strict=True))[0]
-                act()
+                inject = self._random.choices(*zip(*self._faults(), strict=True))[0]
+                inject()
             self._finish()
-            if findings := self._findings():
+            if findings := self._audit():
                 raise RoundFailed("\n".join(findings))
         except (AssertionError, SluiceError) as error:
-            story = "\n  ".join(self.story)
+            events = "\n  ".join(self.events)
             raise RoundFailed(
-                f"seed {self.seed}: {error}\nwhat was done:\n  {story}\nlogs: {self._folder}\n"
+                f"seed {self.seed}: {error}\nwhat was done:\n  {events}\nlogs: {self._folder}\n"
                 f"repeat it with: make chaos SEED={self.seed} ROUNDS=1"
             ) from error
         self._clean()
 
-    def _acts(self) -> list[tuple[Callable[[], None], int]]:
+    def _faults(self) -> list[tuple[Callable[[], None], int]]:
         return [
             (self._kill_at_step, 12),
             (self._kill_at_random, 3),
@@ -92,12 +96,12 @@ class Round:
             (self._kill_broker, 1),
         ]
 
-    # What is done to a load.
+    # Faults.
 
     def _kill_at_step(self) -> None:
-        # Twice in a row: what is interrupted is settled by a run that is interrupted too.
+        # Sometimes twice: the run that settles an interrupted load is interrupted, too.
         for _ in range(self._random.choice((1, 1, 2))):
-            stop = self._stop(self._random.choice(("before", "during", "after")))
+            stop = self._draw_stop(self._random.choice(("before", "during", "after")))
             worker, owner = self._start(stop)
             self._join(worker, owner, over=self._random.random() < 0.8)
 
@@ -107,33 +111,35 @@ class Round:
         time.sleep(delay)
         if worker.is_alive():
             worker.kill()
-        self._tell(f"killed {owner} after {delay:.2f} s")
+        self._record(f"killed {owner} after {delay:.2f} s")
         self._join(worker, owner)
 
     def _pause(self) -> None:
-        """A task that stalls beyond its timeout, and goes on while another does its work."""
-        stop = self._stop("pause")
+        """Pause a task as if it stalled; it continues while or after another does its work."""
+        stop = self._draw_stop("pause")
         zombie, owner = self._start(stop)
-        if not self._wait_stopped(zombie):
+        if not self._wait_until_paused(zombie):
             self._join(zombie, owner)
             return
         if self._random.random() < 0.5:
-            self._tell(f"{owner} is paused; the same run is retried")
+            self._record(f"{owner} is paused; the same run is retried")
             retry, _ = self._start(owner=owner)
         else:
-            self._tell(f"{owner} is paused and its run given up; another run settles it")
-            self._over(owner)
+            self._record(f"{owner} is paused and its run has ended; another run settles it")
+            self._end_run(owner)
             retry, other = self._start()
             owner = other
         if self._random.random() < 0.5:
-            retry.join(PATIENCE)  # the zombie wakes when all is done, or in the middle of it
+            retry.join(
+                WORKER_SECONDS
+            )  # the zombie resumes after the other run has ended, or in the middle of it
         else:
             time.sleep(self._random.uniform(0.2, 1.5))
         assert zombie.pid is not None
         psutil.Process(zombie.pid).resume()
-        zombie.join(PATIENCE)
+        zombie.join(WORKER_SECONDS)
         assert zombie.exitcode is not None, "a zombie hangs"
-        self._tell(f"the zombie ended with {zombie.exitcode}")
+        self._record(f"the zombie ended with {zombie.exitcode}")
         self._join(retry, owner)
 
     def _second_load(self) -> None:
@@ -143,7 +149,7 @@ class Round:
         self._join(second, two)
 
     def _cut(self) -> None:
-        faults: tuple[Fault, ...] = ("lose answer", "cut request", "delay", "refuse")
+        faults: tuple[Fault, ...] = ("lose response", "cut request", "delay", "refuse")
         fault, times = self._random.choice(faults), self._random.randint(1, 4)
         worker, owner = self._start(through_proxy=True)
         for _ in range(times):
@@ -151,7 +157,7 @@ class Round:
             self._proxy.plan(fault)
         self._join(worker, owner)
         self._proxy.plan("none", 0)
-        self._tell(f"{fault}: {self._proxy.done} so far")
+        self._record(f"{fault}: {self._proxy.injected} injected so far")
 
     def _kill_engine(self) -> None:
         self._engine_died = True
@@ -166,23 +172,23 @@ class Round:
         self._restart("kafka")
         self._join(worker, owner)
 
-    # How it is done.
+    # Running workers.
 
-    def _stop(self, when: When) -> Stop:
+    def _draw_stop(self, when: When) -> Stop:
         step = self._random.choice((*STEPS, *EXCHANGING))
         often = step in ("stage", "copy", "chunk finished", "quarantine", "skips", "resolve")
         return Stop(step, self._random.randint(1, 4) if often else 1, when)
 
-    def _asked(self, stop: Stop | None) -> Request:
-        """Mostly what is new; now and then a part loaded anew, or what is in quarantine."""
+    def _draw_request(self, stop: Stop | None) -> Request:
+        """Draw a request: mostly new messages; sometimes a reload of a part, or a replay."""
         draw = self._random.random() * (0.4 if stop and stop.step in EXCHANGING else 1)
         if draw < 0.15:
             return Request(refused=RefusalFilter(topic=self._name))
         if draw < 0.4:
             ends = [sorted(self._random.sample(range(800), 2)) for _ in range(PARTITIONS)]
             some = tuple(OffsetRange(p, *ends[p]) for p in range(PARTITIONS))
-            asked = {"offsets": some} if self._random.random() < 0.6 else {"low": "0"}
-            return Request(existing="replace", **asked)
+            window = {"offsets": some} if self._random.random() < 0.6 else {"low": "0"}
+            return Request(existing="replace", **window)
         return Request()
 
     def _job(
@@ -213,42 +219,42 @@ class Round:
         through_proxy: bool = False,
         undisturbed: bool = False,
     ) -> tuple[BaseProcess, str]:
-        """Start a run; one that is tried again is asked for the same."""
+        """Start a run; a retry of a run has the same request."""
         if not owner:
             self._runs += 1
             owner = f"run-{self._runs}"
-            self._requests[owner] = Request() if undisturbed else self._asked(stop)
+            self._requests[owner] = Request() if undisturbed else self._draw_request(stop)
         request = self._requests[owner]
         small = not undisturbed and self._random.random() < 0.3
         proxied = msgspec.structs.replace(self._direct, host="127.0.0.1", port=self._proxy.port)
         clickhouse = proxied if through_proxy else self._direct
         job = self._job(owner, clickhouse, stop, request, small)
-        where = f", {stop.when} {stop.step} {stop.nth}" if stop else ""
-        self._tell(f"started {owner}: {describe_request(request)}{where}")
+        place = f", {stop.when} {stop.step} {stop.nth}" if stop else ""
+        self._record(f"started {owner}: {describe_request(request)}{place}")
         return start(job), owner
 
     def _join(self, worker: BaseProcess, owner: str, over: bool = True) -> None:
-        worker.join(PATIENCE)
+        worker.join(WORKER_SECONDS)
         hangs = worker.exitcode is None
         if hangs:
             worker.kill()
         assert not hangs, f"{owner} hangs"
-        self._tell(f"{owner} ended with {worker.exitcode}")
+        self._record(f"{owner} ended with {worker.exitcode}")
         if over:
-            self._over(owner)
-        else:  # its task is tried again at once
+            self._end_run(owner)
+        else:  # the task is retried at once
             retry, _ = self._start(owner=owner)
             self._join(retry, owner)
 
-    def _over(self, owner: str) -> None:
+    def _end_run(self, owner: str) -> None:
         (self._folder / owner).touch()
 
-    def _wait_stopped(self, worker: BaseProcess) -> bool:
-        """Whether the worker pauses, rather than end without coming to its step."""
+    def _wait_until_paused(self, worker: BaseProcess) -> bool:
+        """Return whether the worker paused; False if it ended without reaching its step."""
         assert worker.pid is not None
-        process, give_up = psutil.Process(worker.pid), time.monotonic() + PATIENCE
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ends as we look
-            while worker.is_alive() and time.monotonic() < give_up:
+        process, deadline = psutil.Process(worker.pid), time.monotonic() + WORKER_SECONDS
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end during the check
+            while worker.is_alive() and time.monotonic() < deadline:
                 if process.status() == psutil.STATUS_STOPPED:
                     return True
                 time.sleep(0.02)
@@ -260,18 +266,18 @@ class Round:
         time.sleep(0.2)
         self._stack.start((name,))
         service.wait()
-        self._tell(f"killed and restarted {name}")
+        self._record(f"killed and restarted {name}")
 
     def _produce(self, count: int) -> None:
-        """Mixed messages, some of them in transactions, of which some are aborted."""
-        made = make_samples(contract_for(self._name), count, self._random)
-        plain = self._judge.broker.producer()
-        for sample in list(made):
+        """Produce mixed messages, some of them in transactions, some of which are aborted."""
+        samples = make_samples(contract_for(self._name), count, self._random)
+        plain = self._auditor.broker.producer()
+        for sample in list(samples):
             plain.produce(self._name, sample.value, sample.key, headers=sample.headers)
         plain.flush()
         if self._random.random() < 0.5:
             return
-        producer = self._judge.broker.producer(
+        producer = self._auditor.broker.producer(
             **{"transactional.id": f"{self._name}-{self._random.random()}"}
         )
         producer.init_transactions()
@@ -286,7 +292,7 @@ class Round:
                 producer.abort_transaction()
 
     def _watch_target(self, clickhouse: ClickHouse) -> None:
-        """A materialized view on the target: it must see each row of each load exactly once."""
+        """Create a view on the target; it must receive each row of each load exactly once."""
         clickhouse.execute(
             "CREATE TABLE IF NOT EXISTS seen (p Int32, o Int64, l String) ENGINE = MergeTree"
             " ORDER BY (p, o) SETTINGS non_replicated_deduplication_window = 10000"
@@ -296,66 +302,71 @@ class Round:
             " SELECT _partition AS p, _offset AS o, toString(_load_id) AS l FROM orders"
         )
 
-    # What is left.
+    # Audit.
 
     def _finish(self) -> None:
-        """Undisturbed loads, until one finds nothing more to do."""
+        """Run undisturbed loads until nothing is left to load."""
         for _ in range(4):
             worker, owner = self._start(undisturbed=True)
             self._join(worker, owner)
             assert worker.exitcode == 0, f"an undisturbed load ended with {worker.exitcode}"
-            if not self._judge.ledger.loads_of(self._name, live=True) and self._open() == 0:
+            if not self._auditor.ledger.loads_of(self._name, live=True) and self._count_open() == 0:
                 return
-        raise AssertionError("offsets or loads are left over after four undisturbed loads")
+        raise AssertionError("offsets or unfinished loads remain after four undisturbed loads")
 
-    def _open(self) -> int:
+    def _count_open(self) -> int:
         return sum(s.open for s in self._verifier().run().partitions)
 
     def _verifier(self) -> Verifier:
-        judge = self._judge
-        return Verifier(judge.contract, judge.broker, judge.clickhouse, judge.ledger)
+        auditor = self._auditor
+        return Verifier(auditor.contract, auditor.broker, auditor.clickhouse, auditor.ledger)
 
-    def _findings(self) -> list[str]:
-        judge = self._judge
-        topic = judge.broker.topic(self._name)
-        marks = judge.broker.watermarks(topic)
+    def _audit(self) -> list[str]:
+        """Audit offsets, content, leftovers and the view; return the findings as text."""
+        auditor = self._auditor
+        topic = auditor.broker.topic(self._name)
+        marks = auditor.broker.watermarks(topic)
         whole = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
         verifier = self._verifier()
         check = ContentCheck(
-            judge.contract, judge.broker, judge.clickhouse, judge.ledger, Decoder(judge.contract)
+            auditor.contract,
+            auditor.broker,
+            auditor.clickhouse,
+            auditor.ledger,
+            Decoder(auditor.contract),
         )
         verdict = verifier.run()
-        found = [*verdict.findings, *verifier.against_broker()]
-        found += check.run(topic, whole, lambda _: None)
-        told = [f"{f.kind}: {f.text} {' '.join(map(str, f.ranges[:9]))}" for f in found]
+        findings = [*verdict.findings, *verifier.against_broker()]
+        findings += check.run(topic, whole, lambda _: None)
+        texts = [f"{f.kind}: {f.text} {' '.join(map(str, f.ranges[:9]))}" for f in findings]
         if verdict.offsets != sum(r.count for r in whole):
-            told.append(f"{verdict.offsets} offsets published of {sum(r.count for r in whole)}")
-        if self._judge.ledger.work_tables():
-            time.sleep(2)  # a table that no load owns is given the time of a lease
-            judge.settler.sweep()
-        left = self._judge.ledger.work_tables()
-        told += [f"leftover: {row['name']}" for row in left]
-        seen = judge.clickhouse.rows(
+            texts.append(f"{verdict.offsets} offsets published of {sum(r.count for r in whole)}")
+        if self._auditor.ledger.work_tables():
+            time.sleep(2)  # a table that no load owns is kept for the duration of a lease
+            auditor.settler.sweep()
+        left = self._auditor.ledger.work_tables()
+        texts += [f"leftover: {row['name']}" for row in left]
+        view = auditor.clickhouse.rows(
             "SELECT count() AS rows, uniqExact(p, o, l) AS written,"
             " (SELECT count() FROM orders WHERE (_partition, _offset, toString(_load_id))"
             "  NOT IN (SELECT p, o, l FROM seen)) AS missed FROM seen"
         )[0]
-        if seen["rows"] != seen["written"]:
-            told.append(f"the materialized view saw rows twice: {seen}")
-        # The engine does not write a row of the target and of the view as one.
-        if seen["missed"] and not self._engine_died:
-            told.append(f"the materialized view missed rows: {seen}")
-        return told
+        if view["rows"] != view["written"]:
+            texts.append(f"the materialized view received rows twice: {view}")
+        # The engine does not write to the target and to the view atomically.
+        if view["missed"] and not self._engine_died:
+            texts.append(f"the materialized view missed rows: {view}")
+        return texts
 
-    def _tell(self, text: str) -> None:
-        self.story.append(text)
+    def _record(self, text: str) -> None:
+        self.events.append(text)
 
     def _clean(self) -> None:
         self._proxy.close()
         for name in (self._name, f"{self._name}_sluice"):
             self._server.execute(f"DROP DATABASE IF EXISTS {name}")
         self._server.client.close()
-        self._judge.clickhouse.client.close()
+        self._auditor.clickhouse.client.close()
         for path in self._folder.iterdir():
             path.unlink()
         self._folder.rmdir()

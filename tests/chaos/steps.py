@@ -1,7 +1,7 @@
-"""The steps of the protocol by name, and stopping a process exactly at one of them.
+"""Names the steps of the load protocol, and stops a process exactly at one of them.
 
-Nothing of this is in the library: the calls that a loader makes to the outside are wrapped, and a
-step is known by the statement that it sends.
+The library contains no hooks for this. The loader's calls to ClickHouse and Kafka are wrapped, and
+a step is recognized by the statement that it sends.
 """
 
 import os
@@ -65,20 +65,20 @@ STEPS = (
     "event abandoned",
     "event withdrawn",
 )
-"""In the order in which a load comes to them; the last three belong to settling."""
+"""In the order in which a load reaches them; the last three belong to settling."""
 
 EXCHANGING = ("count replaced", "event replacing", "resolve", "remove")
-"""Further steps, of loads that replace or replay: between ``copy`` and ``event published``."""
+"""Further steps of loads that replace or replay, between ``copy`` and ``event published``."""
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """Where a process is to be stopped.
+    """The point at which a process stops itself.
 
     Attributes:
-        step: its name in :data:`STEPS`.
-        nth: at which of its occurrences, from 1.
-        when: killed *before* or *after* the call, or while it is under way (*during*); or
-            *pause*d before it, to go on when told to.
+        step: a name of :data:`STEPS` or :data:`EXCHANGING`.
+        nth: the occurrence of the step, from 1.
+        when: SIGKILL *before* or *after* the call, or while it is in progress (*during*); or
+            SIGSTOP before it (*pause*), until SIGCONT.
     """
 
     step: str
@@ -87,12 +87,12 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 def step_of_statement(sql: str) -> str:
-    """The step that a statement belongs to; empty when it is none."""
+    """Return the step that a statement belongs to; empty if it belongs to none."""
     return next((step for pattern, step in _STATEMENTS if re.match(pattern, sql, re.S)), "")
 
 
 def step_of_insert(table: str, body: bytes) -> str:
-    """The step that rows for a table belong to."""
+    """Return the step that an insert into a table belongs to; empty if it belongs to none."""
     name = table.rpartition(".")[2].strip("`")
     if name.startswith("staging_"):
         return "stage"
@@ -102,12 +102,12 @@ def step_of_insert(table: str, body: bytes) -> str:
 
 
 def stop_at(loader: Loader, stop: Stop) -> None:
-    """Have this process stop itself when the loader comes to a step."""
-    seen: Counter[str] = Counter()
+    """Wrap the loader's calls so that this process stops itself at a step."""
+    counts: Counter[str] = Counter()
 
-    def watched(step: str, call: Callable[[], Any]) -> Any:
-        seen[step] += 1
-        if step != stop.step or seen[step] != stop.nth:
+    def call_step(step: str, call: Callable[[], Any]) -> Any:
+        counts[step] += 1
+        if step != stop.step or counts[step] != stop.nth:
             return call()
         if stop.when == "pause":
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -126,13 +126,13 @@ def stop_at(loader: Loader, stop: Stop) -> None:
     execute, insert, mirror = clickhouse.execute, clickhouse.insert_lines, broker.mirror
 
     def watched_execute(sql: str, *rest: Any, **more: Any) -> Any:
-        return watched(step_of_statement(sql), lambda: execute(sql, *rest, **more))
+        return call_step(step_of_statement(sql), lambda: execute(sql, *rest, **more))
 
     def watched_insert(table: str, columns: Any, body: bytes, *rest: Any) -> Any:
-        return watched(step_of_insert(table, body), lambda: insert(table, columns, body, *rest))
+        return call_step(step_of_insert(table, body), lambda: insert(table, columns, body, *rest))
 
     def watched_mirror(*arguments: Any) -> Any:
-        return watched("mirror", lambda: mirror(*arguments))
+        return call_step("mirror", lambda: mirror(*arguments))
 
     for owner, name, watching in (
         (clickhouse, "execute", watched_execute),

@@ -1,4 +1,4 @@
-"""The process that loads: forked from one that has everything imported already."""
+"""The worker that loads, forked from a process that has already imported everything."""
 
 import contextlib
 import logging
@@ -21,19 +21,19 @@ from tests.chaos.steps import Stop, stop_at
 
 PRELOAD = ["tests.chaos.worker", "great_expectations", "sluice.audit.quality_gate"]
 
-STALLED, REFUSED = 3, 4
-"""Exit codes: an error that a retry may mend, and one that says to stop."""
+CRASHED, FAILED = 3, 4
+"""Exit codes: an unexpected error, after which a retry may succeed; and a SluiceError."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a load.
 
     Attributes:
-        owner: the run; a retry of a run has the same one.
-        over: folder with an empty file for each run that is over.
-        stop: where the process is to be stopped, if at all.
-        request: what it is asked to load.
-        max_message_bytes: smaller than some messages now and then, which are then refused.
+        owner: the run; a retry has the same owner.
+        over: folder with an empty file for each run that has ended.
+        stop: where the process stops itself, if at all.
+        request: what to load.
+        max_message_bytes: larger messages are refused; some rounds set it below some messages.
     """
 
     topic: str
@@ -49,12 +49,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def contract_for(topic: str) -> Contract:
-    """The contract of orders, for a topic of the chaos run; it publishes whatever was refused."""
+    """Return the orders contract for a topic of its own, with a breaker that never trips."""
     return msgspec.structs.replace(orders, topic=topic, breaker=Breaker(max_refused_share=1.0))
 
 
 def loader_for(job: Job) -> Loader:
-    """A loader as the job describes it; small chunks and batches, so that there are many steps."""
+    """Return the loader of a job, with small chunks and batches so that there are many steps."""
     settings = Settings(
         database=job.database,
         chunk_offsets=400,
@@ -74,7 +74,7 @@ def loader_for(job: Job) -> Loader:
 
 
 def load(job: Job) -> None:
-    """A whole load, as the tasks of a DAG run do it."""
+    """Run a whole load as the tasks of a DAG run do, and exit the process."""
     sys.stdout = sys.stderr = job.log.open("a")
     logging.basicConfig(stream=sys.stderr, force=True)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -93,10 +93,10 @@ def load(job: Job) -> None:
             loader.report(plan.load_id)
     except SluiceError as error:
         print(f"{type(error).__name__}: {error}", flush=True)
-        os._exit(REFUSED)
-    except Exception as error:  # as a task would fail: said in the log, and no more
+        os._exit(FAILED)
+    except Exception as error:  # as a task would fail: log the error and exit
         structlog.get_logger().exception("failed", error=str(error))
-        os._exit(STALLED)
+        os._exit(CRASHED)
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(0)
@@ -112,7 +112,7 @@ def start(job: Job) -> BaseProcess:
 
 
 def direct(connection: Connection) -> str:
-    """A connection as the environment would have it."""
+    """Encode a connection as an environment variable would contain it."""
     return msgspec.json.encode(
         {
             "conn_type": "clickhouse",

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from random import Random
 
+import msgspec
 import pytest
 
 from local.airflow import Api
 from local.stack import Stack
+from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.examples import example_message
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import discover
 from sluice.contract import find as contract_of
@@ -19,7 +21,31 @@ from sluice.settings import Settings, parse_connection
 from sluice.sql import quote_identifier
 from tests.receivers import Receiver, receiver
 
+RunDag = Callable[..., tuple[str, str]]
+Send = Callable[..., None]
+
 RUN_SECONDS = 150
+HOSTILE = "<script>alert('x')</script>"
+FOR_TESTS = {
+    # An hourly run would take messages that a test has produced for a run of its own.
+    "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+    # Tasks of an Airflow that was killed are found within seconds.
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
+    "AIRFLOW__METRICS__OTEL_ON": "True",
+    "AIRFLOW__TRACES__OTEL_ON": "True",
+    "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+}
+
+
+class Triggered(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was triggered and has ended, and its report."""
+
+    run_id: str
+    state: str
+    report: Report
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +58,7 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def whole_stack(stack: Stack, received: Receiver) -> Iterator[Stack]:
     """Everything runs, and every topic exists."""
-    stack.airflow_settings = {
-        "AIRFLOW__METRICS__OTEL_ON": "True",
-        "AIRFLOW__TRACES__OTEL_ON": "True",
-        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+    stack.airflow_settings = FOR_TESTS | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
         "OPENLINEAGE_URL": received.url,
     }
@@ -46,7 +69,7 @@ def whole_stack(stack: Stack, received: Receiver) -> Iterator[Stack]:
         loader_of(stack, topic).broker.create_topic(topic, 4)
     stack.services["airflow"].wait()
     yield stack
-    stack.stop(("airflow",))  # what it sends at its end is received still
+    stack.stop(("airflow",))  # the receiver still gets what it sends at its end
 
 
 def loader_of(stack: Stack, topic: str) -> Loader:
@@ -62,30 +85,20 @@ def loader_of(stack: Stack, topic: str) -> Loader:
 
 @pytest.fixture(scope="session")
 def api(whole_stack: Stack) -> Api:
-    """Airflow's API as the admin, once all DAGs are there and their first runs are over."""
+    """Airflow's API as the admin, once all DAGs are there."""
     made = whole_stack.api()
-    for topic in discover():
-        dag_id = f"load_{topic}"
-        until(partial(parsed, made, dag_id), f"DAG {dag_id}")
-        until(partial(first_run_over, made, dag_id), f"first run of {dag_id}")
+    dags = [f"{kind}_{topic}" for topic in discover() for kind in ("load", "replay")]
+
+    def parsed() -> bool:
+        assert made.import_errors() == []
+        return all(map(made.has_dag, [*dags, "sluice_housekeeping"]))
+
+    until(parsed, "the DAGs")
     return made
 
 
-def parsed(api: Api, dag_id: str) -> bool:
-    """Whether the DAG is there; a file that cannot be imported ends the wait."""
-    assert api.import_errors() == []
-    return api.has_dag(dag_id)
-
-
-def first_run_over(api: Api, dag_id: str) -> bool:
-    """Whether the run that Airflow makes when it first sees the DAG has ended."""
-    runs = api.get(f"/dags/{dag_id}/dagRuns")["dag_runs"]
-    assert isinstance(runs, list)
-    return bool(runs) and all(run["state"] in ("success", "failed") for run in runs)
-
-
-@pytest.fixture
-def run_dag(api: Api) -> Callable[..., tuple[str, str]]:
+@pytest.fixture(scope="session")
+def run_dag(api: Api) -> RunDag:
     """Triggers a DAG and waits; gives the run's id and its state."""
 
     def run(dag_id: str, **conf: object) -> tuple[str, str]:
@@ -106,11 +119,11 @@ def until(holds: Callable[[], bool], what: str, seconds: float = RUN_SECONDS) ->
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up, f"waited {seconds} s for {what}"
-        time.sleep(0.3)
+        time.sleep(0.2)
 
 
-@pytest.fixture
-def send(whole_stack: Stack) -> Callable[..., None]:
+@pytest.fixture(scope="session")
+def send(whole_stack: Stack) -> Send:
     """Produces samples to a topic of the project."""
 
     def produce_samples(topic: str, count: int, broken_share: float = 0.004) -> None:
@@ -119,6 +132,39 @@ def send(whole_stack: Stack) -> Callable[..., None]:
         produce(loader.contract, loader.broker, made)
 
     return produce_samples
+
+
+@pytest.fixture(scope="session")
+def hostile(whole_stack: Stack) -> str:
+    """Id of an order; before it comes one that is refused and has a script in all of its fields."""
+    loader = loader_of(whole_stack, "orders")
+    producer = loader.broker.producer()
+    value = msgspec.json.encode({"order_id": HOSTILE, "customer_name": HOSTILE, HOSTILE: HOSTILE})
+    headers: list[tuple[str, str | bytes | None]] = [(HOSTILE, HOSTILE)]
+    producer.produce("orders", value, HOSTILE, headers=headers)
+    good = example_message(loader.contract, Random(77))
+    producer.produce("orders", msgspec.json.encode(good), headers=[("correlation_id", "c-77")])
+    producer.flush()
+    return str(msgspec.to_builtins(good)["order_id"])
+
+
+@pytest.fixture(scope="session")
+def orders_run(whole_stack: Stack, run_dag: RunDag, send: Send, hostile: str) -> Triggered:
+    """A triggered run of ``load_orders`` for 3000 samples and the hostile messages."""
+    send("orders", 3000)
+    return _triggered(whole_stack, run_dag, "load_orders")
+
+
+@pytest.fixture(scope="session")
+def payments_run(whole_stack: Stack, run_dag: RunDag, send: Send) -> Triggered:
+    """A triggered run of ``load_payments`` for 300 samples."""
+    send("payments", 300)
+    return _triggered(whole_stack, run_dag, "load_payments")
+
+
+def _triggered(stack: Stack, run_dag: RunDag, dag_id: str) -> Triggered:
+    run_id, state = run_dag(dag_id)
+    return Triggered(run_id=run_id, state=state, report=report_of(stack, dag_id, run_id))
 
 
 def report_of(stack: Stack, dag_id: str, run_id: str) -> Report:
@@ -139,6 +185,17 @@ def rows_in_target(stack: Stack, topic: str) -> tuple[int, int]:
         f" FROM {quote_identifier(loader.contract.table.name)}"
     )[0]
     return row["rows"], row["offsets"]
+
+
+def verifier_of(stack: Stack, topic: str) -> Verifier:
+    """Verifies what a topic's table holds."""
+    loader = loader_of(stack, topic)
+    return Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger)
+
+
+def states_of(api: Api, dag_id: str, run_id: str) -> dict[str, str]:
+    """State by task of a run whose tasks are not mapped to more than one."""
+    return {task: state for task, _, state in api.task_states(dag_id, run_id)}
 
 
 def log_of(api: Api, dag_id: str, run_id: str, task: str, map_index: int = -1) -> str:

@@ -1,32 +1,11 @@
 """The pages within Airflow: who sees what, and what hostile messages look like."""
 
-from collections.abc import Callable
-from random import Random
-
 import httpx
-import msgspec
 import pytest
 
 from local.airflow import Api
 from local.stack import Stack
-from tests.end_to_end.conftest import loader_of
-
-Run = Callable[..., tuple[str, str]]
-HOSTILE = "<script>alert('x')</script>"
-
-
-@pytest.fixture(scope="module")
-def hostile(api: Api, whole_stack: Stack) -> str:
-    """Id of an order that is refused and has a script in all of its fields."""
-    loader = loader_of(whole_stack, "orders")
-    producer = loader.broker.producer()
-    value = msgspec.json.encode({"order_id": HOSTILE, "customer_name": HOSTILE, HOSTILE: HOSTILE})
-    headers: list[tuple[str, str | bytes | None]] = [(HOSTILE, HOSTILE)]
-    producer.produce("orders", value, HOSTILE, headers=headers)
-    good = loader.contract.example(Random(77))
-    producer.produce("orders", msgspec.json.encode(good), headers=[("correlation_id", "c-77")])
-    producer.flush()
-    return str(msgspec.to_builtins(good)["order_id"])
+from tests.end_to_end.conftest import RunDag, Triggered
 
 
 def page(reader: Api | None, url: str, path: str, **params: str) -> httpx.Response:
@@ -57,15 +36,16 @@ def test_pages_are_for_those_who_are_logged_in(api: Api) -> None:
     assert page(api, api.url, "/topic/load_nothing").status_code in (403, 404, 503)
 
 
-def test_topics_and_their_loads(api: Api, run_dag: Run, hostile: str) -> None:
-    run_id, _ = run_dag("load_orders")
+def test_topics_and_their_loads(api: Api, orders_run: Triggered) -> None:
+    run_id = orders_run.run_id
     overview = page(api, api.url, "/").text
     assert "load_orders" in overview
     assert "load_payments" in overview
     topic = page(api, api.url, "/topic/load_orders").text
     assert run_id.replace("+", "&#43;") in topic or run_id in topic
     assert "no gap" in topic
-    load = topic.split("/load/load_orders/")[1].split('"')[0]
+    load = orders_run.report.load_id
+    assert f"/load/load_orders/{load}" in topic
     assert "adds up" in page(api, api.url, f"/load/load_orders/{load}").text
     assert page(api, api.url, f"/load/load_payments/{load}").status_code == 404
     assert "Data document" in page(api, api.url, f"/docs/load_orders/{load}").text
@@ -79,14 +59,13 @@ def test_the_catalogue_is_that_of_the_contracts(api: Api) -> None:
     assert "schema docs --write" not in schema
 
 
-def test_housekeeping_runs(run_dag: Run) -> None:
+def test_housekeeping_runs(run_dag: RunDag) -> None:
     assert run_dag("sluice_housekeeping")[1] == "success"
 
 
 def test_a_hostile_message_is_text_and_its_payload_needs_a_stronger_right(
-    api: Api, viewer: Api, run_dag: Run, hostile: str
+    api: Api, viewer: Api, orders_run: Triggered
 ) -> None:
-    run_dag("load_orders")
     seen = page(api, api.url, "/quarantine/load_orders", reason="missing_field")
     assert "alert(" in seen.text
     assert "<script>alert" not in seen.text
@@ -98,8 +77,7 @@ def test_a_hostile_message_is_text_and_its_payload_needs_a_stronger_right(
     assert "Replay these" not in less.text
 
 
-def test_where_is_an_order(api: Api, run_dag: Run, hostile: str) -> None:
-    run_dag("load_orders")
+def test_where_is_an_order(api: Api, orders_run: Triggered, hostile: str) -> None:
     found = page(api, api.url, "/where", topic="orders", question=f"order_id={hostile}")
     assert "loaded" in found.text
     assert found.headers["X-Correlation-ID"] == "c-77"
@@ -113,8 +91,7 @@ def test_where_is_an_order(api: Api, run_dag: Run, hostile: str) -> None:
     assert "has no &#39;colour&#39;" in wrong.text
 
 
-def test_metrics_are_openmetrics_text(api: Api, run_dag: Run, hostile: str) -> None:
-    run_dag("load_orders")
+def test_metrics_are_openmetrics_text(api: Api, orders_run: Triggered) -> None:
     text = page(api, api.url, "/metrics").text
     assert text.endswith("# EOF\n")
     line = next(x for x in text.splitlines() if 'topic="orders",outcome="loaded"' in x)

@@ -1,25 +1,18 @@
-"""Metrics, spans and lineage of a load that Airflow runs, as a receiver gets them."""
+"""What a receiver gets of a load that Airflow runs, and what no log must have."""
 
-from collections.abc import Callable
 from functools import partial
 
 from local.stack import Stack
 from sluice.report.metrics import METRICS
-from tests.end_to_end.conftest import report_of, until
+from tests.end_to_end.conftest import Triggered, until
 from tests.receivers import Receiver
 
-DAG = "load_payments"
-Run = Callable[..., tuple[str, str]]
 
-
-def test_what_a_load_tells_reaches_those_who_watch(
-    whole_stack: Stack, received: Receiver, run_dag: Run, send: Callable[..., None]
+def test_spans_metrics_and_lineage_of_a_load_are_received(
+    received: Receiver, payments_run: Triggered
 ) -> None:
-    run_dag(DAG)
-    send("payments", 300)
-    run_id, state = run_dag(DAG)
-    assert state == "success"
-    report = report_of(whole_stack, DAG, run_id)
+    assert payments_run.state == "success"
+    report = payments_run.report
 
     def mine(name: str) -> bool:
         return any(
@@ -51,3 +44,10 @@ def test_what_a_load_tells_reaches_those_who_watch(
     ended = [event for event in received.lineage() if event["eventType"] == "COMPLETE"]
     rows = [e["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] for e in ended]
     assert report.sum("loaded") in rows
+
+
+def test_no_password_is_in_any_log(whole_stack: Stack, payments_run: Triggered) -> None:
+    secret = whole_stack.secrets["clickhouse"]
+    logs = list(whole_stack.folder.rglob("*.log"))
+    assert len(logs) > 10
+    assert [path for path in logs if secret in path.read_text(errors="replace")] == []

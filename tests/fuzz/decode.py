@@ -1,9 +1,9 @@
-"""Looks for bytes that the decoder does not answer: ``python -m tests.fuzz.decode``.
+"""Fuzzes the decoder for unhandled input: ``python -m tests.fuzz.decode``.
 
-Any bytes, with any version header, give a message of the contract or a refusal with a reason of
-the fixed list. A message that was accepted is accepted again, and equal, when it is written as
-JSON; a refusal can be written as JSON, as the quarantine does. Whatever breaks this stops the
-run, and the input stays in ``.local/fuzz``; give the file as an argument to run it again.
+For any bytes and any version header, the decoder returns a message of the contract or a refusal
+with a reason of the fixed list. An accepted message that is encoded as JSON is accepted again and
+is equal; a refusal can be encoded as JSON, as the quarantine does. An input that violates this
+stops the run and is saved in ``.local/fuzz``; pass the file as an argument to run it again.
 
 The first byte of an input chooses the contract, the version header and the wire format.
 """
@@ -21,22 +21,23 @@ from typing import Any
 import click
 import msgspec
 
-atheris: Any = importlib.import_module("atheris")  # has no types, and is not on every platform
+# Has no types, and is not available on every platform.
+atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["sluice"]):
     from sluice.authoring.sample_messages import broken_values, make_samples
     from sluice.contract import Contract, Version, discover
     from sluice.decode import wire
     from sluice.decode.decoder import Decoder
-    from sluice.errors import Reason, Refusal
+    from sluice.refusals import Reason, Refusal
     from sluice.services.validators import as_current
     from tests.contracts import contract_of
 
-FOUND = Path(".local/fuzz")
+FINDINGS = Path(".local/fuzz")
 
 
-class Thing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the real contracts do not have: renamed, lifted, and a guard on most fields."""
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """Covers what the example contracts lack: a rename, a lift, and limits on most fields."""
 
     id: str
     count: int
@@ -51,9 +52,9 @@ def _lift(value: dict[str, Any]) -> dict[str, Any]:
     return value | {"share": value.pop("percent") / 100}
 
 
-THINGS = contract_of(
-    Thing,
-    sample=lambda random: Thing(
+ITEMS = contract_of(
+    Item,
+    sample=lambda random: Item(
         id=f"t{random.randrange(9)}",
         count=random.randrange(-9, 9),
         share=random.choice((None, Decimal("0.25"))),
@@ -69,25 +70,25 @@ THINGS = contract_of(
         Version(name="3.1", released=date(2026, 4, 1), added={"colour": ""}),
     ],
 )
-CONTRACTS = [THINGS, *discover().values()][:16]  # as many as half a byte tells apart
+CONTRACTS = [ITEMS, *discover().values()][:16]  # half a byte selects one of 16
 DECODERS = [Decoder(contract) for contract in CONTRACTS]
 
 OWN_HEADER, REGISTRY = 7, 8
-"""Parts of the first byte: below 7 no header (0) or a known version's, 7 for a header of the
-input's own, plus 8 for a registry header, plus 16 times the number of the contract.
+"""Parts of the first byte: 0 for no header, 1 to 6 for the header of a known version, 7 for a
+header that the input contains; plus 8 for a registry header, plus 16 times the contract's number.
 """
 NUMBERS = b"1e400 -1e99999999999999999999 1e-400 -0.0 0.1 -1 9223372036854775808 1%s" % (b"0" * 400)
 RAW = [msgspec.Raw(number) for number in NUMBERS.split()]
 ODD: list[Any] = [None, True, 0, "", "x" * 300, "1E-30", "é", [], {}, [{}], *RAW]
-"""What a value is replaced with."""
+"""Replacements for values."""
 JSON = rb"""null true NaN 1e999 -0.0 "\ud800" [[[[ {": [] {} "" \u005f 9223372036854775808 1E-30"""
 TIMES = b"0001-01-01 2300-01-01 2299-12-31T23:59:59.9999999-14:00"
 WIRE = [b"\xef\xbb\xbf", b"\xff\xfe", b"\x00\x00\x00\x00\x07"]
-"""Pieces that random bytes do not hit upon."""
+"""Pieces that random bytes are unlikely to contain."""
 
 
 def split(data: bytes) -> tuple[int, bytes, bytes]:
-    """The contract's number, the version header, and the rest: the message's bytes."""
+    """Split an input into the contract's number, the version header and the message's bytes."""
     choice, rest = data[0], data[1:]
     number = (choice >> 4) % len(CONTRACTS)
     if choice & 7 == OWN_HEADER:
@@ -98,11 +99,11 @@ def split(data: bytes) -> tuple[int, bytes, bytes]:
     return number, name.encode(), rest
 
 
-def one_input(data: bytes) -> None:
-    """Hold the promise for one input.
+def check_input(data: bytes) -> None:
+    """Check the decoder's guarantee for one input.
 
     Raises:
-        AssertionError: it does not hold. Any other exception is one that the decoder let out.
+        AssertionError: it does not hold. Any other exception escaped from the decoder.
     """
     if not data:
         return
@@ -112,22 +113,22 @@ def one_input(data: bytes) -> None:
     names = ("schema_version", "traceparent", "x-correlation-id")
     version = wire.read_headers([(name, header) for name in names]).version
     decode, contract = DECODERS[number].decode, CONTRACTS[number]
-    found = decode(value, version)
-    if isinstance(found, Refusal):
-        assert type(found.reason) is Reason, found
-        msgspec.json.encode(found)
+    result = decode(value, version)
+    if isinstance(result, Refusal):
+        assert type(result.reason) is Reason, result
+        msgspec.json.encode(result)
         return
-    message = as_current(contract, found[0])
+    message = as_current(contract, result[0])
     again = decode(msgspec.json.encode(message))
     assert again == (message, contract.version.name), again
 
 
-def seeds(contract: Contract, number: int) -> list[bytes]:
-    """Inputs to begin with: every version with each header, and all that is broken."""
-    found = make_samples(contract, 10 * len(contract.versions), Random(1), 0, 0)
-    values = [sample.value for sample in found if sample.value]
+def make_seeds(contract: Contract, number: int) -> list[bytes]:
+    """Make initial inputs: every version with each header, and every kind of broken message."""
+    samples = make_samples(contract, 10 * len(contract.versions), Random(1), 0, 0)
+    values = [sample.value for sample in samples if sample.value]
     values += [broken(value) for value in values[:3] for broken in broken_values(contract)]
-    if contract is THINGS:
+    if contract is ITEMS:
         values.append(b'{"id":"t","number":1,"percent":25.5,"weight":0.5,"marks":{"a":[1]}}')
     plain = [bytes([choice]) for choice in (0, REGISTRY, *range(1, len(contract.versions) + 1))]
     headers = [b"1.0", b"1.7", b"2.0", b"\xff", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"]
@@ -137,14 +138,14 @@ def seeds(contract: Contract, number: int) -> list[bytes]:
     return [bytes([seed[0] | number << 4]) + seed[1:] for seed in inputs]
 
 
-SEEDS = [seed for number, contract in enumerate(CONTRACTS) for seed in seeds(contract, number)]
+SEEDS = [seed for number, contract in enumerate(CONTRACTS) for seed in make_seeds(contract, number)]
 
 
 def mutate(data: bytes, limit: int, seed: int) -> bytes:
-    """Change bytes, or one value inside the JSON: of the input, or of a seed.
+    """Change bytes, or one value inside the JSON, of the input or of a seed.
 
-    The seeds come back because libFuzzer drops what reaches no new line of Python: for it a
-    message with all its fields is no better than the smallest one.
+    Seeds are used again because libFuzzer drops inputs that reach no new line of Python: to it, a
+    message with all fields is no better than the smallest one.
     """
     random = Random(seed)
     changed: bytes = atheris.Mutate(data, len(data))
@@ -162,7 +163,7 @@ def mutate(data: bytes, limit: int, seed: int) -> bytes:
 
 
 def change(value: Any, random: Random) -> None:
-    """Take out, or replace with something odd, one part of an array or an object."""
+    """Remove one element of an array or object, or replace it with an unusual value."""
     if not isinstance(value, dict | list) or not value:
         return
     key = random.choice(list(value) if isinstance(value, dict) else range(len(value)))
@@ -174,8 +175,8 @@ def change(value: Any, random: Random) -> None:
         value[key] = random.choice(ODD)
 
 
-def look(folder: Path, seconds: int, files: tuple[str, ...]) -> None:
-    """Run libFuzzer, which ends the process when it is done."""
+def fuzz(folder: Path, seconds: int, files: tuple[str, ...]) -> None:
+    """Run libFuzzer, which ends the process when it has finished."""
     fields = {f.encode_name for c in CONTRACTS for f in msgspec.structs.fields(c.message)}
     words = [*JSON.split(), *TIMES.split(), *WIRE, b'"number"', b'"percent"']
     words += [msgspec.json.encode(name) for name in sorted(fields)]
@@ -183,30 +184,30 @@ def look(folder: Path, seconds: int, files: tuple[str, ...]) -> None:
     (folder / "words").write_text("".join(f'"{word}"\n' for word in escaped))
     corpus = folder / "corpus"
     corpus.mkdir()
-    for at, seed in enumerate(SEEDS):
-        (corpus / str(at)).write_bytes(seed)
+    for number, seed in enumerate(SEEDS):
+        (corpus / str(number)).write_bytes(seed)
     options = [
         f"-max_total_time={seconds}",
         f"-dict={folder / 'words'}",
-        f"-artifact_prefix={FOUND}/",
+        f"-artifact_prefix={FINDINGS}/",
         "-print_final_stats=1",
     ]
     atheris.enabled_hooks.add("RegEx")
-    given = files or (str(corpus),)
-    atheris.Setup([sys.argv[0], *options, *given], one_input, custom_mutator=mutate)
+    inputs = files or (str(corpus),)
+    atheris.Setup([sys.argv[0], *options, *inputs], check_input, custom_mutator=mutate)
     atheris.Fuzz()
 
 
 @click.command()
-@click.option("--seconds", default=60, show_default=True, help="How long to look.")
+@click.option("--seconds", default=60, show_default=True, help="How long to run.")
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False))
 def main(seconds: int, files: tuple[str, ...]) -> None:
-    """Look for inputs that the decoder does not answer, or run FILES that were found before."""
-    FOUND.mkdir(parents=True, exist_ok=True)
+    """Fuzz the decoder for unhandled input, or run FILES that an earlier run saved."""
+    FINDINGS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sluice-fuzz-", ignore_cleanup_errors=True) as folder:
-        child = os.fork()  # libFuzzer ends its process itself, without cleaning up
+        child = os.fork()  # libFuzzer ends its own process, without cleaning up
         if not child:
-            look(Path(folder), seconds, files)
+            fuzz(Path(folder), seconds, files)
         _, status = os.waitpid(child, 0)
     sys.exit(os.waitstatus_to_exitcode(status))
 

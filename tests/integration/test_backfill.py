@@ -1,4 +1,4 @@
-"""Loading what lies between two offsets or times."""
+"""Backfills: loading a range of offsets or times."""
 
 from datetime import UTC, datetime
 from random import Random
@@ -20,11 +20,13 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
 def at(minutes: int) -> int:
-    """Milliseconds of a time after noon."""
+    """Timestamp in milliseconds, some minutes after noon."""
     return int(NOON.timestamp() * 1000) + minutes * 60_000
 
 
-def test_a_window_of_offsets_and_then_the_rest(make_loader: MakeLoader, contract: Contract) -> None:
+def test_a_range_of_offsets_and_then_the_rest_is_loaded(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
     loader = filled(make_loader, contract, 600, partitions=2)
     first = finish(loader, Request(low="50", high="100"))
     assert sums(loader, first)["planned"] == 100
@@ -37,7 +39,7 @@ def test_a_window_of_offsets_and_then_the_rest(make_loader: MakeLoader, contract
     assert sum(s.open for s in verdict.partitions) == 0
 
 
-def test_a_window_of_time(make_loader: MakeLoader, contract: Contract) -> None:
+def test_a_range_of_times_is_loaded(make_loader: MakeLoader, contract: Contract) -> None:
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, 1)
     producer = loader.broker.producer()
@@ -52,9 +54,7 @@ def test_a_window_of_time(make_loader: MakeLoader, contract: Contract) -> None:
     assert (row["first"].minute, row["last"].minute) == (10, 29)
 
 
-def test_an_interrupted_backfill_goes_on_where_it_stopped(
-    make_loader: MakeLoader, contract: Contract
-) -> None:
+def test_an_interrupted_backfill_is_resumed(make_loader: MakeLoader, contract: Contract) -> None:
     loader = filled(make_loader, contract, 600, partitions=2)
     request = Request(offsets=(OffsetRange(0, 10, 200), OffsetRange(1, 10, 200)))
     killed = make_loader(contract, chunk_offsets=100)
@@ -66,9 +66,9 @@ def test_an_interrupted_backfill_goes_on_where_it_stopped(
     again = make_loader(contract)
     again.settler.is_over = lambda owner: owner == killed.owner
     assert again.plan(request, resume=True) == plan
-    found = again.ledger.load(plan.load_id)
-    assert found is not None
-    assert (found.owner, found.state) == (again.owner, "reserved")
+    record = again.ledger.load(plan.load_id)
+    assert record is not None
+    assert (record.owner, record.state) == (again.owner, "reserved")
     assert set(again.ledger.attempts.accepted(plan.load_id)) == {0}
     for number in range(len(plan.chunks)):
         again.drain(plan.load_id, number)
@@ -81,10 +81,10 @@ def test_an_interrupted_backfill_goes_on_where_it_stopped(
     ) == [{"n": 4}]
 
 
-def test_a_run_that_is_asked_for_something_else_gives_up_what_it_had(
+def test_a_run_with_a_new_request_abandons_its_earlier_load(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """As a backfill of Airflow's does with a run that had failed."""
+    """An Airflow backfill reruns a failed run in this way."""
     filled(make_loader, contract, 300, partitions=1)
     run = make_loader(contract, "run")
     first = run.plan()
@@ -92,31 +92,32 @@ def test_a_run_that_is_asked_for_something_else_gives_up_what_it_had(
     second = run.plan(part, again=True)
     assert (second.load_id != first.load_id, second.offsets) == (True, 100)
     assert run.plan(part, again=True) == second
-    found = run.ledger.load(first.load_id)
-    assert found is not None
-    assert found.state == "abandoned"
+    record = run.ledger.load(first.load_id)
+    assert record is not None
+    assert record.state == "abandoned"
     finish(run, part)
     third = run.plan(msgspec.structs.replace(part, existing="replace"), again=True)
     assert (third.offsets, third.revision) == (100, 1)
 
 
-def test_what_is_no_offset_and_no_time_is_refused(
+def test_a_bound_that_is_neither_offset_nor_time_is_refused(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 10, partitions=1)
-    with pytest.raises(PlanError, match="neither an offset nor a time"):
+    with pytest.raises(PlanError) as raised:
         loader.plan(Request(low="yesterday"))
+    assert "'yesterday'" in raised.value.detail
 
 
-def test_the_command_shows_first_and_then_loads(run: Run) -> None:
+def test_the_backfill_command_previews_and_loads(run: Run) -> None:
     run("produce-samples", "payments", "--count", "400", "--partitions", "2")
-    shown = run("backfill", "payments", "--partition", "0", "--to", "20", "--dry-run")
-    assert shown.exit_code == 0, shown.output
-    assert "20 offsets; there is no load yet" in shown.output
+    preview = run("backfill", "payments", "--partition", "0", "--to", "20", "--dry-run")
+    assert preview.exit_code == 0, preview.output
+    assert "20 offsets; there is no load yet" in preview.output
     done = run("backfill", "payments", "--partition", "0", "--to", "20")
     assert done.exit_code == 0, done.output
-    left = run("backfill", "payments", "--partition", "0", "--to", "30", "--dry-run")
-    assert "10 offsets, about 0.0 MB; about" in left.output
-    wrong = run("backfill", "payments", "--from", "soon")
-    assert wrong.exit_code == 1
-    assert "neither an offset nor a time" in wrong.output
+    rest = run("backfill", "payments", "--partition", "0", "--to", "30", "--dry-run")
+    assert "10 offsets, about 0.0 MB; about" in rest.output
+    invalid = run("backfill", "payments", "--from", "soon")
+    assert invalid.exit_code == 1
+    assert "'soon'" in invalid.output

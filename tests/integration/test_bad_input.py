@@ -1,7 +1,7 @@
-"""Everything bad that a topic may hold, sent through the real broker in one load.
+"""Every kind of bad input that a topic may contain, sent through the real broker in one load.
 
-Each message must end in its place: loaded, counted as a tombstone, or quarantined whole with a
-reason that a person understands. Nothing is lost, and no load dies of it.
+Each message must be loaded, counted as a tombstone, or quarantined unchanged with its reason.
+Nothing is lost, and no message makes the load fail.
 """
 
 import json
@@ -13,13 +13,14 @@ import pytest
 from msgspec import Struct
 
 from include.schemas.orders import contract as orders
+from sluice.authoring.examples import example_message
 from sluice.contract import Breaker, Contract, Table, column
 from sluice.loader import Loader
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import leftovers, sums
 
-ORDER: dict[str, Any] = msgspec.to_builtins(orders.example(Random(11)))
+ORDER: dict[str, Any] = msgspec.to_builtins(example_message(orders, Random(11)))
 
 
 def order(*without: str, **changed: Any) -> bytes:
@@ -86,7 +87,7 @@ def send(loader: Loader, values: list[tuple[str, bytes | None]]) -> None:
     producer.flush()
 
 
-def test_everything_bad_ends_in_its_place(
+def test_every_bad_message_is_accounted_for(
     make_loader: MakeLoader, contract: Contract, names: list[str]
 ) -> None:
     tolerant = msgspec.structs.replace(contract, breaker=Breaker(max_refused_share=1.0), rules=())
@@ -96,27 +97,27 @@ def test_everything_bad_ends_in_its_place(
     load_id = load(loader)
 
     account = sums(loader, load_id)
-    ends = [end for _, end in CASES.values()]
+    outcomes = [outcome for _, outcome in CASES.values()]
     assert account["planned"] == len(CASES)
-    assert account["loaded"] == ends.count("loaded")
-    assert account["tombstones"] == ends.count("tombstone")
+    assert account["loaded"] == outcomes.count("loaded")
+    assert account["tombstones"] == outcomes.count("tombstone")
     assert account["difference"] == 0
 
-    found: dict[str, str] = {}
+    actual: dict[str, str] = {}
     for row in loader.clickhouse.rows("SELECT _offset FROM orders"):
-        found[names[row["_offset"]]] = "loaded"
+        actual[names[row["_offset"]]] = "loaded"
     quarantine = loader.clickhouse.rows(
         "SELECT offset, reason, message, key, hex(value) AS value, headers"
         f" FROM {loader.ledger.database}.quarantine"
     )
     for row in quarantine:
         name = names[row["offset"]]
-        found[name] = row["reason"]
+        actual[name] = row["reason"]
         assert row["key"] == name
-        assert bytes.fromhex(row["value"]) == CASES[name][0], "kept whole"
+        assert bytes.fromhex(row["value"]) == CASES[name][0], "stored unchanged"
         assert row["message"]
-    expected = {name: end for name, (_, end) in CASES.items() if end != "tombstone"}
-    assert found == expected
+    expected = {name: outcome for name, (_, outcome) in CASES.items() if outcome != "tombstone"}
+    assert actual == expected
 
     by_name = {names[r["_offset"]]: r for r in loader.clickhouse.rows("SELECT * FROM orders")}
     assert by_name["duplicate keys"]["order_id"] == ORDER["order_id"]
@@ -126,11 +127,11 @@ def test_everything_bad_ends_in_its_place(
 
 
 class Thing(Struct, frozen=True):
-    """Has a column narrower than its type says, so that only the engine can refuse.
+    """A message with a column narrower than its type, so that only ClickHouse can refuse it.
 
     Attributes:
-        name: of the thing.
-        colour: one of two, as the table knows them.
+        name: name of the thing.
+        colour: one of the two colours of the column's type.
     """
 
     name: str
@@ -138,7 +139,7 @@ class Thing(Struct, frozen=True):
 
 
 @pytest.mark.parametrize("bad", [{0}, {499}, {7, 8, 300}, set(range(500))])
-def test_a_row_that_the_engine_refuses_does_not_drag_its_batch_along(
+def test_a_row_that_clickhouse_refuses_does_not_affect_the_rest_of_its_batch(
     make_loader: MakeLoader, contract: Contract, bad: set[int]
 ) -> None:
     things = contract_of(
@@ -164,7 +165,7 @@ def test_a_row_that_the_engine_refuses_does_not_drag_its_batch_along(
     assert all("UNKNOWN_ELEMENT_OF_ENUM" in row["message"] for row in rows)
 
 
-def test_a_message_over_the_limit_is_quarantined_whole(
+def test_a_message_over_the_size_limit_is_quarantined_unchanged(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     tolerant = msgspec.structs.replace(contract, breaker=Breaker(max_refused_share=1.0))

@@ -1,4 +1,4 @@
-"""The command line, against the real broker and the real engine."""
+"""The command line with a real broker and a real engine."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_produce_load_status_and_report(run: Run, tmp_path: Path) -> None:
     audited = run("verify", "payments", "--content")
     assert audited.exit_code == 0, audited.output
     assert "is in exactly one place" in audited.output
-    assert "payments is as its contract says" in run("migrate", "payments", "--plan").output
+    assert "payments matches its contract" in run("migrate", "payments", "--plan").output
     load_id = next(w for w in status.output.split() if w.startswith("payments_2"))
     page = tmp_path / "page.html"
     assert run("report", load_id, "--html", str(page)).exit_code == 0
@@ -68,8 +68,8 @@ def test_produce_load_status_and_report(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("load", "nope"), "no contract for topic 'nope'"),
-        (("load", "payments", "--partition", "99"), "has no partition 99"),
+        (("load", "nope"), "topic 'nope': "),
+        (("load", "payments", "--partition", "99"), "topic 'payments', partition 99: "),
         (("report", "nope"), "no report of load nope"),
     ],
 )
@@ -81,7 +81,7 @@ def test_errors_are_sentences(run: Run, arguments: tuple[str, ...], words: str) 
     assert "Traceback" not in result.output
 
 
-def test_without_connections_the_error_says_what_to_set() -> None:
+def test_the_error_without_connections_names_the_variable() -> None:
     result = Run()("status", "orders")
     assert result.exit_code == 1
     assert "AIRFLOW_CONN_KAFKA_DEFAULT" in result.output

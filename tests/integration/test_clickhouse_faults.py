@@ -1,4 +1,4 @@
-"""ClickHouse refuses, forgets, is slow, or dies in the middle; nothing is lost or doubled."""
+"""Lost connections, crashes and overload of ClickHouse; nothing is lost or duplicated."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from sluice.audit.verify.verifier import Verifier
 from sluice.contract import Contract
 from sluice.errors import EngineError
 from sluice.loader import Loader
-from sluice.plan.planner import Plan
+from sluice.plan.range_pinning import Plan
 from sluice.publish.publisher import Publisher
 from sluice.settings import Connection, Settings
 from sluice.store.clickhouse import ClickHouse, connect
@@ -23,18 +23,20 @@ from tests.loads import filled, sums
 
 @pytest.fixture
 def proxy(stack: Stack, clickhouse_server: Connection) -> Iterator[Proxy]:
-    made = Proxy(stack.ports.clickhouse)
-    yield made
-    made.close()
+    proxy = Proxy(stack.ports.clickhouse)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture
-def behind(proxy: Proxy, kafka: Connection, database: Connection, settings: Settings) -> "Behind":
-    return Behind(proxy, kafka, database, settings)
+def proxied_loader(
+    proxy: Proxy, kafka: Connection, database: Connection, settings: Settings
+) -> "MakeProxiedLoader":
+    return MakeProxiedLoader(proxy, kafka, database, settings)
 
 
-class Behind:
-    """Makes loaders whose way to ClickHouse goes through the proxy."""
+class MakeProxiedLoader:
+    """Makes loaders that connect to ClickHouse through the proxy."""
 
     def __init__(
         self, proxy: Proxy, kafka: Connection, database: Connection, settings: Settings
@@ -44,7 +46,7 @@ class Behind:
 
     def __call__(self, contract: Contract) -> Loader:
         settings = self._settings.model_copy(update={"batch_rows": 100, "chunk_offsets": 1000})
-        return Loader(contract, self._kafka, self._database, settings, "behind", lambda _: True)
+        return Loader(contract, self._kafka, self._database, settings, "proxied", lambda _: True)
 
 
 def findings(loader: Loader) -> list[str]:
@@ -52,19 +54,24 @@ def findings(loader: Loader) -> list[str]:
     return [f.text for f in [*verifier.run().findings, *verifier.against_broker()]]
 
 
-def steps(loader: Loader, plan: Plan) -> None:
+def run_steps(loader: Loader, plan: Plan) -> None:
+    """Drain, audit and publish a planned load."""
     for number in range(len(plan.chunks)):
         loader.drain(plan.load_id, number)
     loader.audit(plan.load_id)
     loader.publish(plan.load_id)
 
 
-@pytest.mark.parametrize("fault", ["lose answer", "cut request"])
-def test_a_connection_cut_before_and_after_every_insert_was_applied(
-    make_loader: MakeLoader, behind: Behind, proxy: Proxy, contract: Contract, fault: Fault
+@pytest.mark.parametrize("fault", ["lose response", "cut request"])
+def test_connections_lost_before_and_after_inserts_are_applied(
+    make_loader: MakeLoader,
+    proxied_loader: MakeProxiedLoader,
+    proxy: Proxy,
+    contract: Contract,
+    fault: Fault,
 ) -> None:
     filled(make_loader, contract, 1500, partitions=2)
-    loader = behind(contract)
+    loader = proxied_loader(contract)
     plan = loader.plan()
     stop = threading.Event()
 
@@ -76,17 +83,17 @@ def test_a_connection_cut_before_and_after_every_insert_was_applied(
     disturber = threading.Thread(target=disturb)
     disturber.start()
     try:
-        steps(loader, plan)
+        run_steps(loader, plan)
     finally:
         stop.set()
         disturber.join()
-    assert proxy.done > 3
-    judge = make_loader(contract)
-    assert sums(judge, plan.load_id)["difference"] == 0
-    assert findings(judge) == []
+    assert proxy.injected > 3
+    undisturbed = make_loader(contract)
+    assert sums(undisturbed, plan.load_id)["difference"] == 0
+    assert findings(undisturbed) == []
 
 
-def test_a_server_that_dies_in_mid_insert_and_comes_back(
+def test_a_server_that_is_killed_during_an_insert_and_restarted(
     stack: Stack, make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 20_000, partitions=2)
@@ -100,15 +107,15 @@ def test_a_server_that_dies_in_mid_insert_and_comes_back(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    steps(loader, plan)
+    run_steps(loader, plan)
     killer.join()
     stack.services["clickhouse"].wait()
     assert sums(loader, plan.load_id)["difference"] == 0
     assert findings(loader) == []
 
 
-def impatient(database: Connection, **settings: object) -> ClickHouse:
-    """A connection that gives up soon, with settings that make the engine fail."""
+def limited_connection(database: Connection, **settings: object) -> ClickHouse:
+    """A connection with a short timeout and settings that make the engine fail."""
     return connect(msgspec.structs.replace(database, extra={"settings": settings}), 1.5)
 
 
@@ -119,7 +126,7 @@ def impatient(database: Connection, **settings: object) -> ClickHouse:
         ({"max_execution_time": 0.000001, "timeout_before_checking_execution_speed": 0}, 159),
     ],
 )
-def test_an_engine_out_of_memory_or_time_fails_the_step_which_can_be_repeated(
+def test_a_step_that_exceeds_memory_or_time_fails_and_can_be_repeated(
     make_loader: MakeLoader,
     database: Connection,
     contract: Contract,
@@ -130,7 +137,7 @@ def test_an_engine_out_of_memory_or_time_fails_the_step_which_can_be_repeated(
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    limited = Publisher(contract, impatient(database, **limits), loader.ledger)
+    limited = Publisher(contract, limited_connection(database, **limits), loader.ledger)
     with pytest.raises(EngineError) as raised:
         limited.publish(plan.load_id, loader.owner)
     assert raised.value.code == code
@@ -138,7 +145,7 @@ def test_an_engine_out_of_memory_or_time_fails_the_step_which_can_be_repeated(
     assert findings(loader) == []
 
 
-def test_too_many_parts_are_waited_out_and_nothing_is_appended_twice(
+def test_an_insert_refused_for_too_many_parts_is_retried_without_duplicates(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 1000, partitions=2)
@@ -156,14 +163,14 @@ def test_too_many_parts_are_waited_out_and_nothing_is_appended_twice(
         second.publish(plan.load_id)
     assert raised.value.code == 252
 
-    def relieve() -> None:
+    def raise_limit() -> None:
         time.sleep(1)
         loader.clickhouse.execute("ALTER TABLE orders MODIFY SETTING parts_to_throw_insert = 3000")
 
     second = make_loader(contract, second.owner, clickhouse_retry_seconds=60)
-    relief = threading.Thread(target=relieve)
-    relief.start()
+    raiser = threading.Thread(target=raise_limit)
+    raiser.start()
     second.publish(plan.load_id)
-    relief.join()
+    raiser.join()
     loader.clickhouse.execute("SYSTEM START MERGES orders")
     assert findings(loader) == []

@@ -1,6 +1,6 @@
-"""Every statement that is generated, whole: as a file to review, and parsed by the real engine.
+"""Every generated statement, compared with a golden file and parsed by the real engine.
 
-``pytest tests/integration/test_golden.py --write-golden`` writes the files anew.
+``pytest tests/integration/test_golden.py --write-golden`` rewrites the files.
 """
 
 import datetime as dt
@@ -126,7 +126,7 @@ STATEMENTS: dict[str, Callable[[], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_is_as_its_file_has_it_and_the_engine_parses_it(
+def test_a_statement_equals_its_golden_file_and_the_engine_parses_it(
     name: str, clickhouse: ClickHouse, request: pytest.FixtureRequest
 ) -> None:
     text = ";\n\n".join(s.rstrip() for s in STATEMENTS[name]()) + ";\n"
@@ -139,19 +139,19 @@ def test_a_statement_is_as_its_file_has_it_and_the_engine_parses_it(
 
 
 @pytest.mark.parametrize("name", ["everything", "choices", "replacing"])
-def test_the_engine_makes_the_table(name: str, clickhouse: ClickHouse) -> None:
+def test_the_engine_creates_the_table(name: str, clickhouse: ClickHouse) -> None:
     for statement in statements((GOLDEN / f"{name}.sql").read_text()):
         clickhouse.execute(statement)
 
 
-def test_a_row_from_before_a_column_reads_as_if_it_had_been_upgraded(
+def test_a_row_older_than_a_column_has_the_values_of_an_upgraded_message(
     clickhouse: ClickHouse,
 ) -> None:
     (statement,) = _tables(chosen)
     clickhouse.execute(statement)
     clickhouse.execute("INSERT INTO chosen (id, at) VALUES ('a', now())")
-    filled = [c.name for c in ClickHouseSchemaMapper.of(chosen).columns if c.name not in ("at",)]
-    row = clickhouse.rows(f"SELECT {', '.join(filled)}, hex(blob) AS blob FROM chosen")[0]
+    columns = [c.name for c in ClickHouseSchemaMapper.of(chosen).columns if c.name not in ("at",)]
+    row = clickhouse.rows(f"SELECT {', '.join(columns)}, hex(blob) AS blob FROM chosen")[0]
     assert row == {
         "id": "a",
         "count": 0,

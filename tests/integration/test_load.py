@@ -6,6 +6,7 @@ import msgspec
 
 from include.schemas.orders import OrderEventMessage
 from include.schemas.payments import contract as payments
+from sluice.authoring.examples import example_message
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract, Table, discover
 from sluice.publish.publisher import Slice
@@ -64,7 +65,7 @@ def test_what_was_sent_is_what_is_loaded(make_loader: MakeLoader, contract: Cont
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, 1)
     random = Random(3)
-    sent = [contract.example(random) for _ in range(200)]
+    sent = [example_message(contract, random) for _ in range(200)]
     producer = loader.broker.producer()
     for message in sent:
         producer.produce(

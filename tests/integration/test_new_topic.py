@@ -1,4 +1,4 @@
-"""A contract made from the messages of a real topic, and the first load with it."""
+"""Contracts from the messages of a real topic, and their first loads."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ SENT = 300
 
 
 def message_of(number: int, random: Random) -> dict[str, Any]:
-    """One of the messages of a topic in use: many types, gaps, and unpleasant names."""
+    """One message like those of a real topic: many types, gaps, and difficult names."""
     message: dict[str, Any] = {
         "thing-id": f"t-{number:05}",
         "made_at": f"2026-03-04T05:06:{number % 60:02}.{number:06}Z",
@@ -69,7 +69,7 @@ def topic() -> str:
 
 
 def table_of(contract: Contract, make_loader: MakeLoader) -> list[dict[str, Any]]:
-    """Loads the topic; gives the table's rows, and sees that nothing is in quarantine."""
+    """Load the topic and return the table's rows; the quarantine must be empty."""
     loader = make_loader(contract)
     load(loader)
     refused = loader.clickhouse.rows(
@@ -94,8 +94,8 @@ def test_the_first_load_of_a_contract_from_its_topic_loads_everything(
     result = run("new-topic", topic, "--from-topic", "--output", str(tmp_path), "--owner", "us")
     assert result.exit_code == 0, result.output
     assert f"{SENT} messages sampled" in result.output
-    assert "passed over, since they are no JSON objects: 1 tombstone" in result.output
-    assert "every sampled message is read by the contract" in result.output
+    assert "ignored, because they are not JSON objects: 1 tombstone" in result.output
+    assert "the contract reads every sampled message" in result.output
 
     contract = imported(next(tmp_path.glob("*.py")))
     assert lint(contract) == []
@@ -138,7 +138,7 @@ def test_the_contract_is_found_and_loaded_by_its_name(
 
 @pytest.fixture
 def unimported() -> Iterator[None]:
-    """Modules that a test adds to the project's schemas are gone when it is over."""
+    """Removes modules that a test adds to the project's schemas."""
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -146,7 +146,7 @@ def unimported() -> Iterator[None]:
             del sys.modules[name]
 
 
-def test_headers_that_name_another_major_version_are_understood(
+def test_headers_decide_the_major_version(
     run: Run, broker: Broker, topic: str, tmp_path: Path, make_loader: MakeLoader
 ) -> None:
     broker.create_topic(topic, 1)
@@ -166,26 +166,28 @@ def test_several_types_are_an_error_with_offsets_until_the_field_is_skipped(
 ) -> None:
     values = [b'{"thing-id":"1","size":1}', b'{"thing-id":"2","size":"big"}']
     fill(broker, topic, values, partitions=1)
-    given = ("new-topic", topic, "--from-topic", "--output", str(tmp_path))
-    result = run(*given)
+    arguments = ("new-topic", topic, "--from-topic", "--output", str(tmp_path))
+    result = run(*arguments)
     assert result.exit_code == 1
-    assert "'size' is of several types: int (partition 0, offset 0), str (partition 0" in (
+    assert "'size': its values have several types: int (partition 0, offset 0), str (part" in (
         result.output
     )
     assert list(tmp_path.iterdir()) == []
-    assert run(*given, "--skip-field", "size").exit_code == 0
+    assert run(*arguments, "--skip-field", "size").exit_code == 0
     assert len(table_of(imported(next(tmp_path.glob("*.py"))), make_loader)) == 2
 
 
-def test_a_topic_without_json_says_what_it_has(run: Run, broker: Broker, topic: str) -> None:
+def test_the_error_for_a_topic_without_json_lists_its_messages(
+    run: Run, broker: Broker, topic: str
+) -> None:
     fill(broker, topic, [None, b"nope", b"[1]"])
     result = run("new-topic", topic, "--from-topic")
     assert result.exit_code == 1
-    for words in ("no message that is a JSON object", "1 tombstone", "1 not_json", "--json-schema"):
+    for words in ("no message is a JSON object", "1 tombstone", "1 not_json", "--json-schema"):
         assert words in result.output
 
 
-def test_a_topic_that_is_not_there_is_told(run: Run) -> None:
+def test_a_topic_that_does_not_exist_is_an_error(run: Run) -> None:
     result = run("new-topic", "nowhere", "--from-topic")
     assert result.exit_code == 1
     assert "topic 'nowhere'" in result.output
@@ -193,14 +195,14 @@ def test_a_topic_that_is_not_there_is_told(run: Run) -> None:
 
 def test_the_newest_messages_are_sampled_of_every_partition(broker: Broker, topic: str) -> None:
     fill(broker, topic, [b'{"n":%d}' % number for number in range(300)])
-    found = sampling.sample_newest(broker, topic, 30)
-    assert [(s.seen.partition, s.seen.offset) for s in found.samples] == [
+    sample = sampling.sample_newest(broker, topic, 30)
+    assert [(m.object.partition, m.object.offset) for m in sample.messages] == [
         (partition, offset) for partition in range(3) for offset in range(90, 100)
     ]
 
 
-def test_offsets_without_messages_are_made_up_for(broker: Broker, topic: str) -> None:
-    """Transactions leave markers, which are offsets but no messages."""
+def test_more_offsets_are_read_when_some_have_no_message(broker: Broker, topic: str) -> None:
+    """Transactions leave markers: offsets without a message."""
     broker.create_topic(topic, 1)
     producer = broker.producer(**{"transactional.id": topic})
     producer.init_transactions()
@@ -208,15 +210,15 @@ def test_offsets_without_messages_are_made_up_for(broker: Broker, topic: str) ->
         producer.begin_transaction()
         producer.produce(topic, b'{"n":%d}' % number)
         producer.commit_transaction()
-    found = sampling.sample_newest(broker, topic, 15)
-    assert [s.seen.value["n"] for s in found.samples] == list(range(5, 20))
+    sample = sampling.sample_newest(broker, topic, 15)
+    assert [m.object.value["n"] for m in sample.messages] == list(range(5, 20))
 
 
-def test_tails_are_the_last_offsets_and_what_remains_is_before_them() -> None:
+def test_tails_are_the_last_offsets_and_the_remaining_ones_are_before_them() -> None:
     ranges = [OffsetRange(0, 10, 20), OffsetRange(1, 0, 3), OffsetRange(2, 5, 5)]
-    taken = sampling.tails(ranges, 10)
-    assert taken == [OffsetRange(0, 13, 20), OffsetRange(1, 0, 3)]
-    assert sampling.remaining(ranges, taken) == [
+    tails = sampling.tails(ranges, 10)
+    assert tails == [OffsetRange(0, 13, 20), OffsetRange(1, 0, 3)]
+    assert sampling.remaining(ranges, tails) == [
         OffsetRange(0, 10, 13),
         OffsetRange(1, 0, 0),
         OffsetRange(2, 5, 5),

@@ -1,4 +1,4 @@
-"""Refused messages are kept whole, found, shown harmlessly and handed out."""
+"""Refused messages are stored unchanged, filtered, displayed safely and exported."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from include.schemas.orders import contract as orders
+from sluice.authoring.examples import example_message
 from sluice.contract import Breaker, Contract
 from sluice.errors import BreakerTripped
 from sluice.loader import Loader
+from sluice.store.load_state import State
 from sluice.store.quarantine import Quarantine, printable
 from sluice.store.request import RefusalFilter
 from tests.commands import Run
@@ -36,22 +38,22 @@ def refused(make_loader: MakeLoader, contract: Contract) -> Loader:
     return loader
 
 
-def test_a_refused_message_is_kept_to_the_byte(refused: Loader) -> None:
+def test_a_refused_message_is_stored_with_all_its_bytes(refused: Loader) -> None:
     store = Quarantine(refused.clickhouse, refused.ledger.database)
-    found = list(store.messages(RefusalFilter(topic=refused.contract.topic)))
-    assert [m.offset for m in found] == [0, 1, 2, 3]
-    first = found[0]
+    messages = list(store.messages(RefusalFilter(topic=refused.contract.topic)))
+    assert [m.offset for m in messages] == [0, 1, 2, 3]
+    first = messages[0]
     assert (first.key, first.value) == (HOSTILE + b"0", HOSTILE)
     assert first.headers == [("h<b>", HOSTILE), ("none", b"")]
     assert first.status == "quarantined"
     assert first.timestamp.year >= 2026
 
 
-def test_messages_are_found_by_reason_field_and_offset(refused: Loader) -> None:
+def test_messages_are_filtered_by_reason_field_and_offset(refused: Loader) -> None:
     store, topic = Quarantine(refused.clickhouse, refused.ledger.database), refused.contract.topic
 
-    def offsets(**narrowed: object) -> list[int]:
-        wanted = RefusalFilter(topic=topic, **narrowed)  # type: ignore[arg-type]
+    def offsets(**conditions: object) -> list[int]:
+        wanted = RefusalFilter(topic=topic, **conditions)  # type: ignore[arg-type]
         return [m.offset for m in store.messages(wanted)]
 
     assert offsets(reason="not_json") == [0, 1]
@@ -61,21 +63,21 @@ def test_messages_are_found_by_reason_field_and_offset(refused: Loader) -> None:
     assert offsets(partition=7) == []
     assert offsets(status="pending") == []
     assert offsets(field="'; DROP TABLE orders; --") == []
-    kinds = store.kinds(RefusalFilter(topic=topic))
-    assert (kinds[0].reason, kinds[0].count) == ("not_json", 2)
+    most_frequent, *_ = store.groups(RefusalFilter(topic=topic))
+    assert (most_frequent.reason, most_frequent.count) == ("not_json", 2)
 
 
-def test_pages_do_not_lose_or_repeat_a_message(
+def test_paging_does_not_lose_or_repeat_a_message(
     refused: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.quarantine.PAGE", 3)
+    monkeypatch.setattr("sluice.store.quarantine.PAGE", 3)
     store = Quarantine(refused.clickhouse, refused.ledger.database)
     wanted = RefusalFilter(topic=refused.contract.topic)
     assert [m.offset for m in store.messages(wanted)] == [0, 1, 2, 3]
     assert [m.offset for m in store.messages(wanted, 2)] == [0, 1]
 
 
-def test_what_is_shown_cannot_steer_a_terminal() -> None:
+def test_displayed_bytes_cannot_control_a_terminal() -> None:
     text = printable(HOSTILE)
     assert "\x1b" not in text
     assert "\x00" not in text
@@ -88,7 +90,7 @@ def test_the_commands_list_show_and_export(
     refused: Loader, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract = refused.contract
-    monkeypatch.setattr("sluice.commands.quarantine.find", lambda topic: contract)
+    monkeypatch.setattr("sluice.cli.commands.quarantine.find", lambda topic: contract)
     topic = contract.topic
     listed = run("quarantine", "list", topic)
     assert listed.exit_code == 0, listed.output
@@ -98,7 +100,7 @@ def test_the_commands_list_show_and_export(
     assert "header h<b>" in one.output
     missing = run("quarantine", "show", topic, "0", "99")
     assert missing.exit_code == 1
-    assert "no quarantined message" in missing.output
+    assert "offset 99" in missing.output
     path = tmp_path / "out.ndjson"
     assert "wrote 4 messages" in run("quarantine", "export", topic, str(path)).output
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -108,23 +110,23 @@ def test_the_commands_list_show_and_export(
     assert refused.clickhouse.rows("SELECT count() AS n FROM orders") == [{"n": 0}]
 
 
-def test_nothing_but_refused_messages_stops_a_drain_early(
+def test_a_long_run_of_refused_messages_stops_a_drain_early(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     strict = msgspec.structs.replace(contract, breaker=Breaker(max_consecutive=300))
     loader = make_loader(strict)
     loader.broker.create_topic(contract.topic, 1)
-    good = msgspec.json.encode(orders.example(Random(1)))
+    good = msgspec.json.encode(example_message(orders, Random(1)))
     send(loader, *[b"no"] * 299, good, *[b"no"] * 5000)
     plan = loader.plan()
-    with pytest.raises(BreakerTripped, match=r"in a row were refused .*partition 0, offset \d+"):
+    with pytest.raises(BreakerTripped) as raised:
         loader.drain(plan.load_id, 0)
-    found = loader.ledger.load(plan.load_id)
-    assert found is not None
-    assert found.state == "held"
+    error = raised.value
+    assert (error.topic, error.partition) == (contract.topic, 0)
+    assert error.offset is not None and 599 <= error.offset < 2000
+    assert loader.known(plan.load_id).state is State.HELD
     refusals = loader.clickhouse.rows(
         f"SELECT count() AS n FROM {loader.ledger.database}.quarantine_rows"
     )
     assert refusals[0]["n"] < 2000
-    report = loader.report(plan.load_id)
-    assert "in a row were refused" in report.error
+    assert loader.report(plan.load_id).error == str(error)

@@ -1,4 +1,4 @@
-"""Loading anew what is loaded already: rows are exchanged, and at no moment is one missing."""
+"""Loading offsets again: rows are replaced, and no row is missing at any moment."""
 
 from random import Random
 from typing import Any
@@ -8,13 +8,13 @@ import pytest
 
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
-from sluice.errors import EngineError, PlanError
+from sluice.errors import EngineError, NothingToReplace, ReplaceUnsupported
 from sluice.loader import Loader
 from sluice.publish.publisher import Slice
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
 from sluice.store.clickhouse import UNKNOWN_TABLE
-from sluice.store.load_records import Changes
+from sluice.store.load_state import Changes
 from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import (
@@ -28,25 +28,25 @@ from tests.loads import (
     verdict,
 )
 
-ANEW = Request(low="0", existing="replace")
+RELOAD = Request(low="0", existing="replace")
 
 
-def rows_of(loader: Loader, load_id: str) -> int:
-    found = loader.clickhouse.rows(
+def count_rows(loader: Loader, load_id: str) -> int:
+    result = loader.clickhouse.rows(
         "SELECT count() AS n FROM orders WHERE _load_id = {id:String}", {"id": load_id}
     )
-    return int(found[0]["n"])
+    return int(result[0]["n"])
 
 
-def test_rows_are_exchanged(make_loader: MakeLoader, contract: Contract) -> None:
+def test_a_reload_replaces_all_rows(make_loader: MakeLoader, contract: Contract) -> None:
     loader = filled(make_loader, contract, 900)
     first = load(loader)
     before = target(loader)["rows"]
     again = make_loader(contract)
-    second = finish(again, ANEW)
+    second = finish(again, RELOAD)
     assert sums(again, second) == sums(again, first)
     assert target(again) == {"rows": before, "offsets": before, "loads": 1}
-    assert rows_of(again, first) == 0
+    assert count_rows(again, first) == 0
     assert verdict(again).findings == []
     assert leftovers(again) == []
     report = again.report(second)
@@ -54,16 +54,14 @@ def test_rows_are_exchanged(make_loader: MakeLoader, contract: Contract) -> None
     assert report.changes == Changes(compared=before)
 
 
-def test_a_part_is_exchanged_with_the_holes_filled(
-    make_loader: MakeLoader, contract: Contract
-) -> None:
+def test_reloading_a_part_fills_its_gaps(make_loader: MakeLoader, contract: Contract) -> None:
     filled(make_loader, contract, 600, partitions=1)
     for low, high in (("0", "200"), ("300", "500")):
         finish(make_loader(contract), Request(low=low, high=high))
     again = make_loader(contract)
     request = Request(offsets=(OffsetRange(0, 100, 400),), existing="replace")
-    survey = again.preview(request).selection
-    assert (survey.ranges, survey.replaced) == ([OffsetRange(0, 100, 400)], 200)
+    selection = again.preview(request).selection
+    assert (selection.ranges, selection.replaced) == ([OffsetRange(0, 100, 400)], 200)
     load_id = finish(again, request)
     assert sums(again, load_id)["planned"] == 300
     assert verdict(again).findings == []
@@ -71,8 +69,10 @@ def test_a_part_is_exchanged_with_the_holes_filled(
     assert rest.plan().offsets == 100
 
 
-def test_the_report_tells_what_changed(make_loader: MakeLoader, contract: Contract) -> None:
-    """The fixed contract gives older messages another value for a field they lack."""
+def test_the_report_counts_changed_rows_and_columns(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """The corrected contract adds another default for a field that older messages lack."""
     loader = filled(make_loader, contract, 800, broken_share=0)
     load(loader)
     upgraded = loader.clickhouse.rows(
@@ -81,7 +81,7 @@ def test_the_report_tells_what_changed(make_loader: MakeLoader, contract: Contra
     )[0]
     *older, current = contract.versions
     first, second = older
-    fixed = msgspec.structs.replace(
+    corrected = msgspec.structs.replace(
         contract,
         versions=(
             first,
@@ -89,15 +89,15 @@ def test_the_report_tells_what_changed(make_loader: MakeLoader, contract: Contra
             current,
         ),
     )
-    again = make_loader(fixed)
-    changes = again.report(finish(again, ANEW)).changes
+    again = make_loader(corrected)
+    changes = again.report(finish(again, RELOAD)).changes
     assert changes is not None
     assert changes.changed == upgraded["n"] > 0
     assert changes.columns == {"customer_email": upgraded["n"]}
     assert verdict(again).findings == []
 
 
-def test_what_is_refused_now_goes_and_what_passes_now_comes(
+def test_a_reload_removes_newly_refused_and_adds_newly_accepted_messages(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 800, broken_share=0.01)
@@ -105,45 +105,47 @@ def test_what_is_refused_now_goes_and_what_passes_now_comes(
     breaker = msgspec.structs.replace(contract.breaker, max_refused_share=1.0)
     lenient = msgspec.structs.replace(contract, breaker=breaker)
     small = make_loader(lenient, max_message_bytes=600)
-    second = sums(small, finish(small, ANEW))
+    second = sums(small, finish(small, RELOAD))
     assert second["quarantined"] > first["quarantined"]
     assert target(small)["rows"] == second["loaded"]
     assert verdict(small).findings == []
     wide = make_loader(lenient)
-    assert sums(wide, finish(wide, ANEW)) == first
+    assert sums(wide, finish(wide, RELOAD)) == first
     assert target(wide)["rows"] == first["loaded"]
     assert verdict(wide).findings == []
 
 
-def test_at_no_moment_is_a_row_missing(make_loader: MakeLoader, contract: Contract) -> None:
+def test_no_row_is_missing_at_any_moment_of_a_reload(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
     loader = filled(make_loader, contract, 900)
     load(loader)
     before = target(loader)["rows"]
     again = make_loader(contract, chunk_offsets=150)
-    fewest = [before]
-    after_each_statement(again, lambda: fewest.append(target(loader)["offsets"]))
-    finish(again, ANEW)
-    assert len(fewest) > 20
-    assert min(fewest) == before
+    counts = [before]
+    after_each_statement(again, lambda: counts.append(target(loader)["offsets"]))
+    finish(again, RELOAD)
+    assert len(counts) > 20
+    assert min(counts) == before
 
 
 @pytest.mark.parametrize("statement", range(1, 12, 2))
-def test_an_interrupted_exchange_is_settled_by_the_next_plan(
+def test_the_next_plan_settles_an_interrupted_reload(
     make_loader: MakeLoader, contract: Contract, statement: int
 ) -> None:
     loader = filled(make_loader, contract, 300, partitions=2)
     load(loader)
     before = target(loader)["rows"]
     stopped = make_loader(contract, chunk_offsets=100)
-    plan = stopped.plan(ANEW)
+    plan = stopped.plan(RELOAD)
     for number in range(len(plan.chunks)):
         stopped.drain(plan.load_id, number)
     stopped.audit(plan.load_id)
-    left = [statement]
+    remaining = [statement]
 
     def count_down() -> None:
-        left[0] -= 1
-        if left[0] == 0:
+        remaining[0] -= 1
+        if remaining[0] == 0:
             raise KeyboardInterrupt
 
     after_each_statement(stopped, count_down)
@@ -157,40 +159,40 @@ def test_an_interrupted_exchange_is_settled_by_the_next_plan(
     assert leftovers(loader) == []
 
 
-def test_an_exchange_that_wakes_late_removes_nothing_of_a_later_one(
+def test_a_delayed_reload_removes_no_row_of_a_later_one(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 300)
     load(loader)
     late = make_loader(contract)
-    plan = late.plan(ANEW)
+    plan = late.plan(RELOAD)
     late.drain(plan.load_id, 0)
     late.audit(plan.load_id)
-    removed = late.clickhouse.execute
+    execute = late.clickhouse.execute
     before = target(loader)["rows"]
 
-    def held(sql: str, *rest: Any, **named: Any) -> None:
+    def delay_delete(sql: str, *rest: Any, **named: Any) -> None:
         if sql.startswith("DELETE"):
-            load(make_loader(contract))  # rolls this one forward
-            finish(make_loader(contract), ANEW)
-        removed(sql, *rest, **named)
+            load(make_loader(contract))  # rolls the delayed reload forward
+            finish(make_loader(contract), RELOAD)
+        execute(sql, *rest, **named)
 
-    late.clickhouse.execute = held  # type: ignore[method-assign]
+    late.clickhouse.execute = delay_delete  # type: ignore[method-assign]
     late.publish(plan.load_id)
     assert target(loader) == {"rows": before, "offsets": before, "loads": 1}
     assert verdict(loader).findings == []
 
 
-def test_a_row_whose_message_is_gone_stays(
+def test_a_row_whose_message_has_expired_is_kept(
     make_loader: MakeLoader, contract: Contract, kafka: Connection
 ) -> None:
-    """Retention is faster than the load that was to replace the rows."""
+    """Retention removes messages between plan and drain of the load that replaces their rows."""
     contract = msgspec.structs.replace(contract, on_expired="record")
     loader = filled(make_loader, contract, 400, partitions=1)
     load(loader)
     before = target(loader)["rows"]
     again = make_loader(contract)
-    plan = again.plan(ANEW)
+    plan = again.plan(RELOAD)
     delete_up_to(kafka, contract.topic, 100)
     again.drain(plan.load_id, 0)
     again.audit(plan.load_id)
@@ -198,11 +200,11 @@ def test_a_row_whose_message_is_gone_stays(
     assert sums(again, plan.load_id)["absent"] == 100
     assert target(again) == {"rows": before, "offsets": before, "loads": 2}
     assert verdict(again).findings == []
-    later = make_loader(contract).preview(ANEW).selection
-    assert (later.ranges, later.there) == ([OffsetRange(0, 100, 400)], 100)
+    selection = make_loader(contract).preview(RELOAD).selection
+    assert (selection.ranges, selection.there) == ([OffsetRange(0, 100, 400)], 100)
 
 
-def test_what_another_load_is_reading_is_left_to_it(
+def test_a_reload_leaves_out_offsets_of_a_live_load(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 400, partitions=1)
@@ -211,40 +213,46 @@ def test_what_another_load_is_reading_is_left_to_it(
     live.plan()
     again = make_loader(contract)
     again.settler.is_over = lambda _: False
-    survey = again.preview(ANEW).selection
-    assert (survey.ranges, survey.elsewhere) == ([OffsetRange(0, 0, 300)], 100)
+    selection = again.preview(RELOAD).selection
+    assert (selection.ranges, selection.elsewhere) == ([OffsetRange(0, 0, 300)], 100)
 
 
-def test_what_cannot_be_replaced_is_refused(make_loader: MakeLoader, contract: Contract) -> None:
+def test_requests_that_cannot_be_replaced_are_refused(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
     loader = filled(make_loader, contract, 10)
-    with pytest.raises(PlanError, match="nothing to replace"):
+    with pytest.raises(NothingToReplace):
         loader.plan(Request(existing="replace"))
     table = msgspec.structs.replace(contract.table, engine="ReplacingMergeTree(created_at)")
     newest = make_loader(msgspec.structs.replace(contract, table=table))
-    with pytest.raises(PlanError, match="keeps only the newest row of a key"):
-        newest.planner.survey.preview(ANEW)
+    with pytest.raises(ReplaceUnsupported) as unsupported:
+        newest.planner.survey.preview(RELOAD)
+    assert unsupported.value.topic == contract.topic
+    assert table.engine in unsupported.value.detail
     clustered = make_loader(contract, cluster="somewhere")
-    with pytest.raises(PlanError, match="in a cluster"):
-        clustered.planner.survey.preview(ANEW)
+    with pytest.raises(ReplaceUnsupported) as unsupported:
+        clustered.planner.survey.preview(RELOAD)
+    assert unsupported.value.topic == contract.topic
+    assert "cluster" in unsupported.value.detail
 
 
-def test_a_load_that_publishes_between_survey_and_reservation_is_not_doubled(
+def test_rows_published_between_survey_and_reservation_are_not_duplicated(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     """The window holds loaded and new offsets; another load takes the new ones meanwhile."""
     loader = filled(make_loader, contract, 400, partitions=1)
     finish(loader, Request(high="200"))
     slow = make_loader(contract)
-    prospect = slow.planner.survey.preview
+    preview = slow.planner.survey.preview
 
-    def late(request: Request) -> Any:
-        found = prospect(request)
-        slow.planner.survey.preview = prospect  # type: ignore[method-assign]
+    def preview_then_load(request: Request) -> Any:
+        result = preview(request)
+        slow.planner.survey.preview = preview  # type: ignore[method-assign]
         load(make_loader(contract))
-        return found
+        return result
 
-    slow.planner.survey.preview = late  # type: ignore[method-assign]
-    load_id = finish(slow, ANEW)
+    slow.planner.survey.preview = preview_then_load  # type: ignore[method-assign]
+    load_id = finish(slow, RELOAD)
     assert sums(slow, load_id)["planned"] == 400
     rows = target(loader)
     assert rows["rows"] == rows["offsets"]
@@ -252,38 +260,38 @@ def test_a_load_that_publishes_between_survey_and_reservation_is_not_doubled(
     assert verdict(loader).findings == []
 
 
-def test_a_late_publisher_of_a_replaced_load_brings_no_row_back(
+def test_a_late_publisher_of_a_replaced_load_restores_no_row(
     make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has published, and died before it dropped its table; its twin wakes when all is over."""
+    """The load published but did not drop its work table, and was then replaced by another."""
     loader = filled(make_loader, contract, 200)
     load(loader)
     first = make_loader(contract)
-    drop = first.publisher.drop_work_table
+    drop_work_table = first.publisher.drop_work_table
     monkeypatch.setattr(first.publisher, "drop_work_table", lambda _: None)
-    kept = finish(first, ANEW)
-    attempts = first.ledger.audited_attempts(kept)
-    chunks = first.ledger.chunks(kept)
-    columns = first.publisher.columns(first.known(kept))
-    twin = make_loader(contract)
-    twin.settler.settle = lambda: None  # type: ignore[method-assign]
-    finish(twin, ANEW)
+    replaced_id = finish(first, RELOAD)
+    attempts = first.ledger.audited_attempts(replaced_id)
+    chunks = first.ledger.chunks(replaced_id)
+    columns = first.publisher.columns(first.known(replaced_id))
+    other = make_loader(contract)
+    other.settler.settle = lambda: None  # type: ignore[method-assign]
+    finish(other, RELOAD)
     with pytest.raises(EngineError) as raised:
-        first.publisher.copy(kept, columns, Slice(attempts[0], chunks[0]), replaces=True)
+        first.publisher.copy(replaced_id, columns, Slice(attempts[0], chunks[0]), replaces=True)
     assert raised.value.code == UNKNOWN_TABLE
-    drop(kept)
+    drop_work_table(replaced_id)
     rows = target(loader)
     assert (rows["rows"], rows["loads"]) == (rows["offsets"], 1)
     assert verdict(loader).findings == []
 
 
-def test_a_mended_contract_does_not_go_on_with_what_the_old_one_read(
+def test_a_load_under_an_older_contract_is_not_resumed(
     make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loader = filled(make_loader, contract, 300)
     plan = loader.plan(resume=True)
     loader.drain(plan.load_id, 0)
-    monkeypatch.setattr(type(contract), "digest", property(lambda _: "mended"))
+    monkeypatch.setattr(type(contract), "digest", property(lambda _: "changed"))
     again = make_loader(contract)
     assert again.plan(resume=True).load_id != plan.load_id
     same_run = make_loader(contract, loader.owner)

@@ -1,4 +1,4 @@
-"""What users of other loaders report, each once: here it does not happen."""
+"""Faults that users of other loaders have reported, each tested once against this loader."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ import pytest
 
 from local.stack import Stack
 from sluice.audit.verify.verifier import Verifier
+from sluice.authoring.examples import example_message
 from sluice.authoring.sample_messages import as_version, make_samples, produce
 from sluice.contract import Contract
 from sluice.errors import EngineError
@@ -24,8 +25,8 @@ from tests.conftest import MakeLoader, load
 from tests.loads import delete_up_to, filled, sums, target
 
 
-def good(loader: Loader) -> None:
-    """The audit has no findings, and nothing of the topic is left to load."""
+def check_all_loaded(loader: Loader) -> None:
+    """Assert that the audit has no findings and no offset is left to load."""
     verifier = Verifier(loader.contract, loader.broker, loader.clickhouse, loader.ledger)
     verdict = verifier.run()
     assert [*verdict.findings, *verifier.against_broker()] == []
@@ -40,32 +41,34 @@ def send(loader: Loader, *values: bytes) -> None:
 
 
 def order(contract: Contract, **changed: Any) -> dict[str, Any]:
-    made: dict[str, Any] = msgspec.to_builtins(contract.example(Random(1)), str_keys=True)
-    return made | changed
+    message: dict[str, Any] = msgspec.to_builtins(
+        example_message(contract, Random(1)), str_keys=True
+    )
+    return message | changed
 
 
-def interrupted(loader: Loader, after: int) -> Callable[[int], None]:
-    """A progress callback that kills the attempt after some offsets."""
-    seen = 0
+def interrupt_after(offsets: int) -> Callable[[int], None]:
+    """A progress callback that interrupts the attempt after some offsets."""
+    processed = 0
 
     def progress(done: int) -> None:
-        nonlocal seen
-        seen += done
-        if seen >= after:
+        nonlocal processed
+        processed += done
+        if processed >= offsets:
             raise KeyboardInterrupt
 
     return progress
 
 
-def test_rows_do_not_vanish_when_a_retry_cuts_its_batches_elsewhere(
+def test_a_retry_with_other_batch_boundaries_loses_no_rows(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """A sink whose stored state and new batch disagree at the left border drops rows."""
+    """Other sinks drop rows if their stored state and a new batch start at different offsets."""
     loader = filled(make_loader, contract, 3000, partitions=1)
     loader.settings.batch_rows = 170
     plan = loader.plan()
     with pytest.raises(KeyboardInterrupt):
-        loader.drain(plan.load_id, 0, interrupted(loader, 1000))
+        loader.drain(plan.load_id, 0, interrupt_after(1000))
     filled(make_loader, contract, 500, partitions=1)  # the topic grows meanwhile
     loader.settings.batch_rows = 333
     loader.drain(plan.load_id, 0)
@@ -73,10 +76,10 @@ def test_rows_do_not_vanish_when_a_retry_cuts_its_batches_elsewhere(
     loader.publish(plan.load_id)
     assert sums(loader, plan.load_id)["planned"] == 3000
     load(make_loader(contract))
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_a_writer_that_stalls_past_the_deduplication_window_doubles_nothing(
+def test_a_writer_delayed_past_the_deduplication_window_duplicates_nothing(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 800, partitions=1)
@@ -87,27 +90,26 @@ def test_a_writer_that_stalls_past_the_deduplication_window_doubles_nothing(
     source = loader.ledger.publishing_table(plan.load_id)
     columns = loader.publisher.columns(loader.known(plan.load_id))
     attempt = loader.ledger.audited_attempts(plan.load_id)[0]
-    target_table = loader.publisher.target
-    missing = target_table.missing_rows(source, plan.chunks[0])
-    stalled = target_table.insert_statement(columns, missing)
+    missing = loader.publisher.target.missing_rows(source, plan.chunks[0])
+    delayed_insert = loader.publisher.insert_statement(columns, missing)
     parameters = {"topic": contract.topic, "load": plan.load_id, "attempt": attempt}
     loader.clickhouse.execute(
         "ALTER TABLE orders MODIFY SETTING non_replicated_deduplication_window = 1"
     )
     make_loader(contract, loader.owner).publish(plan.load_id)
-    for number in range(3):  # other tokens push the load's own out of the window
+    for number in range(3):  # other tokens displace the load's own from the window
         loader.clickhouse.execute(
             "INSERT INTO orders SELECT * FROM orders WHERE 0",
             settings={"insert_deduplication_token": str(number)},
         )
-    # The staging table is gone by now; the writer that wakes up finds nothing to copy.
+    # The work table has been dropped by now, so the delayed writer has nothing to copy.
     with pytest.raises(EngineError) as raised:
-        loader.clickhouse.execute(stalled, parameters)
+        loader.clickhouse.execute(delayed_insert, parameters)
     assert raised.value.code == UNKNOWN_TABLE
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_a_retry_after_too_many_parts_appends_nothing_twice(
+def test_a_retry_after_too_many_parts_duplicates_nothing(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 600, partitions=1)
@@ -125,10 +127,10 @@ def test_a_retry_after_too_many_parts_appends_nothing_twice(
     loader.clickhouse.execute("ALTER TABLE orders MODIFY SETTING parts_to_throw_insert = 3000")
     second.publish(plan.load_id)
     second.publish(plan.load_id)
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_one_bad_message_does_not_drag_its_batch_into_quarantine(
+def test_only_the_invalid_message_of_a_batch_is_quarantined(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = make_loader(contract)
@@ -138,10 +140,10 @@ def test_one_bad_message_does_not_drag_its_batch_into_quarantine(
     send(loader, *values)
     account = sums(loader, load(loader))
     assert (account["loaded"], account["quarantined"]) == (199, 1)
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_a_missing_field_with_a_default_does_not_stop_the_task(
+def test_a_message_without_a_defaulted_field_is_loaded(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = make_loader(contract)
@@ -155,31 +157,31 @@ def test_a_missing_field_with_a_default_does_not_stop_the_task(
     assert row == [{"notes": "", "c": "unknown"}]
 
 
-def test_a_lone_unread_message_is_loaded(make_loader: MakeLoader, contract: Contract) -> None:
-    """Loaders that wait for a full batch, or take the last offset for the end, leave it lying."""
+def test_a_single_unread_message_is_loaded(make_loader: MakeLoader, contract: Contract) -> None:
+    """Loaders that wait for a full batch, or stop one offset too early, do not load it."""
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, 3)
     send(loader, msgspec.json.encode(order(contract)))
     assert sums(loader, load(loader))["loaded"] == 1
     send(loader, msgspec.json.encode(order(contract)))
     assert sums(loader, load(make_loader(contract)))["loaded"] == 1
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_a_topic_whose_first_offset_is_not_0_is_loaded_whole(
+def test_a_topic_that_does_not_start_at_offset_0_is_loaded_completely(
     make_loader: MakeLoader, contract: Contract, kafka: Connection
 ) -> None:
     loader = filled(make_loader, contract, 300, partitions=1)
     delete_up_to(kafka, contract.topic, 120)
     account = sums(loader, load(loader))
     assert (account["planned"], account["difference"]) == (180, 0)
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_an_empty_poll_is_not_taken_for_the_end(
+def test_an_empty_poll_does_not_end_the_read(
     stack: Stack, make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """The broker answers nothing for seconds in the middle of a range, and then goes on."""
+    """The broker stops responding for some seconds in the middle of a range, then continues."""
     loader = filled(make_loader, contract, 40_000, partitions=2)
     loader.settings.batch_rows = 1000
     plan = loader.plan()
@@ -200,24 +202,24 @@ def test_an_empty_poll_is_not_taken_for_the_end(
     loader.audit(plan.load_id)
     loader.publish(plan.load_id)
     assert sums(loader, plan.load_id)["planned"] == 40_000
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_a_failed_run_that_had_committed_its_offsets_loses_nothing(
+def test_a_failed_run_with_committed_offsets_loses_nothing(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """What a consumer group has committed is a mirror, and never asked for what to read."""
+    """The offsets of the consumer group are a mirror, and are never used to decide what to read."""
     loader = filled(make_loader, contract, 400, partitions=1)
     plan = loader.plan()
     with pytest.raises(KeyboardInterrupt):
-        loader.drain(plan.load_id, 0, interrupted(loader, 1))
+        loader.drain(plan.load_id, 0, interrupt_after(1))
     loader.broker.mirror(contract.topic, loader.group, {0: 400})
     account = sums(loader, load(make_loader(contract)))
     assert (account["planned"], account["difference"]) == (400, 0)
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_a_missing_table_drops_no_rows_silently(
+def test_no_rows_are_lost_if_the_target_table_is_missing(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 400, partitions=1)
@@ -229,13 +231,15 @@ def test_a_missing_table_drops_no_rows_silently(
         loader.publish(plan.load_id)
     assert raised.value.code == UNKNOWN_TABLE
     produce(contract, loader.broker, make_samples(contract, 50, Random(1)))
-    load(make_loader(contract))  # makes the table, rolls the first load forward, loads the rest
+    load(make_loader(contract))  # creates the table, rolls the first load forward, loads the rest
     assert target(loader)["loads"] == 2
-    good(loader)
+    check_all_loaded(loader)
 
 
-def test_ranges_are_half_open_and_touch(make_loader: MakeLoader, contract: Contract) -> None:
-    """Two loads side by side share no offset and leave none between them."""
+def test_consecutive_loads_have_adjacent_half_open_ranges(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """They share no offset and leave no gap."""
     loader = filled(make_loader, contract, 100, partitions=1)
     load(loader)
     filled(make_loader, contract, 50, partitions=1)

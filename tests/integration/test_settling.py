@@ -1,4 +1,4 @@
-"""What becomes of a load whose run ended, was repeated, or met another."""
+"""Settling: loads whose run has ended, is retried, or runs beside another."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +12,13 @@ from sluice.contract import Contract
 from sluice.errors import LoadLost
 from sluice.publish.publisher import Slice
 from sluice.ranges import merge, total
-from sluice.store.load_records import PlanRecord
+from sluice.store.load_state import PlanRecord
 from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, leftovers, sums, target
 
 
-def test_the_same_run_gets_its_plan_back_after_the_topic_has_grown(
+def test_a_retried_run_keeps_its_plan_after_the_topic_has_grown(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     loader = filled(make_loader, contract, 500)
@@ -28,7 +28,7 @@ def test_the_same_run_gets_its_plan_back_after_the_topic_has_grown(
     assert plan.offsets == 500
 
 
-def test_an_abandoned_run_frees_its_offsets_and_its_late_tasks_fail(
+def test_an_abandoned_load_frees_its_offsets_and_its_late_tasks_fail(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     late = filled(make_loader, contract, 1000)
@@ -42,12 +42,14 @@ def test_an_abandoned_run_frees_its_offsets_and_its_late_tasks_fail(
         lambda: late.audit(plan.load_id),
         lambda: late.publish(plan.load_id),
     ):
-        with pytest.raises(LoadLost, match="abandoned"):
+        with pytest.raises(LoadLost) as raised:
             step()
+        assert raised.value.load_id == plan.load_id
+        assert "abandoned" in raised.value.detail
     assert target(other)["loads"] == 1
 
 
-def test_a_run_that_had_begun_to_publish_is_rolled_forward(
+def test_a_load_that_began_to_publish_is_rolled_forward(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     stopped = filled(make_loader, contract, 1000)
@@ -63,7 +65,7 @@ def test_a_run_that_had_begun_to_publish_is_rolled_forward(
     assert target(other)["rows"] == account["loaded"]
 
 
-def test_a_live_load_s_offsets_are_not_planned_by_another(
+def test_offsets_of_a_live_load_are_not_planned_again(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     first = filled(make_loader, contract, 1000)
@@ -79,30 +81,30 @@ def test_a_live_load_s_offsets_are_not_planned_by_another(
     )
 
 
-def test_the_owner_of_a_load_is_kept(make_loader: MakeLoader, contract: Contract) -> None:
+def test_the_owner_of_a_load_is_recorded(make_loader: MakeLoader, contract: Contract) -> None:
     filled(make_loader, contract, 10)
     owner = f"airflow/load_orders/{uuid.uuid4()}"
     loader = make_loader(contract, owner)
     load_id = load(loader)
-    found = loader.ledger.load(load_id)
-    assert found is not None
-    assert (found.owner, found.state, found.live) == (owner, "published", False)
+    record = loader.ledger.load(load_id)
+    assert record is not None
+    assert (record.owner, record.state, record.live) == (owner, "published", False)
 
 
-def test_a_zombie_beside_its_retry_leaves_nothing_behind(
+def test_a_zombie_attempt_leaves_no_rows_behind(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """Both attempts write the whole chunk, with other borders of their micro-batches."""
+    """Both attempts write the whole chunk, split into different micro-batches."""
     filled(make_loader, contract, 2000)
     first, second = (make_loader(contract, "one run", batch_rows=n) for n in (70, 110))
     plan = first.plan()
     drained: list[str] = []
 
-    def second_goes_first(_: int) -> None:
+    def drain_second(_: int) -> None:
         if not drained:
             drained.append(second.drain(plan.load_id, 0).attempt)
 
-    zombie = first.drain(plan.load_id, 0, second_goes_first)
+    zombie = first.drain(plan.load_id, 0, drain_second)
     assert zombie.attempt != drained[0]
     assert first.ledger.attempts.accepted(plan.load_id)[0].attempt == drained[0]
     second.audit(plan.load_id)
@@ -117,7 +119,7 @@ def test_a_zombie_beside_its_retry_leaves_nothing_behind(
     assert leftovers(second) == []
 
 
-def test_two_planners_at_once_never_keep_the_same_offset(
+def test_concurrent_planners_never_reserve_the_same_offset(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     filled(make_loader, contract, 1000)
@@ -130,10 +132,10 @@ def test_two_planners_at_once_never_keep_the_same_offset(
     assert total(ranges) == total(merge(ranges)) == 1000
 
 
-def test_a_plan_that_was_interrupted_before_it_looked_is_held_against_others(
+def test_a_plan_interrupted_before_its_overlap_check_is_withdrawn(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """Both wrote the same range; the one that asks again finds the other and withdraws."""
+    """Both runs recorded the same range; the run that is retried withdraws its load."""
     filled(make_loader, contract, 300)
     first = make_loader(contract, "run one")
     plan = first.plan()
@@ -142,19 +144,19 @@ def test_a_plan_that_was_interrupted_before_it_looked_is_held_against_others(
     staging = second.ledger.staging_table("interrupted")
     second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = MergeTree ORDER BY a")
     topic_id, shape = second.broker.topic(contract.topic).id, second.planner.mapper.shape
-    record = PlanRecord(topic_id=topic_id, shape=shape, watermarks={0: (0, 1)})
-    second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, record)
+    plan_record = PlanRecord(topic_id=topic_id, shape=shape, watermarks={0: (0, 1)})
+    second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, plan_record)
     assert second.plan().offsets == 0
-    found = second.ledger.load("interrupted")
-    assert found is not None
-    assert found.state == "withdrawn"
+    record = second.ledger.load("interrupted")
+    assert record is not None
+    assert record.state == "withdrawn"
     assert first.plan() == plan
 
 
-def test_a_partitioned_target_that_holds_half_of_a_slice_is_completed(
+def test_a_slice_that_is_partly_in_the_target_is_completed(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """A publisher stopped between the parts of one insert; the rows that are there stay alone."""
+    """A publisher stopped between the parts of one insert; rows that are written are kept."""
     table = msgspec.structs.replace(contract.table, partition_by="_partition")
     loader = filled(make_loader, msgspec.structs.replace(contract, table=table), 2000)
     plan = loader.plan()
@@ -172,7 +174,7 @@ def test_a_partitioned_target_that_holds_half_of_a_slice_is_completed(
     assert target(loader) == {"rows": account["loaded"], "offsets": account["loaded"], "loads": 1}
 
 
-def test_a_load_that_cannot_be_rolled_forward_does_not_stop_the_topic(
+def test_a_load_that_cannot_be_rolled_forward_does_not_block_the_topic(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     stopped = filled(make_loader, contract, 500)
@@ -187,6 +189,6 @@ def test_a_load_that_cannot_be_rolled_forward_does_not_stop_the_topic(
     produce(contract, stopped.broker, make_samples(contract, 300, Random(1)))
     account = sums(stopped, load(make_loader(contract)))
     assert (account["planned"], account["difference"]) == (300, 0)
-    found = stopped.ledger.load(plan.load_id)
-    assert found is not None
-    assert found.state == "publishing"
+    record = stopped.ledger.load(plan.load_id)
+    assert record is not None
+    assert record.state == "publishing"

@@ -108,7 +108,7 @@ def test_what_is_not_looked_through_is_told(make_loader: MakeLoader, contract: C
     survey = short.preview(window(0)).selection
     assert (survey.ranges, survey.unsearched) == ([OffsetRange(0, 0, 2), OffsetRange(0, 3, 4)], 6)
     load_id = finish(short, window(0))
-    assert "were not looked through for late messages" in " ".join(short.report(load_id).advice)
+    assert "were not searched for late messages" in " ".join(short.report(load_id).advice)
     second = make_loader(contract, scan_offsets=2)
     load_id = finish(second, window(1))
     planned = sums(second, load_id)

@@ -1,4 +1,4 @@
-"""The type table: what a Struct's fields become, and that values survive the way."""
+"""The type table: the columns of a Struct's fields, and that values are stored unchanged."""
 
 import datetime as dt
 import uuid
@@ -43,17 +43,17 @@ class Dog(Struct, frozen=True, tag=True):
 
 
 class Outer(Struct, frozen=True):
-    """A Struct within which all may be absent."""
+    """A Struct in which everything may be absent."""
 
     tag: str = ""
     inner: Inner | None = None
 
 
 class Everything(Struct, frozen=True, kw_only=True):
-    """Every type of the table.
+    """Every type of the type table.
 
     Attributes:
-        text: with a comment.
+        text: a field with a comment.
     """
 
     text: str
@@ -158,14 +158,14 @@ TYPES = {
 everything = contract_of(Everything)
 
 
-def test_every_type_has_its_column() -> None:
+def test_every_type_has_its_column_type() -> None:
     assert {c.name: str(c.type.stored) for c in columns_of(Everything)} == TYPES
 
 
 def through_the_engine(
     clickhouse: ClickHouse, contract: Contract, messages: list[Struct]
 ) -> list[dict[str, Any]]:
-    """Stage messages as the load does, and publish them as the load does."""
+    """The published rows of messages, which are staged and published as a load does it."""
     mapper = ClickHouseSchemaMapper.of(contract)
     clickhouse.execute(mapper.create_table())
     clickhouse.execute(mapper.create_staging("staged"))
@@ -183,7 +183,7 @@ def through_the_engine(
     return clickhouse.rows(f"SELECT * FROM {contract.table.name} ORDER BY _offset")
 
 
-def test_every_value_survives_the_engine(clickhouse: ClickHouse) -> None:
+def test_every_value_is_stored_unchanged(clickhouse: ClickHouse) -> None:
     message = Everything(
         text='quotes " and \\ and \u2028 and \x00 and 😀',
         number=-(2**63),
@@ -324,35 +324,45 @@ class BareDict(Struct, frozen=True):
     x: dict  # type: ignore[type-arg]
 
 
+class BlobKeys(Struct, frozen=True):
+    x: dict[bytes, int]
+
+
 class Clash(Struct, frozen=True):
     inner_x: int
     inner: Inner = Inner(0)
 
 
 @pytest.mark.parametrize(
-    ("struct", "words"),
+    ("struct", "field", "keyword"),
     [
-        (Node, "'below.*' has no ClickHouse column: Node contains itself"),
-        (AnyThing, "'x' has no ClickHouse column: its type is not known"),
-        (MixedUnion, "'x' has no ClickHouse column: a union of several types"),
-        (NullList, "'x' has no ClickHouse column: Array cannot be null"),
-        (BareDict, "'x.*' has no ClickHouse column: its type is not known"),
-        (Clash, "inner_x and inner.x would both be column 'inner_x'"),
+        (Node, "below.[]", "contains itself"),
+        (AnyThing, "x", "unknown"),
+        (MixedUnion, "x", "union"),
+        (NullList, "x", "null"),
+        (BareDict, "x.key", "unknown"),
+        (BlobKeys, "x", "keys"),
+        (Clash, "inner.x", "inner_x"),
     ],
 )
-def test_what_has_no_column_is_an_error_naming_the_field(struct: type[Struct], words: str) -> None:
-    with pytest.raises(ContractError, match=words):
+def test_a_field_without_a_column_is_refused(
+    struct: type[Struct], field: str, keyword: str
+) -> None:
+    with pytest.raises(ContractError, match=keyword) as raised:
         columns_of(struct)
+    assert raised.value.field == field
 
 
 def test_an_order_key_that_may_be_null_is_refused() -> None:
     class Loose(Struct, frozen=True):
         name: str | None
 
-    with pytest.raises(ContractError, match="order key 'name' may be null"):
+    with pytest.raises(ContractError, match="null") as raised:
         ClickHouseSchemaMapper(Loose, Table(name="t", order_by=("name",)))
+    assert raised.value.field == "name"
 
 
 def test_an_order_key_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ContractError, match="has no column 'nope'"):
+    with pytest.raises(ContractError) as raised:
         ClickHouseSchemaMapper(Inner, Table(name="t", order_by=("nope",)))
+    assert raised.value.field == "nope"

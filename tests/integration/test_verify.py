@@ -1,4 +1,4 @@
-"""The audit finds whatever is not as it must be, and nothing else."""
+"""Verification reports every inconsistency, and nothing else."""
 
 from collections.abc import Callable
 from random import Random
@@ -11,14 +11,15 @@ from confluent_kafka import Producer
 from sluice.audit.verify.content import ContentCheck
 from sluice.audit.verify.findings import Finding
 from sluice.audit.verify.verifier import Verification, Verifier
+from sluice.authoring.examples import example_message
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
-from sluice.errors import PlanError
+from sluice.errors import PlanError, UnknownPartition
 from sluice.loader import Loader
 from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
-from sluice.store.load_records import PlanRecord, State
+from sluice.store.load_state import PlanRecord, State
 from tests.conftest import MakeLoader, load
 from tests.loads import filled
 
@@ -47,13 +48,13 @@ def content(loader: Loader) -> list[Finding]:
 
 @pytest.fixture
 def loaded(make_loader: MakeLoader, contract: Contract) -> Loader:
-    """A load of mixed messages."""
+    """A loader that has loaded mixed messages."""
     loader = filled(make_loader, contract, 3000, broken_share=0.02, tombstone_share=0.02)
     load(loader)
     return loader
 
 
-def test_what_was_loaded_well_has_no_findings(loaded: Loader, make_loader: MakeLoader) -> None:
+def test_correct_loads_have_no_findings(loaded: Loader, make_loader: MakeLoader) -> None:
     filled(make_loader, loaded.contract, 2000)
     load(make_loader(loaded.contract))
     verdict = audit(loaded)
@@ -67,7 +68,7 @@ def test_what_was_loaded_well_has_no_findings(loaded: Loader, make_loader: MakeL
     assert content(loaded) == []
 
 
-def test_what_is_not_loaded_yet_is_counted_and_no_finding(
+def test_offsets_that_are_not_loaded_are_counted_without_a_finding(
     loaded: Loader, make_loader: MakeLoader
 ) -> None:
     filled(make_loader, loaded.contract, 100)
@@ -84,36 +85,36 @@ def _drop_row(loader: Loader) -> None:
         " FROM orders WHERE _partition = 1 AND _offset > 10)")  # fmt: skip
 
 
-def _double_row(loader: Loader) -> None:
+def _duplicate_row(loader: Loader) -> None:
     run(loader, "INSERT INTO orders SELECT * FROM orders WHERE _partition = 2 LIMIT 1")
 
 
-def _stray_row(loader: Loader) -> None:
+def _add_stray_row(loader: Loader) -> None:
     run(
         loader,
         "INSERT INTO orders SELECT * REPLACE (toInt64(999999) AS _offset) FROM orders LIMIT 1",
     )
 
 
-def _lose_quarantine(loader: Loader) -> None:
+def _delete_refused(loader: Loader) -> None:
     table = f"{loader.ledger.database}.quarantine_rows"
     run(loader, f"ALTER TABLE {table} DELETE WHERE offset = (SELECT min(offset) FROM {table})")
 
 
-def _row_for_refused(loader: Loader) -> None:
-    _row_at(loader, "SELECT partition, offset FROM {db}.quarantine LIMIT 1")
+def _add_row_for_refused(loader: Loader) -> None:
+    _add_row(loader, "SELECT partition, offset FROM {db}.quarantine LIMIT 1")
 
 
-def _row_for_tombstone(loader: Loader) -> None:
-    _row_at(loader, "SELECT partition, low AS offset FROM {db}.load_skips LIMIT 1")
+def _add_row_for_tombstone(loader: Loader) -> None:
+    _add_row(loader, "SELECT partition, low AS offset FROM {db}.load_skips LIMIT 1")
 
 
-def _row_at(loader: Loader, where: str) -> None:
-    (at,) = loader.clickhouse.rows(where.format(db=loader.ledger.database))
+def _add_row(loader: Loader, query: str) -> None:
+    (place,) = loader.clickhouse.rows(query.format(db=loader.ledger.database))
     run(
         loader,
-        f"INSERT INTO orders SELECT * REPLACE (toInt32({at['partition']}) AS _partition,"
-        f" toInt64({at['offset']}) AS _offset) FROM orders LIMIT 1",
+        f"INSERT INTO orders SELECT * REPLACE (toInt32({place['partition']}) AS _partition,"
+        f" toInt64({place['offset']}) AS _offset) FROM orders LIMIT 1",
     )
 
 
@@ -131,23 +132,23 @@ def run(loader: Loader, sql: str) -> None:
     ("damage", "kinds"),
     [
         (_drop_row, {"missing": 1, "ledger": 0}),
-        (_double_row, {"doubled": 1, "ledger": 0}),
-        (_stray_row, {"unexplained": 1, "ledger": 0}),
-        (_lose_quarantine, {"missing": 1}),
-        (_row_for_refused, {"doubled": 1, "ledger": 0}),
-        (_row_for_tombstone, {"doubled": 1, "ledger": 0}),
+        (_duplicate_row, {"doubled": 1, "ledger": 0}),
+        (_add_stray_row, {"unexplained": 1, "ledger": 0}),
+        (_delete_refused, {"missing": 1}),
+        (_add_row_for_refused, {"doubled": 1, "ledger": 0}),
+        (_add_row_for_tombstone, {"doubled": 1, "ledger": 0}),
         (_leave_staging, {"leftover": 0}),
     ],
 )
-def test_every_damage_is_found_and_named_to_the_offset(
+def test_every_kind_of_damage_is_found_with_its_offsets(
     loaded: Loader, damage: Damage, kinds: dict[str, int]
 ) -> None:
     damage(loaded)
-    found = audit(loaded).findings
-    assert {f.kind: sum(r.count for r in f.ranges) for f in found} == kinds, found
+    findings = audit(loaded).findings
+    assert {f.kind: sum(r.count for r in f.ranges) for f in findings} == kinds, findings
 
 
-def test_a_gap_and_a_double_that_cancel_out_in_the_sum_are_both_found(loaded: Loader) -> None:
+def test_a_gap_and_a_duplicate_with_an_unchanged_total_are_both_found(loaded: Loader) -> None:
     _drop_row(loaded)
     run(loaded, "INSERT INTO orders SELECT * FROM orders WHERE _partition = 1 LIMIT 1")
     assert {f.kind for f in audit(loaded).findings} == {"missing", "doubled"}
@@ -157,45 +158,45 @@ def test_overlapping_loads_are_found(loaded: Loader) -> None:
     ledger, topic = loaded.ledger, loaded.contract.topic
     ledger.reserve("other", topic, "x", [[OffsetRange(0, 5, 8)]], PlanRecord())
     ledger.record("other", topic, State.PUBLISHED, "x")
-    (found,) = audit(loaded).findings
-    assert (found.kind, found.ranges) == ("ledger", (OffsetRange(0, 5, 8),))
+    (finding,) = audit(loaded).findings
+    assert (finding.kind, finding.ranges) == ("ledger", (OffsetRange(0, 5, 8),))
 
 
-def test_a_message_that_the_tables_deny_is_found_by_reading_the_topic(loaded: Loader) -> None:
-    """A skip that covers a message that is there: only the topic itself can tell."""
+def test_a_message_recorded_as_absent_is_found_by_reading_the_topic(loaded: Loader) -> None:
+    """A skip covers an existing message, which only reading the topic reveals."""
     _drop_row(loaded)
     (missing,) = (f for f in audit(loaded).findings if f.kind == "missing")
-    (gone,) = missing.ranges
+    (deleted,) = missing.ranges
     database = loaded.ledger.database
     run(
         loaded,
-        f"INSERT INTO {database}.load_skips SELECT load_id, topic, attempt, {gone.partition},"
-        f" {gone.low}, {gone.high}, 'absent' FROM {database}.load_skips LIMIT 1",
+        f"INSERT INTO {database}.load_skips SELECT load_id, topic, attempt, {deleted.partition},"
+        f" {deleted.low}, {deleted.high}, 'absent' FROM {database}.load_skips LIMIT 1",
     )
     assert {f.kind for f in audit(loaded).findings} == {"ledger"}
-    (denied,) = verifier(loaded).against_broker()
-    assert (denied.kind, denied.ranges) == ("broker", (gone,))
+    (finding,) = verifier(loaded).against_broker()
+    assert (finding.kind, finding.ranges) == ("broker", (deleted,))
 
 
 @pytest.mark.parametrize(
     "column", ["total_price = total_price + 1", "customer_name = ''", "_correlation_id = 'x'"]
 )
-def test_a_changed_row_is_found_by_its_content(loaded: Loader, column: str) -> None:
+def test_a_changed_row_is_found_by_the_content_check(loaded: Loader, column: str) -> None:
     run(loaded, f"ALTER TABLE orders UPDATE {column} WHERE _partition = 3 AND _offset % 50 = 7")
     assert audit(loaded).findings == []
-    (found,) = content(loaded)
-    assert found.kind == "content"
-    assert {r.partition for r in found.ranges} == {3}
-    assert all(r.low % 50 == 7 for r in found.ranges)
+    (finding,) = content(loaded)
+    assert finding.kind == "content"
+    assert {r.partition for r in finding.ranges} == {3}
+    assert all(r.low % 50 == 7 for r in finding.ranges)
 
 
-def test_an_audit_of_some_offsets_sees_only_them(loaded: Loader) -> None:
+def test_an_audit_of_some_offsets_ignores_the_others(loaded: Loader) -> None:
     _drop_row(loaded)
     assert audit(loaded, [OffsetRange(0, 0, 9999)]).findings == []
     assert audit(loaded, [OffsetRange(1, 0, 9999)]).findings != []
 
 
-def test_absent_offsets_of_transactions_are_no_finding(
+def test_absent_offsets_of_transactions_are_not_findings(
     make_loader: MakeLoader, kafka: Connection, contract: Contract
 ) -> None:
     loader = make_loader(contract)
@@ -203,7 +204,7 @@ def test_absent_offsets_of_transactions_are_no_finding(
     servers = {"bootstrap.servers": kafka.extra["bootstrap.servers"]}
     producer = Producer(servers | {"transactional.id": contract.topic})
     producer.init_transactions()
-    value = msgspec.json.encode(contract.example(Random(1)))
+    value = msgspec.json.encode(example_message(contract, Random(1)))
     for commit in (True, False, True):
         producer.begin_transaction()
         for _ in range(5):
@@ -217,8 +218,8 @@ def test_absent_offsets_of_transactions_are_no_finding(
     while loader.broker.watermarks(topic)[0].high < 18:
         pass
     load(loader)
-    (standing,) = audit(loader).partitions
-    assert (standing.loaded, standing.skipped, standing.published) == (10, 8, 18)
+    (summary,) = audit(loader).partitions
+    assert (summary.loaded, summary.skipped, summary.published) == (10, 8, 18)
     assert audit(loader).findings == []
     assert verifier(loader).against_broker() == []
 
@@ -226,14 +227,15 @@ def test_absent_offsets_of_transactions_are_no_finding(
 def test_bounds_are_offsets_or_times(loaded: Loader) -> None:
     topic = loaded.broker.topic(loaded.contract.topic)
 
-    def of(low: str | None, high: str | None) -> Any:
+    def bounds(low: str | None, high: str | None) -> Any:
         return resolve_bounds(loaded.broker, topic, low, high, (1,))
 
     assert resolve_bounds(loaded.broker, topic, None, None) is None
-    assert of("5", "9") == [OffsetRange(1, 5, 9)]
+    assert bounds("5", "9") == [OffsetRange(1, 5, 9)]
     end = loaded.broker.watermarks(topic)[1].high
-    assert of("2020-01-01", "2100-01-01T00:00Z") == [OffsetRange(1, 0, end)]
-    with pytest.raises(PlanError, match="neither an offset nor a time"):
-        of("yesterday", None)
-    with pytest.raises(PlanError, match="has no partition 9"):
+    assert bounds("2020-01-01", "2100-01-01T00:00Z") == [OffsetRange(1, 0, end)]
+    with pytest.raises(PlanError):
+        bounds("yesterday", None)
+    with pytest.raises(UnknownPartition) as raised:
         resolve_bounds(loaded.broker, topic, None, None, (9,))
+    assert raised.value.partition == 9

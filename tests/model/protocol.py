@@ -1,12 +1,12 @@
-"""The load protocol as a state machine small enough to try in every order.
+"""The load protocol as a state machine that is small enough to explore in every order.
 
-Two processes load a topic of two offsets. Between any two of their steps the other may run, and at
-any step a process may die, once; an insert that it had under way may then still be applied, or not.
-Each may take the other for dead though it lives. What a step does is what one statement does to
-ClickHouse; the names are those of the library. When both have ended, one more run settles what they
-left and loads the rest, undisturbed.
+Two processes load a topic of two offsets. Their steps interleave in every way, and a process may
+die at any step; an insert that it had in progress may then still be applied, or not. Each process
+may consider the other dead although it is alive. A step does what one statement does to ClickHouse;
+the names are those of the library. When both processes have ended, one more run settles what they
+left and loads the remaining offsets, undisturbed.
 
-Deliberate mistakes (``Variant``) show that the search would find them.
+Variants with a deliberate mistake (``Variant``) show that the search detects such mistakes.
 """
 
 from collections.abc import Iterator
@@ -17,34 +17,34 @@ ENDED = ("published", "abandoned", "withdrawn")
 
 
 class Variant(NamedTuple):
-    """The protocol, or the protocol with a mistake."""
+    """The protocol, or the protocol with one part switched off."""
 
-    looks_back: bool = True
-    """A planner reads the plans of others after it wrote its own."""
+    checks_overlap: bool = True
+    """A planner reads the plans of others after it has written its own."""
     fences: bool = True
-    """Publishing renames the staging table, abandoning drops it."""
-    takes_what_lacks: bool = True
-    """The insert leaves out what the target has."""
+    """Publishing renames the staging table; abandoning drops it."""
+    anti_join: bool = True
+    """The insert leaves out rows that the target already has."""
     tokens: bool = True
-    """An insert that is applied twice is recognised by its token."""
+    """An insert that is applied a second time is deduplicated by its token."""
     own_attempts: bool = True
-    """Every try at a chunk writes under an id of its own."""
+    """Every attempt at a chunk writes rows under its own id."""
 
 
 class Load(NamedTuple):
-    """One load as ledger and tables have it."""
+    """One load as recorded in the ledger and the tables."""
 
     owner: str
     ranges: frozenset[int]
     events: tuple[str, ...] = ()
-    table: str = "staging"  # staging, publishing, or gone
-    staged: tuple[tuple[str, int], ...] = ()  # (attempt, offset), sorted, with doubles
-    finished: str = ""  # the attempt that was first to reach the end
+    table: str = "staging"  # staging, publishing, or dropped
+    staged: tuple[tuple[str, int], ...] = ()  # (attempt, offset), sorted, with duplicates
+    finished: str = ""  # the accepted attempt: the first to reach the end
     audited: str = ""
 
     @property
     def state(self) -> str:
-        """As the view ``loads`` computes it."""
+        """The state as the view ``loads`` computes it."""
         for ended in ENDED:
             if ended in self.events:
                 return ended
@@ -52,23 +52,23 @@ class Load(NamedTuple):
 
 
 class Insert(NamedTuple):
-    """An INSERT … SELECT that has read its rows, and has not written them."""
+    """An INSERT … SELECT that has read its rows but has not written them."""
 
     token: str
     rows: tuple[int, ...]
 
 
 class World(NamedTuple):
-    """All that survives a crash."""
+    """Everything that survives a crash."""
 
     loads: tuple[Load, ...] = ()
     target: tuple[int, ...] = ()
-    tokens: frozenset[tuple[str, int]] = frozenset()  # of each offset: each in its own partition
+    tokens: frozenset[tuple[str, int]] = frozenset()  # one per offset: each is in its own partition
     orphans: frozenset[Insert] = frozenset()
 
 
 class Process(NamedTuple):
-    """A process: where it is, and what it knows."""
+    """A process: its next step and its local state."""
 
     name: str
     owner: str
@@ -80,46 +80,46 @@ class Process(NamedTuple):
     insert: Insert | None = None
 
     @property
-    def over(self) -> bool:
-        """Whether it takes no more steps."""
+    def ended(self) -> bool:
+        """Whether the process takes no more steps."""
         return self.at in ("done", "failed", "dead")
 
 
 def edit(world: World, number: int, **changes: object) -> World:
-    """The world with one load changed."""
+    """Return the world with one load changed."""
     loads = list(world.loads)
     loads[number] = loads[number]._replace(**changes)  # type: ignore[arg-type]
     return world._replace(loads=tuple(loads))
 
 
-def event(world: World, number: int, state: str) -> World:
-    """The world with one more event."""
+def record(world: World, number: int, state: str) -> World:
+    """Return the world with one more event of a load."""
     return edit(world, number, events=(*world.loads[number].events, state))
 
 
-def taken(world: World, besides: int = -1) -> frozenset[int]:
-    """Offsets of all live and published loads but one."""
+def taken_offsets(world: World, except_load: int = -1) -> frozenset[int]:
+    """Return the offsets of all live and published loads, except for one load."""
     return frozenset(
         offset
         for number, load in enumerate(world.loads)
-        if number != besides and load.state not in ("abandoned", "withdrawn", "unknown")
+        if number != except_load and load.state not in ("abandoned", "withdrawn", "unknown")
         for offset in load.ranges
     )
 
 
 def apply(world: World, insert: Insert, variant: Variant) -> World:
-    """Write an insert's rows, but for the partitions in which its token is known."""
+    """Write an insert's rows, except into partitions that already have its token."""
     known = world.tokens if variant.tokens else frozenset()
     rows = [o for o in insert.rows if (insert.token, o) not in known]
-    told = {(insert.token, o) for o in rows}
-    return world._replace(target=tuple(sorted((*world.target, *rows))), tokens=world.tokens | told)
+    tokens = world.tokens | {(insert.token, o) for o in rows}
+    return world._replace(target=tuple(sorted((*world.target, *rows))), tokens=tokens)
 
 
-def lacking(world: World, number: int, attempt: str, variant: Variant) -> tuple[int, ...]:
-    """Staged rows of an attempt that the target does not have."""
+def missing_rows(world: World, number: int, attempt: str, variant: Variant) -> tuple[int, ...]:
+    """Return the staged rows of an attempt that the target does not have."""
     rows = [o for a, o in world.loads[number].staged if a == attempt or not variant.own_attempts]
-    there = world.target if variant.takes_what_lacks else ()
-    return tuple(o for o in rows if o not in there)
+    present = world.target if variant.anti_join else ()
+    return tuple(o for o in rows if o not in present)
 
 
 Next = tuple[World, Process]
@@ -127,12 +127,12 @@ Others = tuple[Process, ...]
 
 
 def step(world: World, me: Process, others: Others, variant: Variant) -> Iterator[Next]:
-    """Every way in which a process may take its next step."""
+    """Yield every possible outcome of a process's next step."""
     yield from _STEPS[me.at](world, me, others, variant)
 
 
 def _find(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    """The same run gets its recorded plan back."""
+    """Return to the plan that this run has recorded, if there is one."""
     mine = [
         number
         for number, load in enumerate(world.loads)
@@ -146,7 +146,7 @@ def _find(world: World, me: Process, others: Others, v: Variant) -> Iterator[Nex
 
 
 def _settle(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    """Take any other run's live load for one that is over, rightly or not; or none."""
+    """Settle any live load of another run, whether that run has ended or not; or none."""
     yield world, me._replace(at="plan")
     for number, load in enumerate(world.loads):
         if load.owner != me.owner and load.state not in (*ENDED, "unknown"):
@@ -158,23 +158,23 @@ def _settle(world: World, me: Process, others: Others, v: Variant) -> Iterator[N
 def _drop(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
     load = world.loads[me.settling]
     if load.table == "staging" or not v.fences:
-        yield edit(world, me.settling, table="gone", staged=()), me._replace(at="abandon")
+        yield edit(world, me.settling, table="dropped", staged=()), me._replace(at="abandon")
     else:
-        yield world, me._replace(at="look again")
+        yield world, me._replace(at="check again")
 
 
-def _look_again(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
+def _check_again(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
     load = world.loads[me.settling]
     ended = load.table == "publishing" or load.state in ENDED
     yield world, me._replace(at="settle" if ended else "abandon")
 
 
 def _abandon(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    yield event(world, me.settling, "abandoned"), me._replace(at="settle")
+    yield record(world, me.settling, "abandoned"), me._replace(at="settle")
 
 
 def _plan(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    wanted = OFFSETS - taken(world)
+    wanted = OFFSETS - taken_offsets(world)
     if not wanted:
         yield world, me._replace(at="done")
     else:
@@ -182,32 +182,34 @@ def _plan(world: World, me: Process, others: Others, v: Variant) -> Iterator[Nex
 
 
 def _create(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    made = Load(me.owner, me.wanted)
-    world = world._replace(loads=(*world.loads, made))
+    load = Load(me.owner, me.wanted)
+    world = world._replace(loads=(*world.loads, load))
     yield world, me._replace(at="reserve", load=len(world.loads) - 1)
 
 
 def _reserve(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    yield event(world, me.load, "planned"), me._replace(at="confirm")
+    yield record(world, me.load, "planned"), me._replace(at="confirm")
 
 
 def _confirm(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    overlaps = v.looks_back and world.loads[me.load].ranges & taken(world, besides=me.load)
+    overlaps = v.checks_overlap and world.loads[me.load].ranges & taken_offsets(
+        world, except_load=me.load
+    )
     yield world, me._replace(at="withdraw" if overlaps else "keep")
 
 
 def _keep(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    yield event(world, me.load, "reserved"), me._replace(at="drain")
+    yield record(world, me.load, "reserved"), me._replace(at="drain")
 
 
 def _withdraw(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    world = event(world, me.load, "withdrawn")
+    world = record(world, me.load, "withdrawn")
     again = me._replace(at="drop own", tries=me.tries + 1)
     yield world, again
 
 
 def _drop_own(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    world = edit(world, me.load, table="gone", staged=())
+    world = edit(world, me.load, table="dropped", staged=())
     yield world, me._replace(at="plan" if me.tries < 2 else "failed", load=-1)
 
 
@@ -241,11 +243,11 @@ def _audit(world: World, me: Process, others: Others, v: Variant) -> Iterator[Ne
         yield world, me._replace(at="failed")
     else:
         done = edit(world, me.load, audited=load.finished)
-        yield event(done, me.load, "audited"), me._replace(at="publish")
+        yield record(done, me.load, "audited"), me._replace(at="publish")
 
 
 def _publish(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    """The ledger is asked first; the fence is another statement."""
+    """Read the ledger first; the fence is a separate statement."""
     load = world.loads[me.load]
     if load.state in ("abandoned", "withdrawn"):
         yield world, _next_after(me, "failed")
@@ -257,7 +259,7 @@ def _publish(world: World, me: Process, others: Others, v: Variant) -> Iterator[
 
 def _fence(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
     load = world.loads[me.load]
-    if load.table == "staging" or (not v.fences and load.table != "gone"):
+    if load.table == "staging" or (not v.fences and load.table != "dropped"):
         yield edit(world, me.load, table="publishing"), me._replace(at="publishing")
     elif load.table == "publishing":
         yield world, me._replace(at="publishing")
@@ -268,11 +270,11 @@ def _fence(world: World, me: Process, others: Others, v: Variant) -> Iterator[Ne
 
 
 def _publishing(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    yield event(world, me.load, "publishing"), me._replace(at="kill")
+    yield record(world, me.load, "publishing"), me._replace(at="kill")
 
 
 def _kill(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    """End what an interrupted publisher has left running; a live one's insert is ended too."""
+    """Kill inserts that an interrupted publisher left running; a live publisher's insert, too."""
     yield world._replace(orphans=frozenset()), me._replace(at="select")
 
 
@@ -281,11 +283,11 @@ def _select(world: World, me: Process, others: Others, v: Variant) -> Iterator[N
     if load.table != "publishing":
         yield world, _next_after(me, "failed")
         return
-    rows = lacking(world, me.load, load.audited, v)
+    rows = missing_rows(world, me.load, load.audited, v)
     if not rows:
         yield world, me._replace(at="count")
         return
-    # The first insert of these rows has everybody's token; a later one, that of what is lacking.
+    # The first insert has the same token for every publisher; later ones, that of the missing rows.
     token = f"{me.load}"
     if me.tries:
         token += f"/{rows}"
@@ -296,16 +298,16 @@ def _insert(world: World, me: Process, others: Others, v: Variant) -> Iterator[N
     assert me.insert is not None
     again = me._replace(at="kill again", insert=None, tries=me.tries + 1)
     yield apply(world, me.insert, v), again
-    # The server dies between two partitions: a part of the rows is there, and the client sends the
-    # same statement again, which is evaluated anew.
+    # The server dies between two partitions: some of the rows are written, and the client sends the
+    # same statement again, which selects its rows again.
     part = me.insert._replace(rows=me.insert.rows[:1])
     yield apply(world, part, v), me._replace(at="select", insert=None)
 
 
 def _kill_again(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    """Nobody else's insert of these rows may be under way now; one may begin at once after."""
+    """Wait until no other insert of these rows is in progress; one may begin right after."""
     if any(o.at == "insert" and o.load == me.load for o in others):
-        return  # it waits; the other's insert ends by itself or by being killed
+        return  # wait: the other insert completes or is killed
     yield (
         world._replace(orphans=frozenset()),
         me._replace(at="select" if me.tries < 3 else "failed"),
@@ -314,19 +316,19 @@ def _kill_again(world: World, me: Process, others: Others, v: Variant) -> Iterat
 
 def _count(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
     load = world.loads[me.load]
-    found = [o for o in world.target if o in load.ranges]
-    if sorted(found) != sorted(load.ranges):
+    published = [o for o in world.target if o in load.ranges]
+    if sorted(published) != sorted(load.ranges):
         yield world, _next_after(me, "failed")
     else:
-        yield event(world, me.load, "published"), me._replace(at="drop publishing")
+        yield record(world, me.load, "published"), me._replace(at="drop publishing")
 
 
 def _drop_publishing(world: World, me: Process, others: Others, v: Variant) -> Iterator[Next]:
-    yield edit(world, me.load, table="gone", staged=()), _next_after(me, "done")
+    yield edit(world, me.load, table="dropped", staged=()), _next_after(me, "done")
 
 
 def _next_after(me: Process, at: str) -> Process:
-    """A settler goes on to plan; a run that published its own load has ended."""
+    """Continue with settling; a run that was publishing its own load ends in state ``at``."""
     if me.settling >= 0:
         return me._replace(at="settle", load=-1, settling=-1, tries=0)
     return me._replace(at=at)
@@ -336,7 +338,7 @@ _STEPS = {
     "find": _find,
     "settle": _settle,
     "drop": _drop,
-    "look again": _look_again,
+    "check again": _check_again,
     "abandon": _abandon,
     "plan": _plan,
     "create": _create,

@@ -1,4 +1,4 @@
-"""Trying the protocol in every order, and what must hold in every state and at every end."""
+"""Explores the protocol in every order and checks the invariants of every state."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,34 +19,34 @@ State = tuple[World, tuple[Process, ...], int]
 class Violation(NamedTuple):
     """What went wrong, and the steps that led there."""
 
-    what: str
+    description: str
     trace: list[str]
 
 
 def search(
     processes: tuple[Process, ...], crashes: int, variant: Variant = Variant()
 ) -> tuple[int, list[Violation]]:
-    """Every state that can be reached; gives their number, and a violation of each kind."""
+    """Visit every reachable state; return their number, and one violation of each kind."""
     start: State = (World(), processes, crashes)
     came_from: dict[State, tuple[State | None, str]] = {start: (None, "")}
     waiting: list[State] = [start]
-    found: dict[str, Violation] = {}
+    violations: dict[str, Violation] = {}
     while waiting:
         state = waiting.pop()
-        if what := _wrong(state, variant):
-            found.setdefault(what, Violation(what, _trace(came_from, state)))
+        if problem := _check(state, variant):
+            violations.setdefault(problem, Violation(problem, _trace(came_from, state)))
             continue
-        for told, after in _successors(state, variant):
+        for description, after in _successors(state, variant):
             if after not in came_from:
-                came_from[after] = (state, told)
+                came_from[after] = (state, description)
                 waiting.append(after)
-    return len(came_from), list(found.values())
+    return len(came_from), list(violations.values())
 
 
 def _successors(state: State, variant: Variant) -> Iterator[tuple[str, State]]:
     world, processes, crashes = state
     for number, me in enumerate(processes):
-        if me.over:
+        if me.ended:
             continue
         others = processes[:number] + processes[number + 1 :]
         for after, moved in step(world, me, others, variant):
@@ -66,35 +66,36 @@ def _with(processes: tuple[Process, ...], number: int, moved: Process) -> tuple[
     return (*processes[:number], moved, *processes[number + 1 :])
 
 
-def _wrong(state: State, variant: Variant) -> str:
+def _check(state: State, variant: Variant) -> str:
+    """Return what is wrong in a state; empty if all invariants hold."""
     world, processes, _ = state
     if len(set(world.target)) != len(world.target):
         return "an offset is in the target twice"
     for number, load in enumerate(world.loads):
         if load.state == "published" and not load.ranges <= set(world.target):
-            return "a published load lacks a row"
+            return "a published load is missing a row"
         for other in world.loads[number + 1 :]:
             if {load.state, other.state} == {"published"} and load.ranges & other.ranges:
                 return "two loads have published one offset"
-    if all(me.over for me in processes) and not world.orphans:
-        return _after_all(world, variant)
+    if all(me.ended for me in processes) and not world.orphans:
+        return _check_last_run(world, variant)
     return ""
 
 
-def _after_all(world: World, variant: Variant) -> str:
-    """One more run, alone and undisturbed, settles everything and loads what is left."""
+def _check_last_run(world: World, variant: Variant) -> str:
+    """Check that one more run, undisturbed, settles all loads and loads the remaining offsets."""
     for number in range(3):
         me = Process(f"last{number}", f"last{number}")
         for _ in range(200):
-            if me.over:
+            if me.ended:
                 break
             choices = list(step(world, me, (), variant))
-            # Of all loads that it may take for dead, it settles one after the other.
+            # It settles all unfinished loads, one after the other.
             world, me = choices[-1] if me.at == "settle" else choices[0]
         else:
             return "the last run does not end"
     if sorted(world.target) != sorted(OFFSETS):
-        return "the last run leaves an offset out, or doubles one"
+        return "the last run loses or duplicates an offset"
     if any(load.state not in (*ENDED, "unknown") for load in world.loads):
         return "a load is left unfinished"
     return ""
@@ -104,6 +105,6 @@ def _trace(came_from: dict[State, tuple[State | None, str]], state: State) -> li
     steps: list[str] = []
     at: State | None = state
     while at is not None:
-        at, told = came_from[at]
-        steps.append(told)
+        at, description = came_from[at]
+        steps.append(description)
     return steps[::-1][1:]

@@ -1,6 +1,6 @@
-"""What users write, as mypy --strict sees it: ``make check`` fails when a type is lost on the way.
+"""Code as users write it: ``make check`` fails if mypy --strict no longer infers a type.
 
-Nothing here runs.
+Nothing here is run.
 """
 
 from datetime import date, datetime
@@ -11,13 +11,15 @@ from typing import Annotated, Any, assert_type
 import pydantic
 from msgspec import Meta, Struct
 
+from sluice.authoring.examples import example_message
 from sluice.contract import Breaker, Contract, Rule, Table, Version, column, find
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.contract.kafka_engine_ddl import KafkaTableSchema
 from sluice.decode.decoder import Decoder
-from sluice.errors import MessageRefused, Reason, Refusal
+from sluice.errors import MessageRefused
 from sluice.kafka.schema_registry import Registered, SchemaRegistry, SchemaRegistryConfig
 from sluice.ranges import OffsetRange
+from sluice.refusals import Reason, Refusal
 from sluice.services.local_registry import LocalSchemaRegistry
 from sluice.services.pydantic_bridge import PydanticToMsgspec
 from sluice.services.validator_metrics import MetricsCollector, SchemaMetrics
@@ -74,16 +76,16 @@ contract = Contract(
 )
 
 assert_type(contract, Contract[Ping])
-assert_type(contract.example(Random(1)), Ping)
+assert_type(example_message(contract, Random(1)), Ping)
 assert_type(find("pings"), Contract)
 
 
-def without_names(any_contract: Contract) -> str:
-    """A contract of any message goes where the message does not matter."""
+def topic_of(any_contract: Contract) -> str:
+    """Accept a contract of any message class."""
     return any_contract.topic
 
 
-without_names(contract)
+topic_of(contract)
 
 
 def validate(data: bytes, batch: list[bytes]) -> None:
@@ -97,16 +99,16 @@ def validate(data: bytes, batch: list[bytes]) -> None:
             assert_type(error.refusal.reason, Reason)
         elif message is not None:
             assert_type(message, Ping)
-    pings = [contract.example(Random(1))]
+    pings = [example_message(contract, Random(1))]
     assert_type(BatchValidator(contract).serialize_batch(pings), list[bytes])
     assert_type(FlexibleValidator(contract).validate_with_defaults(data, {"host": "x"}), Ping)
     metrics = MetricsCollector()
     assert_type(MonitoredValidator(contract, metrics).validate(data), Ping)
     assert_type(metrics.get_metrics(), SchemaMetrics)
     assert_type(metrics.get_metrics().schema_versions_seen, dict[str, int])
-    found = Decoder(contract).decode(data)
-    if isinstance(found, Refusal):
-        assert_type(found.field, str)
+    result = Decoder(contract).decode(data)
+    if isinstance(result, Refusal):
+        assert_type(result.field, str)
 
 
 class PingModel(pydantic.BaseModel):

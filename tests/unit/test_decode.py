@@ -11,45 +11,46 @@ from msgspec import Meta, Struct
 
 from include.schemas.orders import UNKNOWN_ADDRESS, OrderEventMessage
 from include.schemas.orders import contract as orders
+from sluice.authoring.examples import example_message
 from sluice.contract import Version
 from sluice.decode.decoder import Decoder
-from sluice.errors import Reason, Refusal
+from sluice.refusals import Reason, Refusal
 from tests.contracts import contract_of
 
 decoder = Decoder(orders)
-ORDER: dict[str, Any] = msgspec.to_builtins(orders.example(Random(7)))
-ORDER["created_at"] = "2026-11-24T12:00:00Z"  # tests are named by their data
+ORDER: dict[str, Any] = msgspec.to_builtins(example_message(orders, Random(7)))
+ORDER["created_at"] = "2026-11-24T12:00:00Z"  # fixed, because test ids contain it
 
 
 def order(*without: str, **changed: Any) -> bytes:
     return json.dumps({k: v for k, v in (ORDER | changed).items() if k not in without}).encode()
 
 
-def refusal(data: bytes, version: str = "") -> Refusal:
-    found = decoder.decode(data, version)
-    assert isinstance(found, Refusal), found
-    return found
+def refuse(data: bytes, version: str = "") -> Refusal:
+    refusal = decoder.decode(data, version)
+    assert isinstance(refusal, Refusal), refusal
+    return refusal
 
 
-def accepted(data: bytes, version: str = "") -> tuple[OrderEventMessage, str]:
-    found = decoder.decode(data, version)
-    assert not isinstance(found, Refusal), found
-    message, name = found
+def accept(data: bytes, version: str = "") -> tuple[OrderEventMessage, str]:
+    decoded = decoder.decode(data, version)
+    assert not isinstance(decoded, Refusal), decoded
+    message, name = decoded
     assert isinstance(message, OrderEventMessage)
     return message, name
 
 
-def test_a_current_message_is_read_as_it_is() -> None:
-    message, version = accepted(order())
+def test_a_current_message_is_read_unchanged() -> None:
+    message, version = accept(order())
     assert version == "1.2"
     assert msgspec.to_builtins(message) == ORDER
 
 
-def test_older_versions_are_told_by_their_shape_and_filled() -> None:
-    message, version = accepted(order("shipping_address"))
+def test_older_versions_are_inferred_from_their_fields_and_filled() -> None:
+    message, version = accept(order("shipping_address"))
     assert (version, message.shipping_address) == ("1.1", UNKNOWN_ADDRESS)
     assert message.customer_email == ORDER["customer_email"]
-    message, version = accepted(order("shipping_address", "customer_email"))
+    message, version = accept(order("shipping_address", "customer_email"))
     assert (version, message.shipping_address, message.customer_email) == (
         "1.0",
         UNKNOWN_ADDRESS,
@@ -58,9 +59,9 @@ def test_older_versions_are_told_by_their_shape_and_filled() -> None:
 
 
 def test_a_header_decides_the_version() -> None:
-    assert accepted(order("shipping_address", "customer_email"), "1.0")[1] == "1.0"
-    found = refusal(order("shipping_address"), "1.2")
-    assert (found.reason, found.field, found.version) == (
+    assert accept(order("shipping_address", "customer_email"), "1.0")[1] == "1.0"
+    refusal = refuse(order("shipping_address"), "1.2")
+    assert (refusal.reason, refusal.field, refusal.version) == (
         Reason.MISSING_FIELD,
         "shipping_address",
         "1.2",
@@ -68,42 +69,43 @@ def test_a_header_decides_the_version() -> None:
 
 
 def test_a_newer_minor_version_is_read_by_the_current_reader() -> None:
-    assert accepted(order(loyalty_points=12), "1.7")[1] == "1.7"
+    assert accept(order(loyalty_points=12), "1.7")[1] == "1.7"
 
 
 @pytest.mark.parametrize(
     "version", ["2.0", "0.9", "latest", "1", "1.2.3", "٣.٤", "1." + "9" * 5000]
 )
-def test_an_unknown_version_is_refused_by_name(version: str) -> None:
-    assert refusal(order(), version).reason is Reason.UNKNOWN_VERSION
+def test_an_unknown_version_is_refused(version: str) -> None:
+    assert refuse(order(), version).reason is Reason.UNKNOWN_VERSION
 
 
-def test_a_missing_field_that_no_version_explains_names_the_nearest() -> None:
-    found = refusal(order("order_id"))
-    assert (found.reason, found.field, found.version) == (Reason.MISSING_FIELD, "order_id", "1.2")
-    found = refusal(order("shipping_address", "customer_email", "total_price"))
-    assert (found.field, found.version) == ("total_price", "1.0")
+def test_the_refusal_for_a_missing_field_names_the_closest_version() -> None:
+    refusal = refuse(order("order_id"))
+    assert (refusal.reason, refusal.field) == (Reason.MISSING_FIELD, "order_id")
+    assert refusal.version == "1.2"
+    refusal = refuse(order("shipping_address", "customer_email", "total_price"))
+    assert (refusal.field, refusal.version) == ("total_price", "1.0")
 
 
-def test_a_message_with_a_later_field_is_not_taken_for_an_older_version() -> None:
-    found = refusal(order("customer_email"))
-    assert (found.reason, found.field, found.version) == (
+def test_a_message_with_a_later_field_is_not_read_as_an_older_version() -> None:
+    refusal = refuse(order("customer_email"))
+    assert (refusal.reason, refusal.field, refusal.version) == (
         Reason.MISSING_FIELD,
         "customer_email",
         "1.2",
     )
 
 
-def test_a_field_whose_name_is_written_with_escapes_is_still_there() -> None:
-    """The guess by the bytes of the name is wrong here, and must not decide."""
+def test_a_field_whose_name_is_encoded_with_escapes_is_read() -> None:
+    """The guess from the bytes of the name is wrong here, and must not decide."""
     escaped = order().replace(b'"shipping_address"', b'"shipping\\u005faddress"')
-    message, version = accepted(escaped)
+    message, version = accept(escaped)
     assert version == "1.2"
     assert msgspec.to_builtins(message) == ORDER
 
 
 def test_an_added_field_listed_first_does_not_hide_the_older_version() -> None:
-    """The current reader reports one missing field only, and not always the newest."""
+    """The current reader reports only one missing field, and not always the newest."""
 
     class Thing(Struct, frozen=True):
         a: int
@@ -119,9 +121,9 @@ def test_an_added_field_listed_first_does_not_hide_the_older_version() -> None:
         (b"{}", {"a": 0, "b": 0}, "1.0"),
         (b'{"a": 3}', {"a": 3, "b": 0}, "1.1"),
     ):
-        found = things.decode(data)
-        assert not isinstance(found, Refusal)
-        message, version = found
+        decoded = things.decode(data)
+        assert not isinstance(decoded, Refusal)
+        message, version = decoded
         assert isinstance(message, Thing)
         assert (msgspec.structs.asdict(message), version) == (expected, expected_version)
 
@@ -175,9 +177,9 @@ NESTED = order().replace(b'"notes"', b'"deep": ' + b"[" * 20_000 + b"]" * 20_000
 def test_bad_messages_are_refused_with_reason_and_field(
     data: bytes, reason: Reason, field: str
 ) -> None:
-    found = refusal(data)
-    assert (found.reason, found.field) == (reason, field), found
-    assert found.message
+    refusal = refuse(data)
+    assert (refusal.reason, refusal.field) == (reason, field), refusal
+    assert refusal.message
 
 
 @pytest.mark.parametrize(
@@ -189,21 +191,21 @@ def test_bad_messages_are_refused_with_reason_and_field(
         b" \n" + order() + b"\r\n",
     ],
 )
-def test_what_the_wire_adds_is_stripped(data: bytes) -> None:
-    assert accepted(data)[1] == "1.2"
+def test_the_envelope_is_stripped(data: bytes) -> None:
+    assert accept(data)[1] == "1.2"
 
 
 def test_an_older_version_behind_a_registry_header_is_filled() -> None:
-    assert accepted(b"\x00\x00\x00\x00\x07" + order("shipping_address"))[1] == "1.1"
+    assert accept(b"\x00\x00\x00\x00\x07" + order("shipping_address"))[1] == "1.1"
 
 
-def test_of_duplicate_keys_the_last_counts_for_all() -> None:
+def test_the_last_of_duplicate_keys_is_used() -> None:
     data = order().replace(b'"order_id"', b'"order_id": "first", "order_id"', 1)
-    assert accepted(data)[0].order_id == ORDER["order_id"]
+    assert accept(data)[0].order_id == ORDER["order_id"]
 
 
 class Numbers(Struct, frozen=True):
-    """What msgspec lets through and a column would change without a word."""
+    """Integers that msgspec accepts and that ClickHouse would change silently."""
 
     plain: int
     bounded: Annotated[int, Meta(ge=0, le=9)] = 0
@@ -220,19 +222,20 @@ class Numbers(Struct, frozen=True):
     ],
 )
 def test_an_integer_beyond_its_column_is_refused(data: bytes, field: str) -> None:
-    found = Decoder(contract_of(Numbers)).decode(data)
-    assert isinstance(found, Refusal)
-    assert (found.reason, found.field) == (Reason.OUT_OF_RANGE, field)
+    refusal = Decoder(contract_of(Numbers)).decode(data)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.field) == (Reason.OUT_OF_RANGE, field)
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_give_a_message_or_a_refusal(data: bytes) -> None:
+def test_any_bytes_return_a_message_or_a_refusal(data: bytes) -> None:
     assert isinstance(decoder.decode(data), tuple | Refusal)
 
 
 @given(st.integers(0, 600), st.binary(max_size=6), st.integers(0, 6))
-def test_any_damage_to_a_message_gives_a_message_or_a_refusal(
-    at: int, put: bytes, cut: int
+def test_any_damage_to_a_message_returns_a_message_or_a_refusal(
+    position: int, inserted: bytes, removed: int
 ) -> None:
     data = order()
-    assert isinstance(decoder.decode(data[:at] + put + data[at + cut :]), tuple | Refusal)
+    damaged = data[:position] + inserted + data[position + removed :]
+    assert isinstance(decoder.decode(damaged), tuple | Refusal)

@@ -1,4 +1,4 @@
-"""Contract files: what is written, and the command that writes them."""
+"""The content of contract files, and the command that writes them."""
 
 import json
 import uuid
@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec import UNSET
 
+from sluice.authoring.examples import example_message
 from sluice.authoring.lint import lint
 from sluice.authoring.new_topic import trial
 from sluice.authoring.new_topic.description import (
@@ -30,7 +31,8 @@ from sluice.cli.commands import new_topic as command
 from sluice.cli.main import SluiceGroup
 from sluice.contract.columns import columns_of
 from sluice.decode.decoder import Decoder
-from sluice.errors import ContractError, Refusal
+from sluice.errors import ContractError
+from sluice.refusals import Refusal
 from tests.new_topics import (
     TODAY,
     Written,
@@ -44,7 +46,7 @@ from tests.new_topics import (
 
 
 def varied(count: int = 300) -> list[dict[str, Any]]:
-    """Messages as a topic has them: of many types, with gaps, and with unpleasant names."""
+    """Messages like those of a real topic: many types, gaps, and difficult names."""
     random = Random(1)
     messages = []
     for number in range(count):
@@ -89,8 +91,8 @@ def test_a_contract_from_samples_reads_them_all_and_is_documented(written: Writt
     assert contract.version.released == TODAY
     decoder = Decoder(contract)
     for message in messages:
-        found = decoder.decode(json.dumps(message).encode())
-        assert not isinstance(found, Refusal), found
+        result = decoder.decode(json.dumps(message).encode())
+        assert not isinstance(result, Refusal), result
     types = {column.name: str(column.type.stored) for column in columns_of(contract.message)}
     assert types == {
         "order-id": "String",
@@ -119,10 +121,12 @@ def test_a_contract_from_samples_reads_them_all_and_is_documented(written: Writt
         "date": "Nullable(Date32)",
         "_topic_of": "LowCardinality(Nullable(String))",
     }
-    assert not isinstance(decoder.decode(msgspec.json.encode(contract.example(Random(1)))), Refusal)
+    assert not isinstance(
+        decoder.decode(msgspec.json.encode(example_message(contract, Random(1)))), Refusal
+    )
 
 
-def test_the_file_reads_as_one_written_by_hand() -> None:
+def test_the_file_is_laid_out_as_if_written_by_hand() -> None:
     messages = [
         {"id": f"t{n}", "at": "2026-01-01T00:00:00Z", "size": n, "tags": ["a"], "class": "x"}
         | ({"note": "n"} if n % 2 else {})
@@ -138,7 +142,7 @@ def test_the_file_reads_as_one_written_by_hand() -> None:
         "from sluice.contract import Contract, Table, Version\n"
         "\n"
         "\n"
-        "# review: made from 3 messages; a field without a default was in each of them\n"
+        "# review: made from 3 messages; each of them has every field without a default\n"
         "class ThingsMessage(Struct, frozen=True, kw_only=True):\n"
         '    """One message of topic ``things``.\n'
         "\n"
@@ -153,7 +157,7 @@ def test_the_file_reads_as_one_written_by_hand() -> None:
         "\n"
         "    Compatibility:\n"
         "        Backward: there is no older version.\n"
-        "        Forward: a reader ignores the fields that it does not know.\n"
+        "        Forward: a reader ignores fields that its version does not have.\n"
         "\n"
         "    Known issues:\n"
         "        To be written by the owner.\n"
@@ -175,7 +179,7 @@ def test_the_file_reads_as_one_written_by_hand() -> None:
         "\n"
         "    id: str\n"
         "    at: datetime\n"
-        "    # review: whole numbers from 0 to 2 were seen; its bounds are not known\n"
+        "    # review: the sample has whole numbers from 0 to 2; the bounds are not known\n"
         "    size: int\n"
         "    tags: list[str]\n"
         '    class_: str = field(name="class")\n'
@@ -188,9 +192,9 @@ def test_the_file_reads_as_one_written_by_hand() -> None:
         '    subject="things-value",\n'
         "    message=ThingsMessage,\n"
         '    versions=(Version(name="1.0", released=date(2026, 11, 24)),),\n'
-        "    # review: nobody chose id as the key\n"
+        "    # review: id is the key by default\n"
         '    key="id",\n'
-        "    # review: nobody chose this order; put first what is searched by most\n"
+        "    # review: the default order; put the columns that queries filter by most first\n"
         '    table=Table(name="things", order_by=("at", "id")),\n'
         '    owner="things-team",\n'
         ")\n"
@@ -210,8 +214,8 @@ def test_descriptions_cannot_break_the_docstring(written: Written) -> None:
     assert comments["a"] == "Ends ''' here."
 
 
-def test_unpleasant_names_and_values_stay_within_the_rules(written: Written) -> None:
-    """Long lines, quotes and wide characters, through the formatter and the linter."""
+def test_difficult_names_and_values_pass_the_formatter_and_the_linter(written: Written) -> None:
+    """Long lines, quotes and wide characters."""
     keys = [
         "l",
         "date",
@@ -312,34 +316,33 @@ def test_defaults_are_written_as_values_of_their_types(written: Written) -> None
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"),
+    ("schema", "field"),
     [
-        ({"type": "integer", "default": "x"}, "field 'f' does not hold its default \"x\""),
-        ({"type": "integer", "default": True}, "field 'f' does not hold its default true"),
-        ({"type": "string", "format": "date", "default": "soon"}, "does not hold its default"),
-        ({"enum": ["a"], "default": "b"}, "does not hold its default"),
+        ({"type": "integer", "default": "x"}, "f"),
+        ({"type": "integer", "default": True}, "f"),
+        ({"type": "string", "format": "date", "default": "soon"}, "f"),
+        ({"enum": ["a"], "default": "b"}, "f"),
         (
             {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
             | {"default": {}},
-            "field 'f.n' must be there, and the default lacks it",
+            "f.n",
         ),
-        ({"type": "integer", "minimum": 3, "default": 1}, "field 'f': its default does not fit"),
+        ({"type": "integer", "minimum": 3, "default": 1}, "f"),
     ],
 )
-def test_a_default_that_does_not_fit_is_refused(schema: dict[str, Any], words: str) -> None:
+def test_an_invalid_default_is_refused(schema: dict[str, Any], field: str) -> None:
     whole = object_schema(f=schema) | {"required": ["id"]}
     with pytest.raises(ContractError) as caught, trial.import_draft(source(from_schema(whole))):
         raise AssertionError("not refused")
-    assert words in str(caught.value)
+    assert caught.value.field == field
+    assert "default" in caught.value.detail
 
 
 def test_columns_of_one_name_are_refused_before_the_file_is_written() -> None:
-    found = from_samples([{"id": "1", "a_b": 1, "a": {"b": 1}}])
-    with (
-        pytest.raises(ContractError, match=r"both be column 'a_b'.*--skip-field"),
-        trial.import_draft(source(found)),
-    ):
+    draft = from_samples([{"id": "1", "a_b": 1, "a": {"b": 1}}])
+    with pytest.raises(ContractError) as caught, trial.import_draft(source(draft)):
         raise AssertionError("not refused")
+    assert "--skip-field" in caught.value.detail
 
 
 def run(*arguments: str, answers: str = "") -> Result:
@@ -350,7 +353,7 @@ def run(*arguments: str, answers: str = "") -> Result:
     return result
 
 
-def test_questions_are_asked_and_their_defaults_are_enough(written: Written) -> None:
+def test_the_defaults_of_all_prompts_make_a_contract(written: Written) -> None:
     result = run("things", "--output", str(written.folder), answers="\n" * 10)
     assert result.exit_code == 0, result.output
     contract = imported(written.folder / "things.py")
@@ -367,13 +370,13 @@ def test_answers_become_the_contract(written: Written) -> None:
         "colour", "nope", "red | blue", "y", "how it looks",
         "tags", "list[str]", "y", "",
         "",
-        "Tells what was made.",
+        "Reports what was made.",
         "", "", "makers",
     ]  # fmt: skip
     result = run("things", "--output", str(written.folder), answers="\n".join(answers) + "\n")
     assert result.exit_code == 0, result.output
-    assert "there is a field thing_id already" in result.output
-    assert "'nope' is no type" in result.output
+    assert "field thing_id is already in the list" in result.output
+    assert "'nope' is not a type" in result.output
     contract = imported(written.folder / "things.py")
     assert types_of(contract) == {
         "thing_id": "String",
@@ -384,13 +387,13 @@ def test_answers_become_the_contract(written: Written) -> None:
     assert contract.table.order_by == ("made_at", "thing_id")
     assert contract.owner == "makers"
     text = (written.folder / "things.py").read_text()
-    assert "Tells what was made." in text
+    assert "Reports what was made." in text
     assert "made_at: when it was made." in text
     assert "# review:" not in text
     assert f"tags: {TO_BE_WRITTEN}" in text
 
 
-def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
     schema, folder = tmp_path / "s.json", tmp_path / "out"
     schema.write_bytes(msgspec.json.encode(object_schema()))
     given = ("things", "--json-schema", str(schema), "--output", str(folder), "--owner", "a")
@@ -400,13 +403,13 @@ def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
     (folder / "things.py").write_text("mine")
     again = run(*given)
     assert again.exit_code == 1
-    assert "is there already; --force writes over it" in again.output
+    assert "already exists; --force overwrites it" in again.output
     assert (folder / "things.py").read_text() == "mine"
     assert run(*given, "--force").exit_code == 0
     assert imported(folder / "things.py").owner == "a"
 
 
-def test_nothing_is_written_when_something_is_wrong(tmp_path: Path) -> None:
+def test_nothing_is_written_after_an_error(tmp_path: Path) -> None:
     schema = tmp_path / "s.json"
     schema.write_bytes(msgspec.json.encode(object_schema(f={})))
     result = run("things", "--json-schema", str(schema), "--output", str(tmp_path / "out"))
@@ -430,12 +433,12 @@ def test_a_topic_or_a_table_that_has_a_contract_is_refused(contracts: Path, clai
     (contracts / "other.py").write_text(OTHER.format(claim=claim))
     result = run("things")
     assert result.exit_code == 1
-    assert "include.schemas.orders is a contract of topic" in result.output
+    assert "include.schemas.orders is already its contract" in result.output
     assert not (contracts / "things.py").exists()
 
 
-def test_a_file_that_is_there_is_not_written_over() -> None:
-    assert "orders.py is there already" in run("Orders.").output
+def test_an_existing_file_is_not_overwritten() -> None:
+    assert "orders.py already exists" in run("Orders.").output
 
 
 def test_contracts_that_cannot_be_imported_are_reported_without_a_traceback(
@@ -445,6 +448,16 @@ def test_contracts_that_cannot_be_imported_are_reported_without_a_traceback(
     result = run("things")
     assert result.exit_code == 1
     assert "cannot be imported: name 'x' is not defined" in result.output
+
+
+def test_without_ruff_the_file_is_written_unformatted_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "format_source", lambda source: None)
+    result = run("things", "--output", str(tmp_path), answers="\n" * 10)
+    assert result.exit_code == 0, result.output
+    assert "install ruff, or run your formatter" in result.output
+    assert lint(imported(tmp_path / "things.py")) == []
 
 
 @pytest.fixture
@@ -459,7 +472,7 @@ def contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_one_way_at_a_time(tmp_path: Path) -> None:
+def test_only_one_source_is_allowed(tmp_path: Path) -> None:
     result = run("things", "--from-topic", "--json-schema", __file__)
     assert result.exit_code == 2
     assert "choose one of --json-schema and --from-topic" in result.output

@@ -1,4 +1,4 @@
-"""Keys, orders and names that are chosen, and answers that are understood."""
+"""Default keys, orders and names, and the answers of prompts."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ from tests.new_topics import (
 
 
 def message_of(**fields: str) -> Draft:
-    """Fields by type; a question mark makes one optional."""
+    """Fields by type; a question mark makes a field nullable."""
     return Draft(
         message=Object(
             "things",
@@ -52,38 +52,39 @@ def message_of(**fields: str) -> Draft:
         ("orders", {"my-id": "str"}, "my_id", ("`my-id`",)),
     ],
 )
-def test_the_key_and_the_order_that_are_chosen(
+def test_default_key_and_order(
     topic: str, fields: dict[str, str], key: str, order: tuple[str, ...], written: Written
 ) -> None:
     contract = written(message_of(**fields), topic)
     assert (contract.key, contract.table.order_by) == (key, order)
 
 
-def test_a_string_of_many_values_is_the_key_rather_than_one_of_few() -> None:
+def test_a_low_cardinality_string_is_not_the_default_key_if_there_is_another() -> None:
     few = Scalar("str", low_cardinality=True)
     fields = (Field(key="kind", type=few), Field(key="name", type=Scalar("str")))
     assert describe("x", Draft(message=Object("x", fields)), Choices(), TODAY).key == "name"
 
 
 @pytest.mark.parametrize(
-    ("fields", "choices", "words"),
+    ("fields", "choices", "field", "remedy"),
     [
-        ({"id": "str?"}, {}, r"no field is fit to be the key.*'id' may be null or missing.*--key"),
-        ({"n": "float"}, {}, "no field is fit to be the key.*--key"),
-        ({"id": "str?", "n": "int"}, {"key": "id"}, "nothing to order the table by: 'id'.*_offset"),
-        ({"id": "str"}, {"key": "nope"}, r"--key nope: the message has no such field \('id'\)"),
-        ({"id": "str", "_offset": "int"}, {}, "lineage column.*--skip-field _offset"),
-        ({"id": "str", 'a"b': "int"}, {}, "msgspec has no fields with quotes"),
-        ({"id": "str", "": "int"}, {}, "it has no name"),
-        ({"id": "str", "null": "int"}, {}, "ClickHouse keeps the name to itself"),
-        ({"id": "str", "{a:b}": "int"}, {}, "takes its name for a query parameter"),
+        ({"id": "str?"}, {}, "", r"\('id' may be null or missing\).* --key"),
+        ({"n": "float"}, {}, "", "--key"),
+        ({"id": "str?", "n": "int"}, {"key": "id"}, "", "'id' may be null .* --order-by _offset"),
+        ({"id": "str"}, {"key": "nope"}, "nope", r"--key .*\('id'\)"),
+        ({"id": "str", "_offset": "int"}, {}, "_offset", "lineage column.*--skip-field _offset"),
+        ({"id": "str", 'a"b': "int"}, {}, 'a"b', "msgspec allows no quotes"),
+        ({"id": "str", "": "int"}, {}, "", "empty name"),
+        ({"id": "str", "null": "int"}, {}, "null", "ClickHouse reserves its name"),
+        ({"id": "str", "{a:b}": "int"}, {}, "{a:b}", "query parameter"),
     ],
 )
-def test_what_cannot_be_chosen_says_what_to_do(
-    fields: dict[str, str], choices: dict[str, Any], words: str
+def test_an_impossible_choice_is_refused_with_a_remedy(
+    fields: dict[str, str], choices: dict[str, Any], field: str, remedy: str
 ) -> None:
-    with pytest.raises(ContractError, match=words):
+    with pytest.raises(ContractError, match=remedy) as caught:
         source(message_of(**fields), **choices)
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_what_cannot_be_chosen_says_what_to_do(
         (("_partition", "_offset"), ("_partition", "_offset")),
     ],
 )
-def test_an_order_may_be_given(
+def test_chosen_orders(
     order_by: tuple[str, ...], expected: tuple[str, ...], written: Written
 ) -> None:
     found = message_of(id="str", at="datetime", **{"class": "str"})
@@ -115,7 +116,7 @@ def test_an_order_may_be_given(
         (["a" * 60], ["a" * 44]),
     ],
 )
-def test_attributes_of_keys(keys: list[str], names: list[str]) -> None:
+def test_attribute_names(keys: list[str], names: list[str]) -> None:
     assert list(attributes(keys).values()) == names
 
 
@@ -129,23 +130,24 @@ def test_attributes_of_keys(keys: list[str], names: list[str]) -> None:
         ("_x_", "x", "XMessage"),
     ],
 )
-def test_modules_and_classes_of_topics(topic: str, module: str, message: str) -> None:
+def test_module_and_class_names(topic: str, module: str, message: str) -> None:
     assert (module_name(topic), class_name(topic)) == (module, message)
 
 
 @pytest.mark.parametrize("topic", ["", "a b", "../x", "...", "ä"])
-def test_a_topic_that_kafka_would_not_have_is_refused(topic: str) -> None:
-    with pytest.raises(ContractError, match="a topic's name is made of letters"):
+def test_a_name_that_kafka_does_not_allow_is_refused(topic: str) -> None:
+    with pytest.raises(ContractError) as caught:
         module_name(topic)
+    assert caught.value.topic == topic
 
 
-def test_words_are_parted() -> None:
+def test_names_become_snake_case() -> None:
     names = [snake(name) for name in ("orderId", "HTTPServer", "a-b c")]
     assert names == ["order_id", "http_server", "a_b_c"]
 
 
 @pytest.mark.parametrize(
-    ("several", "one"),
+    ("plural", "expected"),
     [
         ("orders", "order"),
         ("companies", "company"),
@@ -155,8 +157,8 @@ def test_words_are_parted() -> None:
         ("status", "status"),
     ],
 )
-def test_one_of_several(several: str, one: str) -> None:
-    assert singular(several) == one
+def test_singulars(plural: str, expected: str) -> None:
+    assert singular(plural) == expected
 
 
 @pytest.mark.parametrize(
@@ -167,13 +169,13 @@ def test_one_of_several(several: str, one: str) -> None:
         ("red | blue", Choice(("red", "blue"))),
     ],
 )
-def test_answers_about_types(answer: str, type_: Type) -> None:
+def test_answers_are_parsed_as_types(answer: str, type_: Type) -> None:
     assert type_of(answer) == type_
 
 
 @pytest.mark.parametrize("answer", ["integer", "list[]", "dict[int, str]", "a |", ""])
-def test_an_answer_that_is_no_type_says_which_there_are(answer: str) -> None:
-    with pytest.raises(ContractError, match="is no type; there are str, int"):
+def test_an_invalid_answer_lists_the_types(answer: str) -> None:
+    with pytest.raises(ContractError, match="is not a type; the types are str, int"):
         type_of(answer)
 
 

@@ -1,4 +1,4 @@
-"""What is made of a sample of messages."""
+"""Contracts from a sample of messages."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from sluice.authoring.new_topic import sampling, trial
-from sluice.authoring.new_topic.inference import Seen
+from sluice.authoring.new_topic.inference import SampledValue
 from sluice.errors import ContractError
 from tests.new_topics import from_samples, from_schema, line_of, object_schema, source
 
@@ -64,7 +64,7 @@ def test_the_type_of_values(values: list[Any], declared: str) -> None:
     assert line_of(text, "f") == f"f: {declared}"
 
 
-def test_values_of_several_types_are_an_error_that_tells_where() -> None:
+def test_values_of_several_types_are_an_error_with_their_offsets() -> None:
     messages: list[dict[str, Any]] = [
         {"id": "1", "a": 1, "b": [{"c": 1}]},
         {"id": "2", "a": "x", "b": [{"c": []}]},
@@ -72,10 +72,18 @@ def test_values_of_several_types_are_an_error_that_tells_where() -> None:
     with pytest.raises(ContractError) as caught:
         from_samples(messages)
     assert str(caught.value) == (
-        "field 'a' is of several types: int (partition 0, offset 0), str (partition 0, offset 1);"
-        " --skip-field a leaves it out; field 'b[].c' is of several types: int (partition 0,"
-        " offset 0), list (partition 0, offset 1); --skip-field b.c leaves it out"
+        "field 'a': its values have several types: int (partition 0, offset 0), str (partition 0,"
+        " offset 1); --skip-field a leaves it out; field 'b[].c': its values have several types:"
+        " int (partition 0, offset 0), list (partition 0, offset 1); --skip-field b.c leaves it out"
     )
+    with pytest.raises(ContractError) as caught:
+        from_samples(messages, "a")
+    assert caught.value.field == "b[].c"
+
+
+def test_a_message_without_fields_is_refused() -> None:
+    with pytest.raises(ContractError, match="the message has no field that is not left out"):
+        from_samples([{"a": 1}], "a")
 
 
 def test_a_skipped_field_is_left_out_and_named() -> None:
@@ -86,49 +94,46 @@ def test_a_skipped_field_is_left_out_and_named() -> None:
     text = source(from_samples(messages, "a", "b.c"))
     assert "    a:" not in text
     assert "    c:" not in text
-    assert "# review: field 'a' is left out, as --skip-field asked" in text
-    assert "# review: field 'b[].c' is left out, as --skip-field asked" in text
+    assert "# review: field 'a' is left out because of --skip-field" in text
+    assert "# review: field 'b[].c' is left out because of --skip-field" in text
 
 
-@pytest.mark.parametrize("way", [from_samples, from_schema])
-def test_a_field_that_is_not_there_cannot_be_skipped(way: Any) -> None:
-    given = [{"id": "1"}] if way is from_samples else object_schema()
-    with pytest.raises(ContractError, match="--skip-field nope: there is no such field"):
-        way(given, "nope")
+@pytest.mark.parametrize("infer", [from_samples, from_schema])
+def test_an_unknown_field_cannot_be_skipped(infer: Any) -> None:
+    data = [{"id": "1"}] if infer is from_samples else object_schema()
+    with pytest.raises(ContractError, match="--skip-field") as caught:
+        infer(data, "nope")
+    assert caught.value.field == "nope"
 
 
-def test_null_lists_are_told_and_marked() -> None:
-    found = from_samples([{"id": "1", "tags": [1], "m": {"1": [2]}}, {"id": "2", "tags": None}])
-    assert found.told == (
-        "tags is null in 1 of 2: messages with null here are refused, since a list cannot be null",
-    )
-    text = source(found)
-    assert "# review: messages with null here are refused, since a list cannot be null" in text
-    told = from_samples([{"id": "1", "m": {"1": [2], "2": None}, "n": [[1], None]}]).told
-    assert [line.split(":")[0] for line in told] == ["m{}", "n[]"]
+def test_null_lists_are_in_the_notes_and_in_the_file() -> None:
+    draft = from_samples([{"id": "1", "tags": [1], "m": {"1": [2]}}, {"id": "2", "tags": None}])
+    review = "messages with null here are refused, because a list cannot be null"
+    assert draft.notes == (f"tags is null in 1 of 2: {review}",)
+    assert f"# review: {review}" in source(draft)
+    notes = from_samples([{"id": "1", "m": {"1": [2], "2": None}, "n": [[1], None]}]).notes
+    assert [line.split(":")[0] for line in notes] == ["m{}", "n[]"]
 
 
-def test_the_trial_tells_which_samples_will_be_refused() -> None:
+def test_the_trial_reports_which_sampled_messages_will_be_refused() -> None:
     messages: list[dict[str, Any]] = [{"id": "1", "tags": [1]}, {"id": "2", "tags": None}]
-    samples = [
-        sampling.SampledMessage(Seen(m, 0, n), msgspec.json.encode(m), "")
+    sampled = [
+        sampling.SampledMessage(SampledValue(m, 0, n), msgspec.json.encode(m), "")
         for n, m in enumerate(messages)
     ]
     with trial.import_draft(source(from_samples(messages))) as contract:
-        told = trial.trial_notes(contract, samples)
-        assert told == [
-            (
-                "1 of 2 sampled messages will be refused: wrong_type at tags, e.g. partition 0,"
-                " offset 1: Expected `array`, got `null`"
-            )
-        ]
-        assert trial.trial_notes(contract, samples[:1]) == [
-            "every sampled message is read by the contract"
+        [note] = trial.trial_notes(contract, sampled)
+        assert note == (
+            "1 of 2 sampled messages will be refused: wrong_type at tags, e.g. partition 0, offset"
+            " 1: Expected `array`, got `null`"
+        )
+        assert trial.trial_notes(contract, sampled[:1]) == [
+            "the contract reads every sampled message"
         ]
 
 
 class Message:
-    """What a broker gives, in so far as it is read here."""
+    """A record of a broker."""
 
     def __init__(self, value: bytes | None, version: str | None = None) -> None:
         self._value, self._version = value, version
@@ -152,8 +157,8 @@ class Message:
         return [("schema_version", self._version.encode())] if self._version else None
 
 
-def test_what_is_no_json_object_is_counted_by_its_kind() -> None:
-    found = sampling.parse(
+def test_messages_that_are_not_json_objects_are_counted_by_kind() -> None:
+    sample = sampling.parse(
         [
             Message(b'{"a":1}'),
             Message(b'\x00\x00\x00\x00\x01{"a":2}'),
@@ -166,8 +171,8 @@ def test_what_is_no_json_object_is_counted_by_its_kind() -> None:
             Message(b"[" * 5000),
         ]
     )
-    assert [sample.seen.value for sample in found.samples] == [{"a": 1}, {"a": 2}]
-    assert found.passed_over == {
+    assert [message.object.value for message in sample.messages] == [{"a": 1}, {"a": 2}]
+    assert sample.others == {
         "tombstone": 1,
         "empty_value": 1,
         "not_an_object": 1,
@@ -182,5 +187,5 @@ def test_what_is_no_json_object_is_counted_by_its_kind() -> None:
     [([], "1.0"), (["1.3"], "1.0"), (["2.1", "2.4", "1.0"], "2.0"), (["three"], "1.0")],
 )
 def test_headers_decide_the_version(versions: list[str], name: str) -> None:
-    found = sampling.parse([Message(b"{}", version) for version in versions])
-    assert sampling.version_of(found.samples) == name
+    sample = sampling.parse([Message(b"{}", version) for version in versions])
+    assert sampling.version_of(sample.messages) == name

@@ -65,7 +65,7 @@ THING = ThingStruct(
 )
 
 
-def test_nested_objects_go_both_ways_without_loss() -> None:
+def test_nested_objects_are_converted_without_loss() -> None:
     model = PydanticToMsgspec.msgspec_to_pydantic(THING, ThingModel)
     assert (model.made_at, model.price, model.part.raw) == (
         THING.made_at,
@@ -90,8 +90,10 @@ class StrictModel(pydantic.BaseModel):
     size: int = pydantic.Field(ge=10)
 
 
-def test_what_does_not_fit_names_the_field() -> None:
-    with pytest.raises(ConversionError, match=r"LooseModel does not fit SmallStruct.*\$\.size"):
+def test_a_value_that_does_not_fit_is_an_error_with_its_field() -> None:
+    with pytest.raises(ConversionError, match="LooseModel does not fit SmallStruct") as caught:
         PydanticToMsgspec.pydantic_to_msgspec(LooseModel(name="n", size="big"), SmallStruct)
-    with pytest.raises(ConversionError, match=r"SmallStruct does not fit StrictModel.*at size"):
+    assert caught.value.field == "size"
+    with pytest.raises(ConversionError, match="SmallStruct does not fit StrictModel") as caught:
         PydanticToMsgspec.msgspec_to_pydantic(SmallStruct("n", 3), StrictModel)
+    assert caught.value.field == "size"

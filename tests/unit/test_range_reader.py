@@ -1,4 +1,4 @@
-"""Orders of messages that a real broker gives only by chance; the consumer here is a list."""
+"""Sequences of messages that a real broker returns only by chance; the consumer is a fake."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class Message:
 
 
 class Consumer:
-    """Gives lists of messages; a seek to an offset gives those from there on again."""
+    """Returns given lists of messages; after a seek, all messages from that offset on."""
 
     def __init__(self, *polls: list[int]) -> None:
         self._polls = list(polls)
@@ -54,8 +54,8 @@ def read(consumer: Consumer, *ranges: OffsetRange) -> tuple[list[int], list[Skip
     return offsets, skips
 
 
-def test_a_message_that_closes_a_range_may_belong_to_the_next() -> None:
-    """Compaction emptied the tail of one range, the hole, and the head of the next."""
+def test_a_message_that_completes_a_range_may_belong_to_the_next_one() -> None:
+    """Compaction removed the end of one range, the gap, and the beginning of the next range."""
     offsets, skips = read(
         Consumer([97, 98, 250, 251, 299]), OffsetRange(0, 97, 100), OffsetRange(0, 200, 300)
     )
@@ -67,7 +67,7 @@ def test_a_message_that_closes_a_range_may_belong_to_the_next() -> None:
     ]
 
 
-def test_one_message_may_close_several_ranges() -> None:
+def test_one_message_may_complete_several_ranges() -> None:
     ranges = [OffsetRange(0, 0, 2), OffsetRange(0, 5, 7), OffsetRange(0, 10, 12)]
     offsets, skips = read(Consumer([0, 11]), *ranges)
     assert offsets == [0, 11]
@@ -78,7 +78,7 @@ def test_one_message_may_close_several_ranges() -> None:
     ]
 
 
-def test_messages_of_the_hole_are_read_over() -> None:
+def test_messages_in_the_gap_between_ranges_are_ignored() -> None:
     offsets, skips = read(
         Consumer(list(range(8)), list(range(8, 12))), OffsetRange(0, 1, 3), OffsetRange(0, 6, 10)
     )

@@ -29,17 +29,17 @@ def test_merge_keeps_every_offset_once(some: list[OffsetRange]) -> None:
 
 
 @given(ranges, ranges)
-def test_subtract_leaves_exactly_what_is_not_taken(
+def test_subtract_keeps_exactly_the_offsets_that_are_not_taken(
     wanted: list[OffsetRange], taken: list[OffsetRange]
 ) -> None:
     assert offsets(subtract(wanted, taken)) == sorted(set(offsets(wanted)) - set(offsets(taken)))
 
 
 @given(ranges, ranges)
-def test_intersect_keeps_exactly_what_is_in_both(
-    some: list[OffsetRange], others: list[OffsetRange]
+def test_intersect_keeps_exactly_the_offsets_that_are_in_both(
+    first: list[OffsetRange], second: list[OffsetRange]
 ) -> None:
-    assert offsets(intersect(some, others)) == sorted(set(offsets(some)) & set(offsets(others)))
+    assert offsets(intersect(first, second)) == sorted(set(offsets(first)) & set(offsets(second)))
 
 
 @given(ranges, st.integers(1, 200))
@@ -49,9 +49,9 @@ def test_limit_takes_a_prefix_of_each_partition(some: list[OffsetRange], most: i
     assert total(kept) == min(most, total(whole))
     assert subtract(kept, whole) == []
     for partition in {r.partition for r in kept}:
-        mine = [o for p, o in offsets(kept) if p == partition]
-        all_of_it = [o for p, o in offsets(whole) if p == partition]
-        assert mine == all_of_it[: len(mine)]
+        prefix = [o for p, o in offsets(kept) if p == partition]
+        complete = [o for p, o in offsets(whole) if p == partition]
+        assert prefix == complete[: len(prefix)]
 
 
 def test_limit_is_fair_to_small_partitions() -> None:
@@ -60,15 +60,15 @@ def test_limit_is_fair_to_small_partitions() -> None:
 
 
 @given(ranges, st.integers(1, 40), st.integers(1, 20))
-def test_chunks_hold_every_offset_once_and_keep_to_their_number(
+def test_chunks_contain_every_offset_once_and_their_number_is_limited(
     some: list[OffsetRange], size: int, most: int
 ) -> None:
     whole = merge(some)
     chunks = chunk(whole, size, most)
     assert offsets([r for part in chunks for r in part]) == offsets(whole)
     assert len(chunks) <= most
-    biggest = max(size, -(-total(whole) // most))
-    assert all(total(part) <= biggest for part in chunks)
+    largest = max(size, -(-total(whole) // most))
+    assert all(total(part) <= largest for part in chunks)
 
 
 def test_small_ranges_share_a_chunk_and_long_ones_are_split() -> None:

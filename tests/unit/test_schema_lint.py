@@ -59,7 +59,7 @@ def test_every_gap_is_named() -> None:
         "Thing: the history of 1.0 lacks its date 2026-01-02",
         "Thing: attribute 'size' is not documented",
         "Inner: attribute 'b' is not documented",
-        "Inner: documents 'gone', which is no attribute",
+        "Inner: documents 'gone', which is not an attribute",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Tracing given to messages by producers and found again by loads."""
+"""Tracing that producers add to messages and loads read back."""
 
 from random import Random
 from uuid import UUID
@@ -9,13 +9,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
 
 from include.schemas.orders import AddressMessage, TracedOrderEventMessage, contract
+from sluice.authoring.examples import example_message
 from sluice.decode.tracing import MARK, TracingHelper, add_body_tracing, read_tracing
 from sluice.decode.wire import Tracing, read_headers
 
-ORDER = contract.example(Random(1))
+ORDER = example_message(contract, Random(1))
 
 
-def test_all_fields_of_an_order_are_kept() -> None:
+def test_adding_tracing_keeps_all_fields() -> None:
     traced = TracingHelper.add_tracing(ORDER)
     assert isinstance(traced, TracedOrderEventMessage)
     for field in ORDER.__struct_fields__:
@@ -27,7 +28,7 @@ def test_all_fields_of_an_order_are_kept() -> None:
     assert TracingHelper.generate_correlation_id() != TracingHelper.generate_correlation_id()
 
 
-def test_the_current_span_is_taken_and_found_again_in_headers() -> None:
+def test_the_current_span_is_added_and_read_back_from_headers() -> None:
     span = TracerProvider().get_tracer("test").start_span("produce")
     with use_span(span):
         traced = TracingHelper.add_tracing(ORDER, "c-1")
@@ -35,14 +36,14 @@ def test_the_current_span_is_taken_and_found_again_in_headers() -> None:
     assert int(traced.trace_id, 16) == context.trace_id
     assert int(traced.span_id, 16) == context.span_id
     headers = [(n, v) for n, v in TracingHelper.headers(traced) if isinstance(v, bytes)]
-    found = read_headers(headers)
-    assert found == Tracing("", "c-1", traced.trace_id, traced.span_id)
+    tracing = read_headers(headers)
+    assert tracing == Tracing("", "c-1", traced.trace_id, traced.span_id)
     assert TracingHelper.headers(TracingHelper.add_tracing(ORDER, "c")) == [
         ("correlation_id", b"c")
     ]
 
 
-def test_the_body_says_what_the_headers_do_not() -> None:
+def test_tracing_missing_in_headers_is_read_from_the_body() -> None:
     value = msgspec.json.encode(TracingHelper.add_tracing(ORDER, "c-1"))
     assert MARK in value
     assert add_body_tracing(Tracing("1.2"), value) == Tracing("1.2", "c-1")
@@ -51,16 +52,16 @@ def test_the_body_says_what_the_headers_do_not() -> None:
 
 
 @pytest.mark.parametrize("value", [b'{"correlation_id": 7}', b'["correlation_id"]', b'"x', b"\xff"])
-def test_a_field_of_another_kind_is_no_correlation_id(value: bytes) -> None:
-    about = Tracing("1.2")
-    assert add_body_tracing(about, value) is about
+def test_a_malformed_body_yields_no_correlation_id(value: bytes) -> None:
+    tracing = Tracing("1.2")
+    assert add_body_tracing(tracing, value) is tracing
 
 
-def test_a_class_without_a_traced_one_is_refused_by_name() -> None:
+def test_a_class_without_a_traced_subclass_is_refused() -> None:
     with pytest.raises(TypeError, match="AddressMessage has no subclass"):
         TracingHelper.add_tracing(AddressMessage("s", "c", "p", "x"))
 
 
-def test_a_message_nested_too_deeply_is_no_reason_to_stop() -> None:
+def test_a_deeply_nested_message_yields_no_tracing() -> None:
     value = b'{"correlation_id": "c", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
     assert read_tracing(None, value) == Tracing()

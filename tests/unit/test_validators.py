@@ -11,7 +11,9 @@ import structlog
 from include.schemas.orders import UNKNOWN_ADDRESS, OrderEventMessage
 from include.schemas.orders import contract as orders
 from include.schemas.payments import contract as payments
-from sluice.errors import MessageRefused, Reason
+from sluice.authoring.examples import example_message
+from sluice.errors import MessageRefused
+from sluice.refusals import Reason
 from sluice.services.validator_metrics import MetricsCollector, SchemaMetrics
 from sluice.services.validators import (
     BatchValidator,
@@ -21,7 +23,7 @@ from sluice.services.validators import (
     ValidatorPool,
 )
 
-MESSAGE = orders.example(Random(3))
+MESSAGE = example_message(orders, Random(3))
 GOOD = msgspec.json.encode(MESSAGE)
 FIELDS: dict[str, Any] = json.loads(GOOD)
 
@@ -32,7 +34,7 @@ def without(*names: str, **changed: Any) -> bytes:
 
 @pytest.mark.parametrize("contract", [orders, payments])
 def test_any_contract_goes_both_ways(contract: Any) -> None:
-    message = contract.example(Random(1))
+    message = example_message(contract, Random(1))
     validator = Validator(contract)
     assert validator.validate(validator.serialize(message)) == message
 
@@ -44,22 +46,23 @@ def test_an_older_message_becomes_one_of_the_current_class() -> None:
 
 
 def test_an_error_has_reason_field_and_nearest_version() -> None:
-    with pytest.raises(MessageRefused, match="wrong_type at total_price: Expected") as caught:
+    with pytest.raises(MessageRefused) as caught:
         Validator(orders).validate(without("shipping_address", total_price="1"))
     refusal = caught.value.refusal
     assert (refusal.reason, refusal.field) == (Reason.WRONG_TYPE, "total_price")
+    assert caught.value.field == "total_price"
 
 
-def test_what_is_not_of_the_contract_is_not_serialized() -> None:
+def test_a_message_of_another_contract_is_not_serialized() -> None:
     with pytest.raises(TypeError, match="carries OrderEventMessage, not PaymentMessage"):
-        Validator(orders).serialize(payments.example(Random(1)))
+        Validator(orders).serialize(example_message(payments, Random(1)))
 
 
-def test_the_pool_hands_its_validators_out_in_turn() -> None:
+def test_the_pool_uses_its_validators_in_turn() -> None:
     pool = ValidatorPool(orders, pool_size=3)
-    handed = [pool.get_validator() for _ in range(7)]
-    assert len({id(v) for v in handed}) == 3
-    assert handed[0] is handed[3] is handed[6]
+    used = [pool.get_validator() for _ in range(7)]
+    assert len({id(v) for v in used}) == 3
+    assert used[0] is used[3] is used[6]
     with pytest.raises(ValueError, match="pool_size"):
         ValidatorPool(orders, pool_size=0)
 
@@ -67,23 +70,23 @@ def test_the_pool_hands_its_validators_out_in_turn() -> None:
 def test_the_pool_serves_16_threads() -> None:
     pool = ValidatorPool(orders, pool_size=4)
     start = threading.Barrier(16)
-    handed: list[int] = []
+    used: list[int] = []
 
     def work(number: int) -> bool:
         start.wait()
         for _ in range(500):
             assert pool.validate(GOOD) == MESSAGE
-            handed.append(id(pool.get_validator()))
+            used.append(id(pool.get_validator()))
         with pytest.raises(MessageRefused):
             pool.validate(without("order_id"))
         return True
 
     with ThreadPoolExecutor(16) as threads:
         assert all(threads.map(work, range(16)))
-    assert len(set(handed)) == 4
+    assert len(set(used)) == 4
 
 
-def test_a_batch_gives_one_result_a_message_in_order() -> None:
+def test_a_batch_has_one_result_per_message_in_order() -> None:
     validator = BatchValidator(orders)
     results = validator.validate_batch([GOOD, b"broken", without("shipping_address")])
     assert [message is not None for message, _ in results] == [True, False, True]
@@ -96,21 +99,24 @@ def test_a_batch_gives_one_result_a_message_in_order() -> None:
     assert validator.serialize_batch([MESSAGE, MESSAGE]) == [GOOD, GOOD]
 
 
-def test_defaults_fill_what_is_missing_and_nothing_else() -> None:
+def test_defaults_fill_missing_fields_only() -> None:
     validator = FlexibleValidator(orders)
     data = without("customer_name", notes="given")
     defaults = {"customer_name": "nobody", "notes": "default"}
     message = validator.validate_with_defaults(data, defaults)
     assert (message.customer_name, message.notes) == ("nobody", "given")
-    with pytest.raises(MessageRefused, match="customer_name"):
-        validator.validate_with_defaults(without(customer_name=5), {"customer_name": "nobody"})
-    with pytest.raises(MessageRefused, match="order_id is missing"):
-        validator.validate_with_defaults(without("order_id"), {"customer_name": "nobody"})
-    with pytest.raises(MessageRefused, match="not_json"):
-        validator.validate_with_defaults(b"{", {"customer_name": "nobody"})
+    refused = [
+        (without(customer_name=5), Reason.WRONG_TYPE, "customer_name"),
+        (without("order_id"), Reason.MISSING_FIELD, "order_id"),
+        (b"{", Reason.NOT_JSON, ""),
+    ]
+    for data, reason, field in refused:
+        with pytest.raises(MessageRefused) as caught:
+            validator.validate_with_defaults(data, {"customer_name": "nobody"})
+        assert (caught.value.refusal.reason, caught.value.field) == (reason, field)
 
 
-def test_a_monitored_validator_counts_tells_and_raises_again() -> None:
+def test_a_monitored_validator_counts_logs_and_re_raises() -> None:
     metrics = MetricsCollector()
     validator = MonitoredValidator(orders, metrics)
     with structlog.testing.capture_logs() as events:
@@ -120,7 +126,7 @@ def test_a_monitored_validator_counts_tells_and_raises_again() -> None:
             validator.validate(b"broken")
         validator.serialize(MESSAGE)
         with pytest.raises(TypeError):
-            validator.serialize(payments.example(Random(1)))
+            validator.serialize(example_message(payments, Random(1)))
     assert [event["event"] for event in events] == [
         "message_validated",
         "message_validated",
@@ -139,7 +145,7 @@ def test_a_monitored_validator_counts_tells_and_raises_again() -> None:
     assert found.avg_validation_time_ms == pytest.approx(found.total_validation_time_ms / 3)
 
 
-def test_a_snapshot_does_not_change_and_reset_begins_anew() -> None:
+def test_a_snapshot_does_not_change_and_reset_sets_zero() -> None:
     metrics = MetricsCollector()
     metrics.record_validation(1.0, True, "1.0")
     before = metrics.get_metrics()
@@ -152,13 +158,13 @@ def test_a_snapshot_does_not_change_and_reset_begins_anew() -> None:
     assert metrics.get_metrics() == SchemaMetrics()
 
 
-def test_nothing_seen_divides_by_nothing() -> None:
+def test_rates_and_averages_of_an_empty_collector_are_zero() -> None:
     empty = MetricsCollector().get_metrics()
     assert empty.validation_error_rate == 0
     assert empty.avg_validation_time_ms == empty.avg_serialization_time_ms == 0
 
 
-def test_the_collector_loses_nothing_between_threads() -> None:
+def test_the_collector_is_thread_safe() -> None:
     metrics = MetricsCollector()
 
     def record(_: int) -> None:

@@ -1,4 +1,4 @@
-"""Which type changes keep every value."""
+"""Which changes of a column's type keep every value."""
 
 import pytest
 
@@ -28,7 +28,7 @@ from sluice.store.type_widening import widens
         ("Array(Tuple(a Int8))", "Array(Tuple(a Int8, b Map(String, Tuple(x Int8, y Int8))))"),
     ],
 )
-def test_wider(old: str, new: str) -> None:
+def test_a_type_is_widened(old: str, new: str) -> None:
     narrow, wide = SqlType.parse(old), SqlType.parse(new)
     assert widens(narrow, wide)
     assert not widens(wide, narrow) or "LowCardinality" in old + new
@@ -51,5 +51,5 @@ def test_wider(old: str, new: str) -> None:
         ("UUID", "String"),
     ],
 )
-def test_not_wider(old: str, new: str) -> None:
+def test_a_type_that_could_lose_values_is_not_widened(old: str, new: str) -> None:
     assert not widens(SqlType.parse(old), SqlType.parse(new))

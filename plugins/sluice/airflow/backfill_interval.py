@@ -1,8 +1,8 @@
-"""What a run of Airflow's own backfill is to load: the messages of its hour, day or other interval.
+"""What a run of an Airflow backfill loads: the messages of its hour, day or other interval.
 
-The interval is worked out from the run's logical date and the contract's schedule, not taken from
-the run: one that somebody has triggered by hand for a date carries the interval before that date,
-and a backfill that reprocesses it would load the wrong one.
+The interval is computed from the run's logical date and the contract's schedule, not taken from the
+run: a run that was triggered by hand for a date carries the interval before that date, and a
+backfill that reprocesses it would load the wrong one.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 
 from croniter import croniter  # type: ignore[import-untyped]
 
-from sluice.airflow.form_fields import BELONGS
+from sluice.airflow.form_fields import CHOICE_OF_FIELD
 from sluice.contract import Contract
 from sluice.errors import PlanError
 
@@ -22,21 +22,25 @@ def interval_params(
     """The form of a backfill run, filled in.
 
     Args:
-        params: what the backfill's configuration asks for besides.
-        loaded: whether the run has loaded its interval before: then it is loaded anew.
+        params: the backfill's own configuration.
+        loaded: whether the run has loaded its interval before: then it is loaded again.
 
     Raises:
-        PlanError: the configuration asks for another part of the topic, or there is no interval.
+        PlanError: the configuration selects another part of the topic, or there is no interval.
     """
-    if params.get("what") not in (None, "new") or any(params.get(name) for name in BELONGS):
+    chosen = next((name for name in CHOICE_OF_FIELD if params.get(name)), "")
+    if params.get("what") not in (None, "new") or chosen:
         raise PlanError(
-            "a backfill of Airflow's loads for each run the messages of its interval: leave out"
-            " what to load, or trigger the DAG by hand for it"
+            "each run of an Airflow backfill loads the messages of its interval: leave out what to"
+            " load, or trigger the DAG by hand for it",
+            topic=contract.topic,
+            field=chosen or "what",
         )
     if logical_date is None or contract.schedule is None:
         raise PlanError(
-            f"a backfill of topic {contract.topic!r} needs runs with a logical date, from a"
-            " contract with a schedule; trigger the DAG by hand with a range of time"
+            "a backfill needs runs with a logical date, from a contract with a schedule; trigger"
+            " the DAG by hand with a range of time",
+            topic=contract.topic,
         )
     start = logical_date.astimezone(UTC)
     end = croniter(contract.schedule, start).get_next(datetime)

@@ -1,4 +1,4 @@
-"""The tasks of a topic's DAGs, and how they hang together."""
+"""The tasks of a topic's DAGs, and their order."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,12 +9,12 @@ from sluice.airflow import tasks
 from sluice.airflow.decision import Decision
 from sluice.contract import Contract
 
-RUNS_AT_ONCE = 200
-"""Runs of a DAG that may be under way: held ones wait for a day, and others must go on."""
+MAX_ACTIVE_RUNS = 200
+"""Active runs of a DAG: held ones wait for a day, and others must continue."""
 
 
 def default_args(contract: Contract) -> dict[str, Any]:
-    """What the tasks of a topic's DAGs have in common."""
+    """Arguments that the tasks of a topic's DAGs share."""
     return {
         "owner": contract.owner,
         "retries": 3,
@@ -24,12 +24,12 @@ def default_args(contract: Contract) -> dict[str, Any]:
 
 
 def add_tasks(topic: str, what: str = "") -> None:
-    """The tasks of a DAG, within its ``with``: those of a load, and a person's decision.
+    """Add the tasks of a load, within the ``with`` of a DAG.
 
-    plan, drain (one a chunk), audit, decide (only when the load is held), publish, report.
+    plan → drain (one per chunk) → audit → decide (waits only for held loads) → publish → report
 
     Args:
-        what: what the DAG loads; empty when its form asks.
+        what: what the DAG loads; empty when its form has the choice.
     """
     chunks = task(task_id="plan")(tasks.plan)(topic, what)
     drained = (

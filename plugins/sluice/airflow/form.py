@@ -1,4 +1,4 @@
-"""The fields of the trigger forms. Like ``on_airflow``, this module imports Airflow.
+"""The fields of the trigger forms.
 
 A form checks types; combinations are checked by :mod:`.form_request` when the run plans.
 """
@@ -7,7 +7,7 @@ from airflow.sdk import Param
 
 from sluice.airflow.form_fields import OFFSETS, TITLES
 from sluice.contract import Contract
-from sluice.errors import Reason
+from sluice.refusals import Reason
 
 PART = "A part of the topic"
 MORE = "More"
@@ -23,9 +23,9 @@ def load_form(contract: Contract) -> dict[str, Param]:
             enum=list(TITLES),
             values_display={name: title.capitalize() for name, title in TITLES.items()},
             title="What to load",
-            description_md=f"*New messages*: everything of `{topic}` that no load has loaded, up to"
-            " now. The other choices load a part of the topic, said under *A part of the topic*, or"
-            " messages in quarantine.",
+            description_md=f"*New messages*: all messages of `{topic}` that no load has loaded yet."
+            " The other choices load the part of the topic that you enter under *A part of the"
+            " topic*, or messages in quarantine.",
         ),
         "offsets": Param(
             None,
@@ -33,8 +33,8 @@ def load_form(contract: Contract) -> dict[str, Param]:
             pattern=OFFSETS,
             title="Offsets",
             section=PART,
-            description_md="For *offsets*: partition, first offset, and the one to stop before;"
-            " several with commas between. `0: 100-200, 1: 50-`",
+            description_md="For *offsets*: partition, first offset, and the offset to stop before,"
+            " separated by commas: `0: 100-200, 1: 50-`",
         ),
         "from": _time("From", "the first moment", "the topic's beginning"),
         "to": _time("To", "the moment to stop before", "the topic's end"),
@@ -42,11 +42,11 @@ def load_form(contract: Contract) -> dict[str, Param]:
             "skip",
             type="string",
             enum=["skip", "replace"],
-            values_display={"skip": "Leave it alone", "replace": "Load it anew"},
+            values_display={"skip": "Leave it alone", "replace": "Load it again"},
             title="What is loaded already",
             section=PART,
-            description_md="*Load it anew* reads it again under today's contract and exchanges the"
-            " rows: the new ones become visible, then the old ones go.",
+            description_md="*Load it again* reads it again under today's contract and replaces the"
+            " rows: the new rows become visible, then the old ones are removed.",
         ),
         **_common(contract),
     }
@@ -63,9 +63,9 @@ def replay_form(contract: Contract) -> dict[str, Param]:
             title="Reason",
             description_md="Only messages that were refused for this reason.",
         ),
-        "field": _filter("Field", "about this field, such as `order_id`"),
+        "field": _filter("Field", "refused because of this field, such as `order_id`"),
         "version": _filter("Version", f"nearest to this version: {versions}"),
-        "load": _filter("Load", "that this load has refused"),
+        "load": _filter("Load", "refused by this load"),
         **_common(contract),
     }
 
@@ -85,7 +85,7 @@ def _common(contract: Contract) -> dict[str, Param]:
             None,
             type=["null", "integer"],
             minimum=1,
-            title="At most so many offsets",
+            title="Maximum number of offsets",
             section=MORE,
             description_md="Shared between the partitions; no limit when empty.",
         ),
@@ -94,7 +94,7 @@ def _common(contract: Contract) -> dict[str, Param]:
             type="boolean",
             title="Dry run",
             section=MORE,
-            description_md="Only show what would be read, in the log of *plan* and the report.",
+            description_md="Only report what would be read: in the log of *plan* and the report.",
         ),
     }
 

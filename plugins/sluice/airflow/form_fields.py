@@ -1,4 +1,4 @@
-"""How trigger forms call their choices and fields. Light: DAG files import it."""
+"""Names and titles of the trigger forms' choices and fields. Light: DAG files import it."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,9 @@ TITLES: Mapping[str, str] = {
     "everything": "everything since the topic's beginning",
     "quarantined": "messages in quarantine",
 }
-"""How a form calls what it can be asked for."""
+"""The choices of *What to load*, and their titles."""
 
-BELONGS: Mapping[str, tuple[str, str]] = {
+CHOICE_OF_FIELD: Mapping[str, tuple[str, str]] = {
     "offsets": ("offsets", "Offsets"),
     "from": ("times", "From"),
     "to": ("times", "To"),
@@ -20,7 +20,7 @@ BELONGS: Mapping[str, tuple[str, str]] = {
     "version": ("quarantined", "Version"),
     "load": ("quarantined", "Load"),
 }
-"""Fields that mean something for one choice only, and their titles."""
+"""Field → the only choice that it applies to, and its title."""
 
 OFFSETS = r"^\s*(\d+\s*:\s*\d+\s*(-|–|to)\s*\d*\s*([,;\n]\s*|$))*$"
 """How ranges are written, as a form checks it: ``0: 100-200, 1: 50-``."""

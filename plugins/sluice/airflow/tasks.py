@@ -1,8 +1,7 @@
-"""What the tasks of the DAGs call. Airflow is known here, and in ``dag_tasks``, ``decision_task``,
-``trigger_form`` and ``pages``, and nowhere else.
+"""The tasks of a topic's DAGs, one function per task.
 
-Each function is one task. A task finds its load in the ledger by its DAG run, so it can be
-cleared and repeated at any time; XComs carry only the labels of the chunks.
+A task finds its load in the ledger by its DAG run, so it can be cleared and repeated at any time.
+XComs carry only the labels of the chunks and counts.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,25 +19,23 @@ from airflow.sdk.observability import stats
 from pydantic import SecretStr
 
 from sluice.contract import find
-from sluice.errors import (
-    BreakerTripped,
-    QualityHeld,
-    SluiceError,
-)
+from sluice.errors import BreakerTripped, QualityHeld, SluiceError
 from sluice.ranges import merge, total
 from sluice.settings import Connection, Settings
 
 if TYPE_CHECKING:
     from sluice.loader import Loader
-    from sluice.plan.planner import Plan
+    from sluice.plan.range_pinning import Plan
     from sluice.report.metrics import MetricValue
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
+LOGGED_RANGES = 50
+
 
 def connection(conn_id: str) -> Connection:
-    """An Airflow connection in the library's own form."""
+    """An Airflow connection as the library's own type."""
     found = BaseHook.get_connection(conn_id)
     return Connection(
         host=found.host or "",
@@ -51,14 +48,17 @@ def connection(conn_id: str) -> Connection:
 
 
 def topic_asset(topic: str) -> Asset:
-    """What a DAG schedules itself on to follow a topic: updated when a load has published rows."""
+    """The asset that a load updates when it has published rows; other DAGs can depend on it."""
     return Asset(name=f"sluice_{topic}", uri=f"x-sluice://{topic}")
 
 
 def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
-    """Pin and reserve the ranges of this run; gives a label a chunk to map over.
+    """Pin and reserve the ranges of this run; returns a label per chunk, to map over.
 
-    A dry run only keeps a report of what would be read, and gives nothing.
+    A dry run only stores a report of what would be read, and returns no chunk.
+
+    Args:
+        what: what the DAG loads; empty when its form has the choice.
     """
     planned = run_step(lambda: _plan(topic, what))
     if planned is None:
@@ -77,25 +77,25 @@ def _plan(topic: str, what: str) -> "Plan | None":
     context: Any = get_current_context()
     params = {**context["params"]} | ({"what": what} if what else {})
     loader, run = loader_of_run(topic), context["dag_run"]
-    again = run.run_type == "backfill"
-    if again:
+    is_backfill = run.run_type == "backfill"
+    if is_backfill:
         from sluice.airflow.backfill_interval import interval_params
 
         loader.ledger.create()
-        owned = loader.ledger.loads_of(topic, loader.owner)
-        loaded = any(load.state == "published" for load in owned)
+        loads = loader.ledger.loads_of(topic, loader.owner)
+        loaded = any(load.state == "published" for load in loads)
         params = interval_params(params, loader.contract, run.logical_date, loaded)
     request = parse_request(topic, params)
     if params.get("dry_run"):
-        report = loader.report_dry_run(request)
-        offsets, ranges = total(report.ranges), [str(r) for r in report.ranges[:50]]
-        log.info("would_read", asked=report.asked, offsets=offsets, ranges=ranges)
+        preview = loader.report_dry_run(request)
+        ranges = [str(r) for r in preview.ranges[:LOGGED_RANGES]]
+        log.info("would_read", request=preview.asked, offsets=total(preview.ranges), ranges=ranges)
         return None
-    return loader.plan(request, again=again)
+    return loader.plan(request, again=is_backfill)
 
 
 def drain(topic: str, chunk: dict[str, Any]) -> int:
-    """Read one chunk into the staging table; gives the micro-batches it took."""
+    """Read one chunk into the staging table; returns the number of micro-batches."""
     context: Any = get_current_context()
     context["label"] = chunk["label"]
     result = run_step(lambda: loader_of_run(topic).drain(chunk["load_id"], chunk["number"]))
@@ -103,9 +103,9 @@ def drain(topic: str, chunk: dict[str, Any]) -> int:
 
 
 def audit(topic: str) -> None:
-    """Prove the accounting, and run the quality rules.
+    """Check the accounting identity, the breaker and the quality rules.
 
-    A load that is held does not fail here: the next task asks a person.
+    A load that is held does not fail here: in the next task a person decides.
     """
     loader = loader_of_run(topic)
     load_id = load_of_run(loader)
@@ -121,23 +121,24 @@ def audit(topic: str) -> None:
 
 
 def publish(topic: str) -> None:
-    """Make the load visible, exactly once, and tell those who wait for the topic's rows."""
+    """Make the load visible, exactly once, and update the topic's asset."""
     loader = loader_of_run(topic)
     load_id = load_of_run(loader)
     run_step(lambda: loader.publish(load_id))
-    accounts = loader.ledger.attempts.accounts(load_id)
-    ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
-    rows = sum(account.loaded for account in accounts)
+    rows = sum(account.loaded for account in loader.ledger.attempts.accounts(load_id))
     if rows:
         context: Any = get_current_context()
-        extra = {"load_id": load_id, "rows": rows, "offsets": [str(r) for r in ranges[:50]]}
-        context["outlet_events"][AssetAlias(f"sluice {topic}")].add(topic_asset(topic), extra=extra)
+        ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
+        offsets = [str(r) for r in ranges[:LOGGED_RANGES]]
+        extra = {"load_id": load_id, "rows": rows, "offsets": offsets}
+        alias = AssetAlias(f"sluice {topic}")
+        context["outlet_events"][alias].add(topic_asset(topic), extra=extra)
 
 
 def report(topic: str) -> dict[str, Any]:
-    """Keep the run's report; fails when the load is not published, so that the run shows it.
+    """Store the run's report; fails when the load is not published, so that the run shows it.
 
-    This task always runs and ends the DAG run, and a run takes the state of its last task.
+    This task always runs and is the last one; a DAG run takes the state of its last task.
     """
     if _is_dry():
         return {"dry_run": True}
@@ -145,20 +146,20 @@ def report(topic: str) -> dict[str, Any]:
 
     def run() -> dict[str, Any]:
         load_id = load_of_run(loader, also_abandoned=True)
-        made = loader.report(load_id, partial(_emit, topic))
-        if made.state != "published":
-            raise AirflowFailException(f"load {load_id} is {made.state}. {made.error}")
+        stored = loader.report(load_id, partial(emit_metrics, topic))
+        if stored.state != "published":
+            raise AirflowFailException(f"load {load_id} is {stored.state}. {stored.error}")
         return {
             "load_id": load_id,
-            "loaded": made.sum("loaded"),
-            "quarantined": made.sum("quarantined"),
+            "loaded": stored.sum("loaded"),
+            "quarantined": stored.sum("quarantined"),
         }
 
     return run_step(run)
 
 
 def clean() -> dict[str, int]:
-    """Remove what is old, of all topics; gives the rows that went by table."""
+    """Remove old reports, results and documents of all topics; returns removed rows by table."""
     from sluice.store.clickhouse import connect
     from sluice.store.ledger import Ledger
     from sluice.store.retention import Retention
@@ -168,14 +169,14 @@ def clean() -> dict[str, int]:
     def run() -> dict[str, int]:
         clickhouse = connect(connection(settings.clickhouse_conn_id))
         Ledger(clickhouse, settings.database).create()
-        housekeeper = Retention(clickhouse, settings.database)
-        return {each.table: each.rows for each in housekeeper.clean(settings.keep_days)}
+        removed = Retention(clickhouse, settings.database).clean(settings.keep_days)
+        return {each.table: each.rows for each in removed}
 
     return run_step(run)
 
 
-def _emit(topic: str, values: "Sequence[MetricValue]") -> None:
-    """Send a load's numbers by Airflow's own metrics, to wherever these are configured to go."""
+def emit_metrics(topic: str, values: "Sequence[MetricValue]") -> None:
+    """Send a load's metrics through Airflow's own, to wherever those are configured to go."""
     from sluice.report.metrics import METRICS
 
     for value in values:
@@ -187,12 +188,12 @@ def _emit(topic: str, values: "Sequence[MetricValue]") -> None:
 
 
 def owner_of_run(dag_id: str, run_id: str) -> str:
-    """How the ledger names a DAG run."""
+    """The owner that the ledger records for the loads of a DAG run."""
     return f"airflow/{dag_id}/{run_id}"
 
 
 def loader_of_run(topic: str) -> "Loader":
-    """The loader of a topic for the current task's run; what it needs is imported in the task."""
+    """The loader of a topic for the current task's run; heavy imports happen here, in the task."""
     from sluice.loader import Loader
 
     settings = Settings()
@@ -217,21 +218,21 @@ def load_of_run(loader: "Loader", also_abandoned: bool = False) -> str:
     """Id of the last load of the current task's run.
 
     Raises:
-        AirflowSkipException: it was a dry run.
-        AirflowFailException: it has none, or it was given up.
+        AirflowSkipException: it is a dry run.
+        AirflowFailException: the run has no load, or its load was abandoned.
     """
     if _is_dry():
         raise AirflowSkipException("a dry run: nothing was read")
     load = loader.last()
     if load is None:
-        raise AirflowFailException("this run has no load: the plan task did not succeed")
+        raise AirflowFailException("this run has no load: its plan task did not succeed")
     if load.state == "abandoned" and not also_abandoned:
-        raise AirflowFailException(f"load {load.load_id} of this run was given up")
+        raise AirflowFailException(f"load {load.load_id} of this run was abandoned")
     return load.load_id
 
 
 def is_over(owner: str) -> bool | None:
-    """Whether the run or process that owns a load is over; None when there is no telling."""
+    """Whether the run or process that owns a load is over; None when it cannot be determined."""
     kind, _, rest = owner.partition("/")
     if kind == "airflow":
         dag_id, _, run_id = rest.partition("/")
@@ -239,8 +240,8 @@ def is_over(owner: str) -> bool | None:
         try:
             return ti.get_dagrun_state(dag_id, run_id) in ("success", "failed")
         except AirflowRuntimeError:
-            return None  # the run was deleted, or is of another Airflow
-    from sluice.plan.owners import is_process_over
+            return None  # the run was deleted, or belongs to another Airflow
+    from sluice.plan.run_owners import is_process_over
 
     return is_process_over(owner)
 
@@ -256,5 +257,5 @@ def run_step(run: Callable[[], T]) -> T:
 
 
 def _label(ranges: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, ranges[:3]))
-    return shown if len(ranges) <= 3 else f"{shown} and {len(ranges) - 3} more"
+    text = ", ".join(map(str, ranges[:3]))
+    return text if len(ranges) <= 3 else f"{text} and {len(ranges) - 3} more"

@@ -18,7 +18,7 @@ from sluice.sql import quote_identifier
 from sluice.store.attempts import Account
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import EventDetail
+from sluice.store.load_state import EventDetail
 from sluice.store.request import TimeWindow
 
 log = structlog.get_logger()

@@ -15,7 +15,7 @@ from sluice.audit.accounting import Balance
 from sluice.audit.quality_results import ANOMALY, RuleResult
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.load_records import Load, PlanRecord
+from sluice.store.load_state import Load, PlanRecord
 from sluice.store.request import Request
 
 LEAST, MOST = 8, 30

@@ -11,7 +11,7 @@ from sluice.contract import Contract
 from sluice.errors import SluiceError
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import EventDetail, Load, State
+from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.request import parse_window
 
 log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""What must hold for the rows of a load, as it follows from the contract's types and rules."""
+"""The expectations about a load's rows that follow from the contract's types and rules."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,7 +15,7 @@ from sluice.sql import quote_identifier, quote_string
 ROW_KEY = ("_partition", "_offset")
 
 SENT_AT = "_timestamp"
-"""What a check of freshness asks; staged as milliseconds since 1970."""
+"""The column that freshness is judged by; staged as milliseconds since 1970."""
 
 
 class ExpectationSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class ExpectationSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: class name of the expectation.
-        column: the column it is about; empty for a check of whole rows.
+        column: the column that it is about; empty for one about whole rows.
         arguments: keyword arguments of the expectation.
         description: what holds for good rows.
     """
@@ -36,17 +36,17 @@ class ExpectationSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def expectations_for(contract: Contract, rows: int, new: bool = False) -> list[ExpectationSpec]:
-    """Every check that follows from a contract, and the contract's own rules.
+    """Every expectation that follows from a contract, and the contract's own rules.
 
     Args:
-        rows: how many rows the accounting says there are.
+        rows: how many rows the accounting has counted.
         new: whether the load takes everything new, so that its rows should be fresh.
     """
-    checks = [
+    specs = [
         ExpectationSpec(
             kind="ExpectTableRowCountToEqual",
             arguments={"value": rows},
-            description="there are as many rows as the accounting says",
+            description="there are as many rows as the accounting counted",
         ),
         ExpectationSpec(
             kind="ExpectCompoundColumnsToBeUnique",
@@ -55,13 +55,13 @@ def expectations_for(contract: Contract, rows: int, new: bool = False) -> list[E
         ),
     ]
     for column in columns_of(contract.message):
-        checks += _checks_of(column)
-    checks += [
-        _rows_check("", rule.fails_when, rule.name, rule.severity) for rule in contract.rules
+        specs += _column_expectations(column)
+    specs += [
+        _rows_expectation("", rule.fails_when, rule.name, rule.severity) for rule in contract.rules
     ]
     if new and contract.fresh_within is not None:
-        checks.append(_freshness(contract.fresh_within))
-    return checks
+        specs.append(_freshness(contract.fresh_within))
+    return specs
 
 
 def _freshness(within: timedelta) -> ExpectationSpec:
@@ -78,7 +78,7 @@ def _freshness(within: timedelta) -> ExpectationSpec:
     )
 
 
-def _checks_of(column: Column) -> Iterator[ExpectationSpec]:
+def _column_expectations(column: Column) -> Iterator[ExpectationSpec]:
     name, info = column.name, column.info
     if not column.nullable and not isinstance(info, mi.ListType | mi.DictType | mi.StructType):
         yield ExpectationSpec(
@@ -90,7 +90,7 @@ def _checks_of(column: Column) -> Iterator[ExpectationSpec]:
     if violations := list(_violations(quote_identifier(name), info)):
         conditions, texts = zip(*violations, strict=True)
         description = f"{name} {' and '.join(texts)}"
-        yield _rows_check(name, " OR ".join(conditions), description, "critical")
+        yield _rows_expectation(name, " OR ".join(conditions), description, "critical")
 
 
 def _violations(value: str, info: mi.Type) -> Iterator[tuple[str, str]]:
@@ -154,7 +154,7 @@ def _lengths(
         yield f"{length} > {most}", f"has at most {most} {unit}"
 
 
-def _rows_check(
+def _rows_expectation(
     column: str, condition: str, description: str, severity: Severity
 ) -> ExpectationSpec:
     # The query is formatted by Great Expectations and bound by SQLAlchemy: braces and colons

@@ -23,7 +23,7 @@ from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.errors import QualityError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier, quote_string
-from sluice.store.clickhouse import ClickHouse
+from sluice.store.clickhouse import ClickHouse, sqlalchemy_dialect
 from sluice.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -107,7 +107,6 @@ class QualityGate:
         for name in ("great_expectations", "py.warnings"):
             logging.getLogger(name).setLevel(logging.WARNING)
         import great_expectations as gx
-        from clickhouse_connect.cc_sqlalchemy import dialect
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         context = gx.get_context(mode="ephemeral")
@@ -116,7 +115,7 @@ class QualityGate:
             "clickhouse", connection_string=self._url(), create_temp_table=False
         )
         # Great Expectations looks regular expressions up by the dialect's module.
-        source.get_execution_engine().dialect_module = dialect
+        source.get_execution_engine().dialect_module = sqlalchemy_dialect()
         batch = source.add_table_asset(
             "staged", table_name=view, schema_name=self._ledger.database
         ).add_batch_definition_whole_table("load")

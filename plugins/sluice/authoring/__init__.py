@@ -1,1 +1,1 @@
-"""Writing and checking contracts: ``new-topic``, lint, samples, the schema catalogue."""
+"""Tools for writing contracts: ``new-topic``, lint, sample messages, the schema catalogue."""

@@ -1,4 +1,4 @@
-"""The schema catalogue: a page a topic, made from the contract and its documentation."""
+"""The schema catalogue: one page per topic, from its contract and documentation."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,24 +12,24 @@ from sluice.authoring.version_samples import sample_path
 from sluice.contract import Contract, Version
 from sluice.contract.columns import columns_of
 from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections, section_entries
+from sluice.contract.type_descriptions import type_name
 from sluice.contract.type_map import walk_structs
-from sluice.contract.type_names import type_name
 from sluice.contract.versions import later_versions, origin_of, version_class
 from sluice.decode.decoder import Decoder
-from sluice.errors import Refusal
+from sluice.refusals import Refusal
 
-_NOTE = "<!-- Made by 'sluice schema docs --write' from the contract. Do not edit. -->\n\n"
+_NOTE = "<!-- Generated from the contract by 'sluice schema docs --write'. Do not edit. -->\n\n"
 
 
 def pages(contracts: dict[str, Contract], samples: Path) -> dict[str, str]:
-    """File name → text, of the index and of each topic; see :func:`page`."""
+    """File name → text, for the index and the page of each topic; see :func:`page`."""
     rows = [
         f"| [{c.topic}]({c.topic}.md) | {_first_sentence(c)} | {c.version.name} | `{c.table.name}`"
         f" | {c.owner} |"
         for c in contracts.values()
     ]
     index = (
-        f"{_NOTE}# Schemas\n\n| topic | what it carries | version | table | owner |\n"
+        f"{_NOTE}# Schemas\n\n| topic | content | version | table | owner |\n"
         "|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
     return {"README.md": index} | {
@@ -43,47 +43,54 @@ def page(contract: Contract, samples: Path) -> str:
     Args:
         samples: folder of the versions' samples.
     """
-    told = docstring_sections(contract.message)
+    docs = docstring_sections(contract.message)
     table = contract.table
-    ordered = ", ".join(table.order_by)
-    parts = [
+    sections = [
         f"# {contract.topic}\n",
         f"{_summary(contract.message)}\n",
-        _table(
-            ("topic", "subject", "current version", "key", "table", "owner", "schedule (UTC)"),
-            [
-                (
-                    f"`{contract.topic}`",
-                    f"`{contract.subject}`",
-                    contract.version.name,
-                    f"`{contract.key}`",
-                    f"`{contract.table.name}`",
-                    contract.owner,
-                    f"`{contract.schedule}`" if contract.schedule else "by hand",
-                )
-            ],
-        ),
-        _section("Purpose", told),
-        _section("Characteristics", told),
+        _overview(contract),
+        _section("Purpose", docs),
+        _section("Characteristics", docs),
         "## Fields\n",
         _table(("field", "type", "since", "meaning"), list(_fields(contract))),
         *_nested(contract),
         "## Columns\n",
-        f"Of `{table.name}`, {table.engine} by `{ordered}`, beside the lineage columns.\n",
+        f"Of `{table.name}`: {table.engine}, ordered by `{', '.join(table.order_by)}`.\n",
+        "The lineage columns, which every table has, are not listed.\n",
         _table(("column", "ClickHouse type", "from"), list(_columns(contract))),
         "## Versions\n",
-        _table(("version", "released", "what changed", "history"), list(_versions(contract))),
-        "## Who reads what\n",
-        "Consumers of the row's version, messages of the column's; found by decoding samples.\n",
+        _table(("version", "released", "changes", "history"), list(_versions(contract))),
+        "## Version compatibility\n",
+        (
+            "Whether a consumer of the row's version can read a message of the column's version;"
+            " determined by decoding the samples.\n"
+        ),
         _matrix(contract, samples),
-        *(_section(name, told) for name in SECTIONS[3:7]),
+        *(_section(name, docs) for name in SECTIONS[3:7]),
         "## Quality rules\n",
         "\n".join(f"- {rule.name} ({rule.severity})" for rule in contract.rules)
-        or "Those that follow from the types.",
+        or "Only the rules that follow from the types.",
         "\n## Example\n",
         f"```json\n{_example(contract, samples)}\n```",
     ]
-    return "\n".join(parts).rstrip() + "\n"
+    return "\n".join(sections).rstrip() + "\n"
+
+
+def _overview(contract: Contract) -> str:
+    return _table(
+        ("topic", "subject", "current version", "key", "table", "owner", "schedule (UTC)"),
+        [
+            (
+                f"`{contract.topic}`",
+                f"`{contract.subject}`",
+                contract.version.name,
+                f"`{contract.key}`",
+                f"`{contract.table.name}`",
+                contract.owner,
+                f"`{contract.schedule}`" if contract.schedule else "manual",
+            )
+        ],
+    )
 
 
 def _summary(cls: type[Struct]) -> str:
@@ -94,18 +101,18 @@ def _first_sentence(contract: Contract) -> str:
     return _summary(contract.message).rstrip(".")
 
 
-def _section(name: str, told: dict[str, list[str]]) -> str:
-    text = " ".join(line.strip() for line in told.get(name, ()))
+def _section(name: str, docs: dict[str, list[str]]) -> str:
+    text = " ".join(line.strip() for line in docs.get(name, ()))
     if name == "Compatibility":
-        listed = section_entries(told.get(name, []))
-        text = "\n".join(f"- {key}: {value}" for key, value in listed.items()) or text
+        entries = section_entries(docs.get(name, []))
+        text = "\n".join(f"- {key}: {value}" for key, value in entries.items()) or text
     return f"## {name}\n\n{text}\n"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    shown = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
-    return "".join(f"| {line} |\n" for line in shown)
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def _fields(contract: Contract) -> Iterator[tuple[str, ...]]:
@@ -115,15 +122,15 @@ def _fields(contract: Contract) -> Iterator[tuple[str, ...]]:
     for field in _info(contract.message).fields:
         yield (
             f"`{field.encode_name}`",
-            type_name(field.type) + ("" if field.required else ", may be left out"),
+            type_name(field.type) + ("" if field.required else ", optional"),
             since.get(field.name, first),
             docs.get(field.name, ""),
         )
 
 
 def _nested(contract: Contract) -> Iterator[str]:
-    _, *within = walk_structs(contract.message)
-    for cls in within:
+    _, *nested = walk_structs(contract.message)
+    for cls in nested:
         docs = attribute_docs(cls)
         rows: list[tuple[str, ...]] = [
             (f"`{f.encode_name}`", type_name(f.type), docs.get(f.name, ""))
@@ -142,20 +149,20 @@ def _columns(contract: Contract) -> Iterator[tuple[str, ...]]:
 def _versions(contract: Contract) -> Iterator[tuple[str, ...]]:
     history = section_entries(docstring_sections(contract.message).get("Version history", []))
     for version in reversed(contract.versions):
-        told = history.get(version.name, "").removeprefix(f"{version.released}. ")
-        yield version.name, version.released.isoformat(), _changes(version), told
+        entry = history.get(version.name, "").removeprefix(f"{version.released}. ")
+        yield version.name, version.released.isoformat(), _changes(version), entry
 
 
 def _changes(version: Version) -> str:
-    changes = [f"adds `{n}`; older messages get {_shown(v)}" for n, v in version.added.items()]
+    changes = [f"adds `{n}`; older messages get {_json(v)}" for n, v in version.added.items()]
     changes += [f"renames `{old}` to `{new}`" for old, new in version.renamed.items()]
     changes += [f"removes `{name}`" for name in version.removed]
     if version.lift:
-        changes.append(f"lifts by `{version.lift.__name__}`")
+        changes.append(f"converts older messages with `{version.lift.__name__}`")
     return "; ".join(changes) or "first version"
 
 
-def _shown(value: Any) -> str:
+def _json(value: Any) -> str:
     return f"`{msgspec.json.encode(value).decode()}`"
 
 
@@ -175,20 +182,20 @@ def _reads(contract: Contract, reader: Version, other: Version, samples: Path) -
         return "no sample"
     data = path.read_bytes()
     if reader is contract.version:
-        found = Decoder(contract).decode(data, other.name)
-        return "no" if isinstance(found, Refusal) else "yes"
+        result = Decoder(contract).decode(data, other.name)
+        return "no" if isinstance(result, Refusal) else "yes"
     if other.number <= reader.number:
-        # What it filled then is no part of today's contract; its consumers did as loads do now.
+        # When the reader's version was current, its consumers filled older messages as loads do.
         return "yes"
     for step in later_versions(contract, reader):
         if step.number > other.number:
             break
         if step.removed:
-            return f"no: `{step.removed[0]}` is gone"
+            return f"no: `{step.removed[0]}` was removed"
         if step.renamed or step.lift:
-            return f"no: {step.name} changed the form"
+            return f"no: {step.name} changed the structure"
     if origin_of(contract, reader).lifted:
-        return "yes"  # since then fields were only added
+        return "yes"  # later versions only added fields
     try:
         msgspec.json.decode(data, type=version_class(contract, reader))
     except msgspec.ValidationError as error:

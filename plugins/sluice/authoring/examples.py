@@ -1,7 +1,6 @@
-"""Random messages that fit their types, for contracts that bring no sample of their own."""
+"""Random messages that fit their types, for contracts without a ``sample`` function."""
 
-import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -12,34 +11,37 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec import inspect as mi
 
-from sluice.authoring.patterns import NotSimple, maker_of
-from sluice.contract import ColumnOptions
+from sluice.authoring.example_text import TRIES, Maker, impossible, text_maker
+from sluice.contract import ColumnOptions, Contract, M
 from sluice.contract.sql_type import SqlType
 from sluice.contract.type_map import column_type_of, unwrap
-from sluice.errors import ContractError
 
 S = TypeVar("S", bound=Struct)
-Maker = Callable[[Random], Any]
 
 _NULL_SHARE = 0.2
-"""How often a value that may be null is null."""
+"""Share of nulls among the values of a nullable field."""
 
 _SPAN = 1000
-"""Width of numbers that have no bounds of their own."""
+"""Width of the range of a number without bounds."""
 
-_TRIES = 5000
-"""Attempts at a value that fits, where it cannot be made to."""
+
+def example_message(contract: Contract[M], random: Random) -> M:
+    """A message of the current version: what the contract's ``sample`` makes, or random values.
+
+    Raises:
+        ContractError: no values can be generated for a field; the contract needs a sample.
+    """
+    return contract.sample(random) if contract.sample else random_message(contract.message, random)
 
 
 def random_message(struct: type[S], random: Random) -> S:
     """A message of random values that its Struct and its table accept.
 
-    Bounds, lengths and simple patterns are kept; times are within the last hour; every field
-    is given but those that may be null, which are null now and then.
+    Bounds, lengths and patterns are kept. Times are within the last hour. Every field has a
+    value; nullable fields are sometimes null. The same seed gives the same values, but for times.
 
     Raises:
-        ContractError: a type without values of its own, or a pattern that is not simple;
-            names the field.
+        ContractError: no values can be generated for the type or the pattern of ``field``.
     """
     return cast(S, _struct_maker(struct)(random))
 
@@ -53,7 +55,7 @@ def _struct_maker(struct: type[Struct]) -> Maker:
 
 def _struct(info: mi.StructType, path: tuple[str, ...], stack: tuple[type, ...]) -> Maker:
     if info.cls in stack:
-        raise _impossible(path, f"{info.cls.__name__} contains itself")
+        raise impossible(path, f"{info.cls.__name__} contains itself")
     inside = (*stack, info.cls)
     makers = [
         (field.name, _maker(field.type, (*path, field.encode_name), inside))
@@ -81,7 +83,7 @@ def _value_maker(
         case mi.StructType():
             return _struct(info, path, stack)
         case mi.StrType():
-            return _text(
+            return text_maker(
                 info, column_type_of(type_, path).stored.plain, options.low_cardinality, path
             )
         case mi.IntType():
@@ -110,14 +112,14 @@ def _value_maker(
             return lambda random: _moment(random, tz is not False)
         case mi.TimeType(tz=tz):
             return lambda random: _moment(random, tz is True).timetz()
-    if found := _SIMPLE.get(type(info)):
-        return found
+    if make := _SIMPLE.get(type(info)):
+        return make
     name = type(info).__name__.removesuffix("Type")
-    raise _impossible(path, f"{name} is not in the type table")
+    raise impossible(path, f"{name} is not in the type table")
 
 
 def _moment(random: Random, with_zone: bool = True) -> datetime:
-    """A time of the last hour, to the millisecond, which is what a column keeps."""
+    """A time within the last hour, in milliseconds, the precision of the default column."""
     moment = datetime.now(UTC) - timedelta(seconds=random.uniform(0, 3600))
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     return moment if with_zone else moment.replace(tzinfo=None)
@@ -148,7 +150,7 @@ def _integer(info: mi.IntType, column: SqlType, path: tuple[str, ...]) -> Maker:
     step = info.multiple_of or 1
     first, last = -(-low // step), high // step
     if first > last:
-        raise _impossible(path, "no integer fits its bounds and its column")
+        raise impossible(path, "no integer fits its bounds and its column")
     return lambda random: random.randint(first, last) * step
 
 
@@ -167,7 +169,7 @@ def _real(info: mi.FloatType, path: tuple[str, ...]) -> Maker:
         )
 
     def make(random: Random) -> float:
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             value = random.uniform(least, most)
             if step:
                 value = round(value / step) * step
@@ -175,52 +177,17 @@ def _real(info: mi.FloatType, path: tuple[str, ...]) -> Maker:
                 value = round(value, 2)
             if fits(value):
                 return value
-        raise _impossible(path, "no number was found that fits its bounds")
+        raise impossible(path, "no generated number fits its bounds")
 
     return make
 
 
 def _decimal(column: SqlType) -> Maker:
     digits, places = column.decimal_digits or (38, 9)
-    shown = min(places, 2)
-    # Four digits before the point at most: an amount, rather than a random number of 29 digits.
-    most = 10 ** (min(digits - places, 4) + shown)
-    return lambda random: Decimal(random.randrange(most)).scaleb(-shown)
-
-
-def _text(info: mi.StrType, column: SqlType, few: bool, path: tuple[str, ...]) -> Maker:
-    least, most = info.min_length or 0, info.max_length
-    if (fixed := column.fixed_length) is not None:
-        most = fixed if most is None else min(fixed, most)
-    if info.pattern is not None:
-        return _matching(info.pattern, least, most, path)
-    named = next((part for part in reversed(path) if re.search(r"\w", part)), "value")
-    name = re.sub(r"\W+", "-", named, flags=re.ASCII)
-
-    def make(random: Random) -> str:
-        ending = str(random.randrange(5)) if few else f"{random.getrandbits(48):012x}"
-        text = f"{name}-{ending}".ljust(least, "x")
-        # The end of it tells one from another, so that is what stays.
-        return text if most is None or len(text) <= most else text[len(text) - most :]
-
-    return make
-
-
-def _matching(pattern: str, least: int, most: int | None, path: tuple[str, ...]) -> Maker:
-    try:
-        accepts = re.compile(pattern).search
-        make = maker_of(pattern, max(8, least))
-    except (NotSimple, ValueError) as error:
-        raise _impossible(path, f"no text can be made for pattern {pattern!r} ({error})") from error
-
-    def made(random: Random) -> str:
-        for _ in range(_TRIES):
-            text = make(random)
-            if least <= len(text) <= (len(text) if most is None else most) and accepts(text):
-                return text
-        raise _impossible(path, f"no text of the right length was found for pattern {pattern!r}")
-
-    return made
+    fraction = min(places, 2)
+    # At most four digits before the point: an amount, not a random number of 29 digits.
+    most = 10 ** (min(digits - places, 4) + fraction)
+    return lambda random: Decimal(random.randrange(most)).scaleb(-fraction)
 
 
 def _bytes(info: mi.BytesType | mi.ByteArrayType | mi.MemoryViewType) -> Maker:
@@ -242,14 +209,14 @@ def _collection(
         case mi.VarTupleType():
             return lambda random: tuple(make(random) for _ in range(random.randint(least, most)))
     kind = set if isinstance(info, mi.SetType) else frozenset
-    return lambda random: kind(_different(make, random, least, most, path))
+    return lambda random: kind(_distinct(make, random, least, most, path))
 
 
 def _dict(info: mi.DictType, path: tuple[str, ...], stack: tuple[type, ...]) -> Maker:
     key = _maker(info.key_type, (*path, "key"), stack)
     value = _maker(info.value_type, (*path, "{}"), stack)
     least, most = _lengths(info)
-    return lambda random: {k: value(random) for k in _different(key, random, least, most, path)}
+    return lambda random: {k: value(random) for k in _distinct(key, random, least, most, path)}
 
 
 def _lengths(info: Any) -> tuple[int, int]:
@@ -257,22 +224,16 @@ def _lengths(info: Any) -> tuple[int, int]:
     return least, least + 3 if info.max_length is None else min(info.max_length, least + 3)
 
 
-def _different(
+def _distinct(
     make: Maker, random: Random, least: int, most: int, path: tuple[str, ...]
 ) -> Iterable[Hashable]:
-    """At least ``least`` values, no two the same, in the order in which they were made."""
-    found: dict[Hashable, None] = {}
+    """``least`` to ``most`` distinct values, in the order of their generation."""
+    values: dict[Hashable, None] = {}
     wanted = random.randint(least, most)
-    for _ in range(_TRIES):
-        if len(found) == wanted:
+    for _ in range(TRIES):
+        if len(values) == wanted:
             break
-        found[make(random)] = None
-    if len(found) < least:
-        raise _impossible(path, f"no {least} different values were found")
-    return found
-
-
-def _impossible(path: tuple[str, ...], why: str) -> ContractError:
-    return ContractError(
-        f"field {'.'.join(path)!r}: {why}; give the contract a `sample` that makes messages"
-    )
+        values[make(random)] = None
+    if len(values) < least:
+        raise impossible(path, f"there are fewer than {least} distinct values")
+    return values

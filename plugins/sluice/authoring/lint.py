@@ -1,4 +1,8 @@
-"""Holding the documentation of schema classes to its standard; run by ``make check``."""
+"""Checks the documentation of schema classes; ``make check`` runs it."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
 
 from sluice.contract import Contract
 from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections, section_entries
@@ -6,49 +10,47 @@ from sluice.contract.type_map import walk_structs
 
 
 def lint(contract: Contract) -> list[str]:
-    """What is missing, a sentence each; empty when all is there.
+    """What is missing, one sentence each; empty when the documentation is complete.
 
-    The message's class must have every section, each version its history, and every attribute
-    of it and of the Structs within it its words.
+    The message's class needs every section and an entry per version. It and every nested Struct
+    need an entry per attribute.
     """
     message = contract.message
-    found = docstring_sections(message)
+    sections = docstring_sections(message)
     problems = [
         f"{message.__name__}: section {heading!r} is missing or empty"
         for heading in SECTIONS
-        if not any(line.strip() for line in found.get(heading, []))
+        if not any(line.strip() for line in sections.get(heading, []))
     ]
-    history = section_entries(found.get("Version history", []))
-    named = {version.name for version in contract.versions}
+    problems += _history_problems(contract, section_entries(sections.get("Version history", [])))
     problems += [
-        f"{message.__name__}: version {version} has no entry in 'Version history'"
-        for version in sorted(named - history.keys())
+        problem for struct in walk_structs(message) for problem in _attribute_problems(struct)
     ]
-    problems += [
-        f"{message.__name__}: 'Version history' has {version}, which the contract does not know"
-        for version in sorted(history.keys() - named)
-    ]
-    for version in contract.versions:
-        text = history.get(version.name, "")
-        if text and version.released.isoformat() not in text:
-            problems.append(
-                f"{message.__name__}: the history of {version.name} lacks its date"
-                f" {version.released}"
-            )
-        problems += [
-            f"{message.__name__}: the history of {version.name} does not name {field!r}"
-            for field in version.added
-            if text and field not in text
-        ]
-    for struct in walk_structs(message):
-        told, fields = attribute_docs(struct), set(struct.__struct_fields__)
-        problems += [
-            f"{struct.__name__}: attribute {name!r} is not documented"
-            for name in struct.__struct_fields__
-            if not told.get(name)
-        ]
-        problems += [
-            f"{struct.__name__}: documents {name!r}, which is no attribute"
-            for name in sorted(told.keys() - fields)
-        ]
     return problems
+
+
+def _history_problems(contract: Contract, history: dict[str, str]) -> Iterator[str]:
+    name = contract.message.__name__
+    versions = {version.name for version in contract.versions}
+    for version in sorted(versions - history.keys()):
+        yield f"{name}: version {version} has no entry in 'Version history'"
+    for version in sorted(history.keys() - versions):
+        yield f"{name}: 'Version history' has {version}, which is not a version of the contract"
+    for released in contract.versions:
+        text = history.get(released.name)
+        if not text:
+            continue
+        if released.released.isoformat() not in text:
+            yield f"{name}: the history of {released.name} lacks its date {released.released}"
+        for field in released.added:
+            if field not in text:
+                yield f"{name}: the history of {released.name} does not name {field!r}"
+
+
+def _attribute_problems(struct: type[Struct]) -> Iterator[str]:
+    docs, fields = attribute_docs(struct), set(struct.__struct_fields__)
+    for name in struct.__struct_fields__:
+        if not docs.get(name):
+            yield f"{struct.__name__}: attribute {name!r} is not documented"
+    for name in sorted(docs.keys() - fields):
+        yield f"{struct.__name__}: documents {name!r}, which is not an attribute"

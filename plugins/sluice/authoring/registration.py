@@ -1,4 +1,4 @@
-"""Registering a contract's versions in a schema registry, as JSON Schemas."""
+"""Registers a contract's versions in a schema registry, as JSON Schemas."""
 
 import msgspec
 
@@ -8,13 +8,13 @@ from sluice.kafka.schema_registry import SchemaRegistry
 
 
 def register_versions(registry: SchemaRegistry, contract: Contract) -> dict[str, int]:
-    """Register the versions since the last one that renamed, removed or lifted, as JSON Schemas.
+    """Register the versions from the last breaking one (renames, removals, lifts) to the current.
 
-    The first one sets the subject to backward compatibility: readers fill what is missing.
-    Repeating it changes nothing. Gives the ids by version.
+    After the first version, the subject gets backward compatibility: readers fill missing fields.
+    Repeatable. Returns the ids by version.
 
     Raises:
-        RegistryError: a version breaks compatibility, or the registry does not answer.
+        RegistryError: a version breaks compatibility, or the registry does not respond.
     """
     breaking = [n for n, v in enumerate(contract.versions) if v.renamed or v.removed or v.lift]
     ids: dict[str, int] = {}

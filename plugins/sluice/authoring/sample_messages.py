@@ -1,4 +1,4 @@
-"""Sample messages of a topic: every version, some broken, some tombstones; for demos and tests."""
+"""Sample messages of a topic, for demos and tests: all versions, broken messages, tombstones."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sluice.authoring.examples import example_message
 from sluice.contract import Contract, Version
 from sluice.contract.versions import origin_of
 from sluice.kafka.broker import Broker
@@ -28,10 +29,10 @@ def make_samples(
     tombstone_share: float = 0.004,
     schema_ids: Mapping[str, int] = {},
 ) -> Iterator[SampleMessage]:
-    """Messages as a topic in use has them: mostly of the current version, a few of the others.
+    """Messages like those of a topic in use: mostly of the current version, some of older ones.
 
     Args:
-        schema_ids: ids in a schema registry by version; half of the messages then carry theirs.
+        schema_ids: ids in a schema registry by version; half of the messages carry them.
     """
     weights = [
         0.0 if origin_of(contract, version).lifted else 2.0**n
@@ -39,7 +40,7 @@ def make_samples(
     ]
     broken = broken_values(contract)
     for _ in range(count):
-        message = contract.example(random)
+        message = example_message(contract, random)
         key = str(getattr(message, contract.key)).encode()
         headers: list[tuple[str, str | bytes | None]] = []
         if random.random() < 0.2:
@@ -65,18 +66,18 @@ def make_samples(
 def as_version(
     contract: Contract, version: Version, message: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """A current message as an older version would have it; None when a function lifts that one."""
-    found = origin_of(contract, version)
-    if found.lifted:
+    """A current message in the form of an older version; None if a function lifts that version."""
+    origin = origin_of(contract, version)
+    if origin.lifted:
         return None
     names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
-    gone = {names[field] for field in found.filled}
-    older = {names[field]: old for field, old in found.renamed.items()}
-    return {older.get(name, name): v for name, v in message.items() if name not in gone}
+    added = {names[field] for field in origin.filled}
+    old_names = {names[field]: old for field, old in origin.renamed.items()}
+    return {old_names.get(name, name): v for name, v in message.items() if name not in added}
 
 
 def broken_values(contract: Contract) -> list[Callable[[bytes], bytes]]:
-    """Ways in which a good message goes wrong."""
+    """Functions that break a valid message, each in another way."""
     key = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}[contract.key]
 
     def edit(change: Callable[[dict[str, Any]], None]) -> Callable[[bytes], bytes]:
@@ -101,9 +102,9 @@ def produce(
     contract: Contract,
     broker: Broker,
     messages: Iterator[SampleMessage],
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Send samples to the contract's topic and wait until the broker has them all."""
+    """Send messages to the contract's topic, and wait until the broker has acknowledged all."""
     producer = broker.producer()
     for number, sample in enumerate(messages, 1):
         while True:

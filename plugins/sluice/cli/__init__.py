@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: ``sluice`` runs the loads and reports of the DAGs without Airflow."""

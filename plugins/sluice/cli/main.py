@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,10 +27,10 @@ from sluice.telemetry import export_from_environment
 
 
 class SluiceGroup(click.Group):
-    """A group whose known errors are shown as a sentence, without a traceback."""
+    """A command group that prints Sluice's own errors as sentences, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn a known error into a message."""
+        """Run the command; convert Sluice's own errors to messages."""
         try:
             return super().invoke(ctx)
         except SluiceError as error:
@@ -42,9 +43,9 @@ class SluiceGroup(click.Group):
 def main(verbose: bool) -> None:
     """Drain Kafka topics into ClickHouse in audited micro-batches.
 
-    Kafka and ClickHouse are found by the environment variables AIRFLOW_CONN_KAFKA_DEFAULT and
-    AIRFLOW_CONN_CLICKHOUSE_DEFAULT, in Airflow's own form, or in .env; those of the local
-    stack are used when it was started here.
+    The environment variables AIRFLOW_CONN_KAFKA_DEFAULT and AIRFLOW_CONN_CLICKHOUSE_DEFAULT hold
+    the connections, in Airflow's format. They can also be in .env. The default is the local
+    stack, if it was started here.
     """
     structlog.configure(
         processors=[
@@ -57,6 +58,7 @@ def main(verbose: bool) -> None:
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    sys.path.append(str(Path.cwd()))  # where the package of the contracts may be
     export_from_environment()
 
 

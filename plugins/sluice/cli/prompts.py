@@ -1,4 +1,4 @@
-"""Asking a person what a topic carries."""
+"""Prompts for a description of a topic's messages."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,69 +21,69 @@ T = TypeVar("T")
 
 
 def ask_message(topic: str) -> Draft:
-    """The fields, one by one, until a name is left empty, and what the messages are for."""
-    click.echo(f"The fields of a message of {topic}, one by one. An empty name ends the list.")
+    """Prompt for the fields, one by one until an empty name, and for the messages' purpose."""
+    click.echo(f"Enter the fields of a message of {topic}. An empty name ends the list.")
     fields: list[Field] = []
     while True:
-        taken = {field.key for field in fields}
+        names = {field.key for field in fields}
         name = click.prompt(
             f"Field {len(fields) + 1}", default="" if fields else "id", show_default=not fields
         ).strip()
         if not name:
             break
-        if name in taken:
-            click.echo(f"there is a field {name} already")
+        if name in names:
+            click.echo(f"field {name} is already in the list")
             continue
         fields.append(_ask_field(name))
     if not fields:
-        raise ContractError("a message needs a field")
-    purpose = click.prompt("What are the messages for?", default=TO_BE_WRITTEN)
+        raise ContractError("a message needs at least one field")
+    purpose = click.prompt("What is the purpose of the messages?", default=TO_BE_WRITTEN)
     return Draft(message=Object(topic, tuple(fields)), sections={"Purpose": purpose})
 
 
 def _ask_field(name: str) -> Field:
     type_: Type = click.prompt(
-        f"  its type ({', '.join(answers.FORMS)})",
+        f"  type ({', '.join(answers.TYPE_NAMES)})",
         default=answers.suggested_type(name),
-        value_proc=_checked(answers.type_of),
+        value_proc=_parser(answers.type_of),
     )
-    missing = click.confirm("  may it be missing?", default=False)
-    doc = click.prompt("  what does it mean?", default=TO_BE_WRITTEN)
+    is_optional = click.confirm("  optional?", default=False)
+    doc = click.prompt("  meaning", default=TO_BE_WRITTEN)
     field = Field(key=name, type=type_, doc=doc)
-    return optional(field, missing=True, null=False) if missing else field
+    return optional(field, missing=True, null=False) if is_optional else field
 
 
-def ask_choices(topic: str, found: Draft, choices: Choices) -> Choices:
-    """Key, order and owner, as far as they were not given with the command."""
-    message = found.message
+def ask_choices(topic: str, draft: Draft, choices: Choices) -> Choices:
+    """Prompt for key, order and owner, unless an option of the command sets them."""
+    message = draft.message
     key, order_by, owner = choices.key, choices.order_by, choices.owner
     if not key:
         key = click.prompt("Key", default=_or_empty(lambda: default_key(topic, message).key))
     if not order_by:
         fields = {field.key: field for field in message.fields}
         order = _or_empty(lambda: ", ".join(default_order(message, fields[key])))
-        answer = click.prompt("Order by (columns with commas between)", default=order or "_offset")
+        answer = click.prompt("Order by (columns, separated by commas)", default=order or "_offset")
         order_by = (answer,)
     if not owner:
-        owner = click.prompt("Owner, the team to call", default="unknown")
+        owner = click.prompt("Owner, the responsible team", default="unknown")
     return Choices(key=key, order_by=order_by, owner=owner)
 
 
 def _or_empty(default: Callable[[], str]) -> str | None:
-    """A default where there is one; without it, the question has to be answered."""
+    """The default of a prompt; None if there is none, so that an answer is required."""
     try:
         return default()
     except (ContractError, KeyError):
         return None
 
 
-def _checked(read: Callable[[str], T]) -> Callable[[object], T]:
-    """A reader of answers whose errors ask again."""
+def _parser(parse: Callable[[str], T]) -> Callable[[object], T]:
+    """A parser of answers; after its errors, click prompts again."""
 
-    def checked(answer: object) -> T:
+    def parsed(answer: object) -> T:
         try:
-            return read(str(answer))
+            return parse(str(answer))
         except ContractError as error:
             raise click.UsageError(str(error)) from error
 
-    return checked
+    return parsed

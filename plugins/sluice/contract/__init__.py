@@ -1,9 +1,9 @@
-"""What a topic carries, and the table that it becomes: types, versions, DDL, documentation.
+"""Contracts: the message, versions and table of each topic, and the DDL and docs made from them.
 
-This facade is light: the DAG processor imports it each time it parses the DAG files.
+This facade must stay light: the DAG processor imports it whenever it parses the DAG files.
 """
 
-from sluice.contract.contract import Contract, M
+from sluice.contract.definition import Contract, M
 from sluice.contract.discovery import discover, find
 from sluice.contract.parts import (
     Breaker,

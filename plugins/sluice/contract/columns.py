@@ -1,4 +1,4 @@
-"""The columns of a Struct's table: nested Structs flattened, each with its way from staging."""
+"""The columns of a table: the fields of a Struct, flattened, with their SQL over staged rows."""
 
 from collections.abc import Iterator
 
@@ -29,11 +29,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: flattened name, ``shipping_address_street``.
         path: the field's path in the message, ``("shipping_address", "street")``.
-        type: its type, staged and stored.
+        type: the staged and the stored type.
         info: msgspec's description of the field's type, without Optional and Meta.
-        options: what the contract chose for it.
-        nullable: whether the message may carry null.
-        comment: the attribute's documentation.
+        options: the contract's options for the column.
+        nullable: whether the value may be null.
+        comment: the column comment; by default the attribute's documentation.
     """
 
     name: str
@@ -46,16 +46,16 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def source(self) -> str:
-        """SQL that makes this column from the staged message."""
+        """SQL that computes the column from the staged message."""
         return self.type.select(".".join([STAGED, *map(quote_identifier, self.path)]))
 
 
 def columns_of(struct: type[msgspec.Struct]) -> list[Column]:
-    """The columns of a Struct's table, nested Structs flattened, in the order of the fields.
+    """The columns of a Struct's table in field order, with nested Structs flattened.
 
     Raises:
-        ContractError: a type that has no column, or two fields with one column name; the
-            error names the field.
+        ContractError: a type has no column type, or two fields have the same column name;
+            ``field`` is the path of the field.
     """
     info = mi.type_info(struct)
     assert isinstance(info, mi.StructType)
@@ -64,8 +64,9 @@ def columns_of(struct: type[msgspec.Struct]) -> list[Column]:
     for column in columns:
         if other := seen.get(column.name):
             raise ContractError(
-                f"{struct.__name__}: fields {'.'.join(other)} and {'.'.join(column.path)}"
-                f" would both be column {column.name!r}; rename one"
+                f"column {column.name!r} of {struct.__name__} would also hold field"
+                f" {'.'.join(other)!r}; rename one of them",
+                field=".".join(column.path),
             )
         seen[column.name] = column.path
     return columns
@@ -74,25 +75,25 @@ def columns_of(struct: type[msgspec.Struct]) -> list[Column]:
 def _flatten(
     info: mi.StructType, path: tuple[str, ...], stack: tuple[type, ...], within_null: bool = False
 ) -> Iterator[Column]:
-    """Columns of a Struct; all of them may be null when the Struct itself may be absent."""
+    """Columns of a Struct; all of them are nullable if the Struct itself may be absent."""
     docs = attribute_docs(info.cls)
     for field in info.fields:
-        here = (*path, field.encode_name)
+        field_path = (*path, field.encode_name)
         inner, options, nullable = unwrap(field.type)
         if isinstance(inner, mi.StructType) and not options.type:
             if inner.cls in stack:
-                raise unsupported(here, f"{inner.cls.__name__} contains itself")
-            refuse_array_like(inner, here)
+                raise unsupported(field_path, f"{inner.cls.__name__} contains itself")
+            refuse_array_like(inner, field_path)
             if nullable:
-                yield _given(here)
-            yield from _flatten(inner, here, (*stack, inner.cls), within_null or nullable)
+                yield _presence_column(field_path)
+            yield from _flatten(inner, field_path, (*stack, inner.cls), within_null or nullable)
             continue
-        type_ = column_type_of(field.type, here, stack)
+        type_ = column_type_of(field.type, field_path, stack)
         if within_null and not nullable and not type_.is_nested:
-            type_, nullable = nullable_type(type_, here), True
+            type_, nullable = nullable_type(type_, field_path), True
         yield Column(
-            name="_".join(here),
-            path=here,
+            name="_".join(field_path),
+            path=field_path,
             type=type_,
             info=inner,
             options=options,
@@ -101,17 +102,14 @@ def _flatten(
         )
 
 
-def _given(path: tuple[str, ...]) -> Column:
-    """Whether an optional Struct was there; its own columns cannot always tell."""
-    name = "_".join((*path, "given"))
+def _presence_column(path: tuple[str, ...]) -> Column:
+    """Whether an optional Struct is present: its own columns may all be null either way."""
     bool_ = SqlType("Bool")
-    type_ = ColumnType(bool_, bool_, lambda x: f"isNotNull({x})")
-    comment = f"whether {'.'.join(path)} was there"
     return Column(
-        name=name,
+        name="_".join((*path, "given")),
         path=path,
-        type=type_,
+        type=ColumnType(bool_, bool_, lambda x: f"isNotNull({x})"),
         info=mi.BoolType(),
         options=ColumnOptions(),
-        comment=comment,
+        comment=f"whether {'.'.join(path)} is present",
     )

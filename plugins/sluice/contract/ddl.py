@@ -1,7 +1,7 @@
-"""Statements made from a contract. Text only: nothing here talks to a server.
+"""The SQL statements of a contract's tables, as text; nothing here connects to a server.
 
-With a cluster, a table is two: ``<table>_local`` on every node, replicated, and ``<table>`` that
-distributes over its shards; rows go in and are read through the second.
+In a cluster a table consists of two: ``<table>_local``, replicated on every node, and ``<table>``,
+which distributes over the shards. Rows are inserted and read through the second one.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice.contract.columns import STAGED, Column, columns_of
-from sluice.contract.contract import Contract
+from sluice.contract.definition import Contract
 from sluice.contract.parts import Table
 from sluice.contract.type_map import staged_type
 from sluice.errors import ContractError
@@ -24,14 +24,14 @@ LINEAGE: dict[str, tuple[str, str]] = {
     "_partition": ("Int32", "Kafka partition"),
     "_offset": ("Int64", "Kafka offset; with topic and partition, unique over all loads"),
     "_timestamp": ("DateTime64(3, 'UTC')", "Kafka timestamp of the message"),
-    "_schema_version": ("LowCardinality(String)", "version that the message came in"),
-    "_correlation_id": ("String", "from the message's headers; empty when there was none"),
-    "_trace_id": ("String", "W3C trace id from the headers; empty when there was none"),
-    "_span_id": ("String", "W3C parent span id from the headers; empty when there was none"),
+    "_schema_version": ("LowCardinality(String)", "schema version of the message as sent"),
+    "_correlation_id": ("String", "correlation id of the message; empty if it has none"),
+    "_trace_id": ("String", "W3C trace id of the message; empty if it has none"),
+    "_span_id": ("String", "W3C id of the producer's span; empty if the message has none"),
     "_load_id": ("LowCardinality(String)", "load that published the row"),
     "_loaded_at": ("DateTime64(3, 'UTC')", "when the row became visible"),
 }
-"""Columns that every target table has besides its contract's: name → type, comment."""
+"""Columns that every target table has in addition to its contract's: name → type, comment."""
 
 STAGED_COLUMNS: dict[str, str] = {
     "_partition": "Int32",
@@ -42,15 +42,15 @@ STAGED_COLUMNS: dict[str, str] = {
     "_trace_id": "String",
     "_span_id": "String",
 }
-"""What is staged beside the message, in the order of a staged row."""
+"""Staged columns other than the message and its attempt, in the order of a staged row."""
 
 DEDUPLICATION_WINDOW = 10_000
-"""Inserts that a table remembers by their token."""
+"""Number of recent insert tokens that a table keeps for deduplication."""
 
 _STAGING_SETTINGS = {
     "non_replicated_deduplication_window": DEDUPLICATION_WINDOW,
-    # The table is read twice and dropped: merging its parts would be wasted, and so would be
-    # slowing inserts down because there are many.
+    # The table is read twice and then dropped, so merging its parts is wasted work, and inserts
+    # need not slow down because of their number.
     "max_bytes_to_merge_at_max_space_in_pool": 1,
     "max_bytes_to_merge_at_min_space_in_pool": 1,
     "parts_to_delay_insert": 1_000_000,
@@ -59,18 +59,18 @@ _STAGING_SETTINGS = {
 
 
 class ClickHouseSchemaMapper:
-    """The ``CREATE TABLE`` of a contract, or of a Struct with a table chosen for it.
+    """Generates the tables of a contract, or of a Struct and a ``Table``.
 
     Example::
 
         ClickHouseSchemaMapper(contract.message, contract.table).create_table()
 
     Args:
-        struct: the message.
-        table: what is chosen for its table.
-        fillings: values of fields that older messages lack, by field; the columns' defaults, so
-            that rows from before the column was there read as if they had been upgraded.
-        cluster: name of the ClickHouse cluster; empty for one server.
+        struct: the message class.
+        table: name, engine, order key and options of the table.
+        fillings: field → value that messages without it get. They become column defaults, so that
+            rows older than the column read as if they had been upgraded.
+        cluster: name of the ClickHouse cluster; empty for a single server.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ClickHouseSchemaMapper:
 
     @property
     def shape(self) -> str:
-        """Tells whether two deployments stage alike: a digest of the staged message's type."""
+        """Digest of the staged message's type; equal in two deployments that stage the same."""
         return hashlib.sha256(str(staged_type(self.struct)).encode()).hexdigest()[:16]
 
     @property
@@ -102,17 +102,16 @@ class ClickHouseSchemaMapper:
         return f"{self.table.name}_local" if self.cluster else self.table.name
 
     def create_tables(self) -> list[str]:
-        """All statements, in the order in which they can be run."""
+        """All statements, in the order in which they must be run."""
         return [self.create_table(), *([self.create_distributed()] if self.cluster else [])]
 
     def create_table(self, name: str = "") -> str:
-        """The table that holds the rows; the statement ends in a newline, without a semicolon."""
+        """The table that holds the rows; the statement ends with a newline, not a semicolon."""
         lines = [*self.column_lines().values(), *self.index_lines().values()]
-        table = self.table
+        table, name = self.table, name or quote_identifier(self.stored_in)
         engine = table.engine if not self.cluster else f"Replicated{table.engine}"
         parts = [
-            f"CREATE TABLE IF NOT EXISTS {name or quote_identifier(self.stored_in)}{self._on_cluster}\n"
-            "(\n    " + ",\n    ".join(lines),
+            f"CREATE TABLE IF NOT EXISTS {name}{self._on_cluster}\n(\n    " + ",\n    ".join(lines),
             f")\nENGINE = {engine}",
         ]
         if table.partition_by:
@@ -120,23 +119,23 @@ class ClickHouseSchemaMapper:
         parts.append(f"ORDER BY ({', '.join(table.order_by)})")
         if table.ttl:
             parts.append(f"TTL {table.ttl}")
-        shown = (f"{name} = {value}" for name, value in self.settings().items())
-        parts.append(f"SETTINGS {', '.join(sorted(shown))}")
+        settings = sorted(f"{name} = {value}" for name, value in self.settings().items())
+        parts.append(f"SETTINGS {', '.join(settings)}")
         return "\n".join(parts) + "\n"
 
     def create_distributed(self) -> str:
-        """The table over all shards. Rows of one key of a replacing table stay in one shard."""
+        """The table over all shards. In a replacing table, rows of one key stay in one shard."""
         replacing = self.table.replaces
-        by = self.table.order_by if replacing else ("_topic", "_partition", "_offset")
+        key = self.table.order_by if replacing else ("_topic", "_partition", "_offset")
         return (
             f"CREATE TABLE IF NOT EXISTS {quote_identifier(self.table.name)}{self._on_cluster}\n"
             f"AS {quote_identifier(self.stored_in)}\n"
             f"ENGINE = Distributed({quote_string(self.cluster)}, currentDatabase(),"
-            f" {quote_string(self.stored_in)}, sipHash64({', '.join(by)}))\n"
+            f" {quote_string(self.stored_in)}, sipHash64({', '.join(key)}))\n"
         )
 
     def column_lines(self) -> dict[str, str]:
-        """Each column's declaration, the message's first."""
+        """Column → its declaration; the message's columns first."""
         lines = {column.name: self._column_line(column) for column in self.columns}
         return lines | {
             name: f"{quote_identifier(name)} {type_} COMMENT {quote_string(text)}"
@@ -144,7 +143,7 @@ class ClickHouseSchemaMapper:
         }
 
     def index_lines(self) -> dict[str, str]:
-        """Each skip index's declaration."""
+        """Skip index → its declaration."""
         indexes = {"_by_offset": "(_partition, _offset) TYPE minmax GRANULARITY 1"}
         return {
             name: f"INDEX {quote_identifier(name)} {text}"
@@ -152,7 +151,7 @@ class ClickHouseSchemaMapper:
         }
 
     def settings(self) -> dict[str, str]:
-        """The table's settings, as SQL."""
+        """Setting of the table → its value as SQL."""
         window = "replicated" if self.cluster else "non_replicated"
         settings = {f"{window}_deduplication_window": DEDUPLICATION_WINDOW, **self.table.settings}
         return {k: quote_string(v) if isinstance(v, str) else str(v) for k, v in settings.items()}
@@ -162,7 +161,11 @@ class ClickHouseSchemaMapper:
         return f" ON CLUSTER {quote_identifier(self.cluster)}" if self.cluster else ""
 
     def create_staging(self, table: str) -> str:
-        """A load's own table: rows as they were decoded, by the attempt that wrote them."""
+        """The staging table of one load: decoded messages, ordered by the attempt that wrote them.
+
+        Args:
+            table: its qualified and quoted name.
+        """
         columns = ["`_attempt` LowCardinality(String)"]
         columns += [f"{quote_identifier(name)} {type_}" for name, type_ in STAGED_COLUMNS.items()]
         columns.append(f"{quote_identifier(STAGED)} {staged_type(self.struct)}")
@@ -186,25 +189,29 @@ class ClickHouseSchemaMapper:
 
     def _check_keys(self) -> None:
         by_name = {column.name: column for column in self.columns}
-        if clash := by_name.keys() & LINEAGE.keys():
+        table = self.table.name
+        if clashes := sorted(by_name.keys() & LINEAGE.keys()):
             raise ContractError(
-                f"{self.struct.__name__}: {', '.join(sorted(clash))} is the name of a lineage"
-                " column; rename the field"
+                f"{', '.join(clashes)} is the name of a lineage column; rename the field of"
+                f" {self.struct.__name__}",
+                field=".".join(by_name[clashes[0]].path),
             )
         for key in self.table.order_by:
             for name in re.findall(r"\b[A-Za-z_]\w*\b(?!\()", key):
                 if (column := by_name.get(name)) and column.nullable:
                     raise ContractError(
-                        f"table {self.table.name!r}: order key {name!r} may be null;"
-                        " give the field a default, or order by another"
+                        f"order key {name!r} of table {table!r} may be null; give the field a"
+                        " default, or order by another column",
+                        field=".".join(column.path),
                     )
             if re.fullmatch(r"\w+", key) and key not in by_name and key not in LINEAGE:
-                raise ContractError(f"table {self.table.name!r} has no column {key!r} to order by")
+                raise ContractError(f"table {table!r} has no such column to order by", field=key)
         newest = self.table.replaces
         if newest and newest not in by_name and newest not in ("_offset", "_timestamp"):
             raise ContractError(
-                f"table {self.table.name!r}: {newest!r} cannot tell the newer of two rows; take a"
-                " column of the message, _timestamp or _offset"
+                f"the version column of table {table!r} must be a column of the message, _timestamp"
+                " or _offset",
+                field=newest,
             )
 
     def _column_line(self, column: Column) -> str:
@@ -223,23 +230,23 @@ class ClickHouseSchemaMapper:
 
 
 def _by_path(struct: type[Struct], fillings: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
-    """The values that fill columns, nested Structs taken apart."""
-    found: dict[tuple[str, ...], Any] = {}
+    """Filling values by column path, with nested Structs taken apart."""
+    by_path: dict[tuple[str, ...], Any] = {}
     for field in msgspec.structs.fields(struct):
         if field.name not in fillings:
             continue
         value = fillings[field.name]
         if isinstance(value, Struct):
             inner = {f: getattr(value, f) for f in value.__struct_fields__}
-            below = _by_path(type(value), inner)
-            found |= {(field.encode_name, *path): v for path, v in below.items()}
+            nested = _by_path(type(value), inner)
+            by_path |= {(field.encode_name, *path): v for path, v in nested.items()}
         else:
-            found[(field.encode_name,)] = value
-    return found
+            by_path[(field.encode_name,)] = value
+    return by_path
 
 
 def _default(column: Column, value: Any) -> str:
-    """A filling as SQL; empty when it is what the column's type has anyway."""
+    """A filling value as SQL; empty if it equals the default of the column's type."""
     if value is None or (not value and not column.nullable):
         return ""
     try:
@@ -249,15 +256,15 @@ def _default(column: Column, value: Any) -> str:
 
 
 def file_text(contract: Contract) -> str:
-    """What ``sql/<topic>.sql`` holds."""
+    """The text of ``sql/<topic>.sql``."""
     head = (
-        f"-- Table of topic {contract.topic}, made from its contract by 'sluice ddl --write'.\n"
-        "-- Do not edit: change the contract, and write it again.\n\n"
+        f"-- Table of topic {contract.topic}. Generated by 'sluice ddl --write'; do not edit.\n"
+        "-- To change it, change the contract and run the command again.\n\n"
     )
     return head + ClickHouseSchemaMapper.of(contract).create_table().rstrip() + ";\n"
 
 
 def statements(text: str) -> list[str]:
-    """The statements of an SQL file whose statements end in ``;`` at the end of a line."""
+    """The statements of an SQL file in which each one ends with ``;`` at the end of a line."""
     plain = re.sub(r"^\s*--.*$", "", text, flags=re.M)
     return [s.strip() for s in re.split(r";\s*(?:\n|$)", plain) if s.strip()]

@@ -1,16 +1,16 @@
-"""Finding the contracts: every module of one package that defines a ``contract``."""
+"""Discovery of contracts: every module of one package that defines a ``contract``."""
 
 import importlib
 import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from sluice.contract.contract import Contract
+from sluice.contract.definition import Contract
 from sluice.errors import ContractError
 
 
 def contracts_package() -> str:
-    """The package that ``SLUICE_CONTRACTS`` names."""
+    """Name of the package that the setting ``SLUICE_CONTRACTS`` selects."""
     from sluice.settings import Settings
 
     return Settings().contracts
@@ -20,55 +20,58 @@ def contracts_folder(package: str = "") -> Path:
     """The folder of the package's modules.
 
     Raises:
-        ContractError: there is no such package.
+        ContractError: the package does not exist.
     """
     return Path(_import_package(package or contracts_package()).__path__[0])
 
 
 def project_folder(package: str = "") -> Path:
-    """The folder that the package is imported from; ``sql/`` and ``docs/`` are beside it."""
+    """The folder that the package is imported from; ``sql/`` and ``docs/`` are in it too."""
     package = package or contracts_package()
     return contracts_folder(package).parents[package.count(".")]
 
 
 def discover(package: str = "") -> dict[str, Contract]:
-    """All contracts by topic: every module of the package that defines a ``contract``.
+    """All contracts by topic: those of every module of the package that defines a ``contract``.
 
     Args:
         package: by default the one that ``SLUICE_CONTRACTS`` names.
 
     Raises:
-        ContractError: two modules claim one topic or table, or a module cannot be imported.
+        ContractError: two contracts have the same topic or table, or the package does not exist.
     """
     package = package or contracts_package()
-    found: dict[str, Contract] = {}
-    tables: dict[str, str] = {}
+    contracts: dict[str, Contract] = {}
+    topics_by_table: dict[str, str] = {}
     for info in sorted(pkgutil.iter_modules(_import_package(package).__path__)):
         contract = getattr(importlib.import_module(f"{package}.{info.name}"), "contract", None)
         if not isinstance(contract, Contract):
             continue
-        if contract.topic in found:
-            raise ContractError(f"topic {contract.topic!r} has two contracts under {package}")
-        if other := tables.get(contract.table.name):
+        if contract.topic in contracts:
+            raise ContractError(f"package {package} has two contracts", topic=contract.topic)
+        if other := topics_by_table.get(contract.table.name):
             raise ContractError(
-                f"topics {other!r} and {contract.topic!r} both load into {contract.table.name!r}"
+                f"topic {other!r} loads into the same table, {contract.table.name!r}",
+                topic=contract.topic,
             )
-        found[contract.topic] = contract
-        tables[contract.table.name] = contract.topic
-    return dict(sorted(found.items()))
+        contracts[contract.topic] = contract
+        topics_by_table[contract.table.name] = contract.topic
+    return dict(sorted(contracts.items()))
 
 
 def find(topic: str, package: str = "") -> Contract:
     """The contract of ``topic``.
 
     Raises:
-        ContractError: there is none; the message lists those that there are.
+        ContractError: there is none; the detail lists the topics that have one.
     """
     package = package or contracts_package()
     contracts = discover(package)
     if topic not in contracts:
         known = ", ".join(contracts) or "none"
-        raise ContractError(f"no contract for topic {topic!r} under {package} (known: {known})")
+        raise ContractError(
+            f"no contract in package {package} (known topics: {known})", topic=topic
+        )
     return contracts[topic]
 
 
@@ -79,6 +82,6 @@ def _import_package(package: str) -> ModuleType:
         if not package.startswith(error.name or ""):
             raise
         raise ContractError(
-            f"there is no package {package!r}: set SLUICE_CONTRACTS to the package of your"
-            " contracts, and PYTHONPATH to the folder that it is imported from"
+            f"package {package!r} does not exist: set SLUICE_CONTRACTS to the package of your"
+            " contracts, and PYTHONPATH to the folder that contains it"
         ) from error

@@ -1,4 +1,4 @@
-"""Reading the documentation that a schema class carries in its docstring."""
+"""Parsing of the documentation in a schema class's docstring."""
 
 import inspect
 import re
@@ -20,30 +20,30 @@ _ENTRY = re.compile(r"^ {4}(\w[\w.]*):\s*(.*)$")
 
 
 def docstring_sections(cls: type) -> dict[str, list[str]]:
-    """A docstring's sections: heading → its lines, indentation kept."""
-    found: dict[str, list[str]] = {}
+    """The sections of a docstring: heading → its lines, with their indentation."""
+    sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in inspect.cleandoc(cls.__doc__ or "").splitlines():
         if match := _HEADING.match(line):
-            lines = found.setdefault(match[1], [])
+            lines = sections.setdefault(match[1], [])
         elif line.strip():
             lines.append(line)
-    return found
+    return sections
 
 
 def section_entries(lines: list[str]) -> dict[str, str]:
-    """``name: text`` entries of a section; a continued line is indented further."""
-    found: dict[str, str] = {}
+    """The ``name: text`` entries of a section; continuation lines are indented further."""
+    entries: dict[str, str] = {}
     name = ""
     for line in lines:
         if match := _ENTRY.match(line):
             name = match[1]
-            found[name] = match[2].strip()
+            entries[name] = match[2].strip()
         elif name:
-            found[name] = f"{found[name]} {line.strip()}"
-    return found
+            entries[name] = f"{entries[name]} {line.strip()}"
+    return entries
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """What the class says of each of its attributes."""
+    """Attribute → its text in the class's ``Attributes`` section."""
     return section_entries(docstring_sections(cls).get("Attributes", []))

@@ -1,22 +1,22 @@
-"""The JSON Schema of a contract's version, as a schema registry has it."""
+"""The JSON Schema of a version of a contract, as registered in a schema registry."""
 
 from typing import Any
 
 import msgspec
 
-from sluice.contract.contract import Contract
+from sluice.contract.definition import Contract
 from sluice.contract.parts import Version
 from sluice.contract.versions import version_class
 
 VERSION_KEY = "x-version"
-"""Where a schema that Sluice registered names its version."""
+"""Key under which a registered schema carries its version."""
 
 
 def json_schema(contract: Contract, version: Version) -> dict[str, Any]:
     """The JSON Schema of a version, as it is registered.
 
-    A field that came with a version is not required, since readers fill it, and objects are
-    closed: registries then see that a version that only adds is backward compatible.
+    A field that a version added is not required, because readers fill it in. Objects are closed.
+    Registries therefore accept a version that only adds fields as backward compatible.
     """
     schema = msgspec.json.schema(version_class(contract, version))
     definitions: dict[str, Any] = schema["$defs"]

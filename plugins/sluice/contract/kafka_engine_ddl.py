@@ -1,26 +1,29 @@
-"""ClickHouse's own streaming path, made from the same contract: for who wants rows in seconds.
+"""ClickHouse's own streaming path, generated from the same contract, for rows within seconds.
 
-A table of the Kafka engine reads the topic, and a materialized view puts one row a line item into
-the final table. This path has neither pinned ranges nor an account; see ``docs/contracts.md``.
+A Kafka engine table reads the topic, and a materialized view writes one row per list item to the
+final table. This path has neither pinned ranges nor accounting; see ``docs/contracts.md``.
 """
 
 from msgspec import inspect as mi
 
 from sluice.contract.columns import columns_of
-from sluice.contract.contract import Contract
+from sluice.contract.definition import Contract
 from sluice.contract.type_map import column_type_of, staged_type, unwrap
 from sluice.errors import ContractError
 from sluice.sql import quote_identifier, quote_string
 
 
 class KafkaTableSchema:
-    """The three statements of the streaming path of a contract.
+    """Generates the three statements of a contract's streaming path.
 
     Args:
-        contract: a contract with one list of Structs, whose items become rows.
-        brokers: ``host:port``, several with commas between.
-        group: consumer group of the Kafka engine; not the one of the loads.
-        items: name of the list; found by itself when there is one.
+        contract: a contract whose message has a list of Structs; its items become rows.
+        brokers: ``host:port``, separated by commas.
+        group: consumer group of the Kafka engine; must differ from that of the loads.
+        items: name of the list; may be omitted if the message has only one.
+
+    Raises:
+        ContractError: the message has no such list, or several and ``items`` is None.
     """
 
     def __init__(
@@ -33,7 +36,7 @@ class KafkaTableSchema:
         self.source, self.view, self.final = f"{name}_kafka", f"{name}_mv", f"{name}_final"
 
     def create_source(self) -> str:
-        """The Kafka engine table: the message's fields, as JSONEachRow brings them."""
+        """The Kafka engine table: the message's fields as JSONEachRow reads them."""
         staged = staged_type(self.contract.message)
         columns = ",\n    ".join(
             f"{quote_identifier(name)} {type_}"
@@ -45,14 +48,14 @@ class KafkaTableSchema:
             "kafka_group_name": quote_string(self.group),
             "kafka_format": "'JSONEachRow'",
         }
-        shown = ",\n    ".join(f"{name} = {value}" for name, value in settings.items())
+        assignments = ",\n    ".join(f"{name} = {value}" for name, value in settings.items())
         return (
             f"CREATE TABLE IF NOT EXISTS {quote_identifier(self.source)}\n(\n    {columns}\n)\n"
-            f"ENGINE = Kafka\nSETTINGS\n    {shown}\n"
+            f"ENGINE = Kafka\nSETTINGS\n    {assignments}\n"
         )
 
     def create_final(self) -> str:
-        """The table that the view fills: one row a line item."""
+        """The table that the view fills: one row per list item."""
         columns = ",\n    ".join(
             f"{quote_identifier(n)} {t}" for n, (t, _) in self._final_columns().items()
         )
@@ -63,27 +66,30 @@ class KafkaTableSchema:
         )
 
     def create_view(self) -> str:
-        """The materialized view between them."""
-        return (
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {quote_identifier(self.view)} TO {quote_identifier(self.final)}"
-            f" AS\n{self.select()}\n"
-        )
+        """The materialized view from the Kafka engine table to the final table."""
+        view, final = quote_identifier(self.view), quote_identifier(self.final)
+        return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {view} TO {final} AS\n{self.select()}\n"
 
     def select(self, source: str = "") -> str:
-        """The view's query; ``source`` stands in for the Kafka table in tests."""
+        """The view's query.
+
+        Args:
+            source: a table to read in place of the Kafka engine table.
+        """
         columns = self._final_columns().items()
-        shown = ",\n    ".join(f"{sql} AS {quote_identifier(name)}" for name, (_, sql) in columns)
+        selected = ",\n    ".join(f"{sql} AS {quote_identifier(n)}" for n, (_, sql) in columns)
+        items, table = quote_identifier(self.items), source or quote_identifier(self.source)
         return (
-            f"SELECT\n    {shown}\nFROM\n(\n    SELECT *, arrayJoin({quote_identifier(self.items)}) AS item\n"
-            f"    FROM {source or quote_identifier(self.source)}\n)"
+            f"SELECT\n    {selected}\nFROM\n(\n"
+            f"    SELECT *, arrayJoin({items}) AS item\n    FROM {table}\n)"
         )
 
     def statements(self) -> list[str]:
-        """All of them, in the order in which they can be run."""
+        """All statements, in the order in which they must be run."""
         return [self.create_final(), self.create_source(), self.create_view()]
 
     def _final_columns(self) -> dict[str, tuple[str, str]]:
-        """Column → its type, and SQL over a message joined with one of its items."""
+        """Column → its type, and its SQL over a message joined with one of its items."""
         columns: dict[str, tuple[str, str]] = {}
         for column in columns_of(self.contract.message):
             if column.path[0] != self.items:
@@ -100,24 +106,25 @@ class KafkaTableSchema:
         return columns
 
     def _lists(self) -> dict[str, mi.StructType]:
-        """Fields that are lists of Structs, with the Struct."""
+        """Field that is a list of Structs → the Struct."""
         info = mi.type_info(self.contract.message)
         assert isinstance(info, mi.StructType)
-        found = {}
+        lists = {}
         for field in info.fields:
             inner, _, _ = unwrap(field.type)
             if isinstance(inner, mi.ListType):
                 item, _, _ = unwrap(inner.item_type)
                 if isinstance(item, mi.StructType):
-                    found[field.encode_name] = item
-        return found
+                    lists[field.encode_name] = item
+        return lists
 
     def _only_list(self) -> str:
         lists = self._lists()
         if len(lists) != 1:
             raise ContractError(
-                f"topic {self.contract.topic!r}: the streaming path makes one row an item of a list"
-                f" of Structs, and the message has {len(lists)} of them; name one with items="
+                "the streaming path writes one row per item of a list of Structs, but the message"
+                f" has {len(lists)} such lists; name one with items=",
+                topic=self.contract.topic,
             )
         return next(iter(lists))
 
@@ -125,5 +132,9 @@ class KafkaTableSchema:
         lists = self._lists()
         if self.items not in lists:
             known = ", ".join(lists) or "none"
-            raise ContractError(f"{self.items!r} is not a list of Structs (known: {known})")
+            raise ContractError(
+                f"the field is not a list of Structs (known lists: {known})",
+                topic=self.contract.topic,
+                field=self.items,
+            )
         return lists[self.items]

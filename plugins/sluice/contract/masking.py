@@ -1,13 +1,13 @@
-"""Keeping values of sensitive fields out of what is shown of refused messages."""
+"""Masking of sensitive values in what is displayed about refused messages."""
 
 import re
 
 import msgspec
 
-from sluice.contract.contract import Contract
-from sluice.errors import Reason
+from sluice.contract.definition import Contract
+from sluice.refusals import Reason
 
-MASKED = "(not shown: it may repeat a sensitive value)"
+MASKED = "(masked: it may contain a sensitive value)"
 
 _WITHOUT_VALUES = frozenset(
     {
@@ -22,27 +22,28 @@ _WITHOUT_VALUES = frozenset(
         Reason.TOO_LARGE,
     }
 )
-"""Reasons whose words never repeat a value, but for those of a contract's own code."""
+"""Reasons whose text never repeats a value, unless a contract's own code wrote it."""
 
 
 def mask(contract: Contract, reason: str, field: str, message: str) -> str:
-    """What was said of a refused message, unless it may repeat a value that is sensitive.
+    """The text of a refusal, or :data:`MASKED` if it may repeat a sensitive value.
 
     Args:
-        field: path of the field, ``shipping_address.street`` or ``line_items[0].price``; empty when
-            it is about the message as a whole, or when a contract's own code refused it.
-        message: what was said, often with the value.
+        reason: why the message was refused.
+        field: path of the field, ``shipping_address.street`` or ``line_items[0].price``; empty if
+            the refusal concerns the whole message, or came from a contract's own code.
+        message: the text of the refusal, which often contains the value.
     """
     if not contract.sensitive:
         return message
-    by_hand = " (repair failed: " in message
+    from_repair = " (repair failed: " in message
     first = re.split(r"[.\[]", field)[0]
     unknown = not first and reason not in _WITHOUT_VALUES
-    return MASKED if by_hand or unknown or first in _names(contract) else message
+    return MASKED if from_repair or unknown or first in _sensitive_names(contract) else message
 
 
-def _names(contract: Contract) -> set[str]:
-    """What the sensitive fields are and were called, in Python and in messages."""
+def _sensitive_names(contract: Contract) -> set[str]:
+    """Names of the sensitive fields in all versions, in Python and in messages."""
     names = set(contract.sensitive)
     for version in reversed(contract.versions):
         names |= {old for old, new in version.renamed.items() if new in names}

@@ -1,4 +1,4 @@
-"""What a contract is made of besides its message: columns, versions, table, rules, breaker."""
+"""The parts of a contract other than its message: columns, versions, table, rules, breaker."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ Severity = Literal["critical", "warning"]
 
 
 class ColumnOptions(Struct, frozen=True, kw_only=True):
-    """ClickHouse choices for one field; see :func:`column`."""
+    """ClickHouse options of one field; see :func:`column`."""
 
     type: str | None = None
     codec: str | None = None
@@ -33,17 +33,17 @@ def column(
     smallest: bool = False,
     comment: str | None = None,
 ) -> Meta:
-    """ClickHouse choices for a field: ``amount: Annotated[Decimal, column("Decimal(18, 4)")]``.
+    """ClickHouse options for a field: ``amount: Annotated[Decimal, column("Decimal(18, 4)")]``.
 
     Args:
-        type: the column's type, written as ClickHouse writes it; replaces the default.
+        type: the column's type in ClickHouse syntax; replaces the default type.
         codec: for example ``"Delta, ZSTD"``.
-        default: an SQL expression for DEFAULT.
-        ttl: an SQL expression for the column's TTL.
+        default: SQL expression for DEFAULT.
+        ttl: SQL expression for the column's TTL.
         low_cardinality: store a string field as LowCardinality.
         smallest: store an integer in the smallest type that holds its bounds
-            (``Meta(ge=0, le=200)`` gives UInt8). Wider bounds later mean a wider column.
-        comment: the column's comment; by default what the class says of the attribute.
+            (``Meta(ge=0, le=200)`` gives UInt8). Wider bounds later require a wider column.
+        comment: the column's comment; by default, the attribute's text in the class docstring.
     """
     options = ColumnOptions(
         type=type,
@@ -58,19 +58,20 @@ def column(
 
 
 class Version(Struct, frozen=True, kw_only=True):
-    """One version of a message, told as what it changed since the version before.
+    """One version of a message, described by its changes since the previous version.
 
     Attributes:
         name: ``major.minor``. A minor version only adds fields.
-        released: the day the first producer sent it.
-        added: each field that came with this version, and the value that messages of
-            older versions get for it. The value must be immutable.
-        renamed: older name → name since this version.
-        removed: names of fields that are gone since this version; their columns stay.
-        lift: for what cannot be said otherwise. Gets a message of the version before as a
-            JSON object, after the renaming (numbers with a fraction are ``Decimal``), and
-            returns it in the form of this version. Messages older than that pass through
-            each version's steps in turn; they cost several times as much to read.
+        released: the day on which the first producer sent it.
+        added: field that this version added → the value that messages of older versions get
+            for it. The value must be immutable.
+        renamed: old name → name since this version.
+        removed: fields that this version removed; their columns stay.
+        lift: converts a message of the previous version to this one, where the other
+            attributes cannot express the change. Takes a JSON object whose fields are already
+            renamed (numbers with a fraction are ``Decimal``) and returns one in the form of this
+            version. Older messages pass through the steps of each version in turn, which takes
+            several times as long as reading a current message.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Version(Struct, frozen=True, kw_only=True):
 
     @property
     def number(self) -> tuple[int, int]:
-        """For comparing: 1.10 comes after 1.9."""
+        """Major and minor number, for comparison: 1.10 is later than 1.9."""
         major, minor = self.name.split(".")
         return int(major), int(minor)
 
@@ -91,10 +92,15 @@ class Table(Struct, frozen=True, kw_only=True):
     """The ClickHouse table that a topic is loaded into. Expressions are SQL over its columns.
 
     Attributes:
-        engine: ``MergeTree``, or ``ReplacingMergeTree(<version column>)``, of which the newest
-            row of an order key stays; their Replicated forms come from the cluster setting.
-        indexes: name → expression, type and granularity, such as
+        name: name of the table, without its database.
+        order_by: columns or expressions of the order key.
+        partition_by: expression of the partition key; empty for none.
+        engine: ``MergeTree``, or ``ReplacingMergeTree(<version column>)``, which keeps only the
+            newest row of each order key. With the cluster setting, their Replicated forms are used.
+        ttl: expression after which rows expire; empty for none.
+        indexes: name → expression, type and granularity of a skip index, such as
             ``{"by_email": "customer_email TYPE bloom_filter GRANULARITY 4"}``.
+        settings: settings of the table.
     """
 
     name: str
@@ -109,18 +115,18 @@ class Table(Struct, frozen=True, kw_only=True):
 
     @property
     def replaces(self) -> str:
-        """The column by which the newest row of a key replaces the older; empty when all stay."""
+        """The version column of a ReplacingMergeTree; empty if the table keeps all rows."""
         match = re.fullmatch(r"ReplacingMergeTree\((\w+)\)", self.engine)
         return match[1] if match else ""
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A quality rule of the contract's own.
+    """A quality rule that the contract defines.
 
     Attributes:
-        name: what holds for a good row, as a sentence.
+        name: what is true of a good row, as a sentence.
         fails_when: SQL over the table's columns that is true for a bad row.
-        severity: a critical rule holds the load back, a warning is reported.
+        severity: a failed critical rule holds the load; a failed warning is only reported.
     """
 
     name: str
@@ -129,13 +135,13 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Breaker(Struct, frozen=True, kw_only=True):
-    """When too much was refused.
+    """The circuit breaker: how many refused messages stop a load.
 
     Attributes:
-        max_refused_share: share of the messages above which nothing is published.
-        min_refused: fewer refused messages never stop a load.
-        max_consecutive: so many refused in a row, with no good one between, stop a drain at
-            once: the topic has become something else.
+        max_refused_share: nothing is published if a larger share of the messages is refused.
+        min_refused: fewer refused messages than this never stop a load.
+        max_consecutive: this many refused messages in a row stop a drain immediately, because
+            the topic then probably carries different data.
     """
 
     max_refused_share: float = 0.01
@@ -143,5 +149,5 @@ class Breaker(Struct, frozen=True, kw_only=True):
     max_consecutive: int = 10_000
 
     def trips(self, refused: int, read: int) -> bool:
-        """Whether so many refused of so many read are too many."""
+        """Whether too many of the messages that were read were refused."""
         return refused >= self.min_refused and refused > self.max_refused_share * read

@@ -1,4 +1,4 @@
-"""ClickHouse's column types, parsed once: limits, examples, widening, DDL and docs read this model."""
+"""ClickHouse column types, parsed once. Limits, examples, widening, DDL and docs use this model."""
 
 import re
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ class SqlType(msgspec.Struct, frozen=True):
     """A column type: ``Map(String, Array(Int8))``, ``DateTime64(3, 'UTC')``.
 
     Attributes:
-        name: the outermost word, ``Map``.
-        types: the types within: of items, of keys and values, of elements.
-        names: the elements' names in a named tuple, one for each type; else empty.
-        parameters: everything else in the brackets: ``3`` and ``'UTC'``.
+        name: the outermost name, ``Map``.
+        types: the nested types: of items, of keys and values, or of elements.
+        names: the element names of a named tuple, one per type; otherwise empty.
+        parameters: all other arguments, such as ``3`` and ``'UTC'``.
     """
 
     name: str
@@ -26,7 +26,7 @@ class SqlType(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "SqlType":
-        """Read a type as ClickHouse writes it."""
+        """Parse a type in ClickHouse syntax."""
         match = re.fullmatch(r"(\w+)\s*\((.*)\)", text.strip(), re.S)
         if not match:
             return cls(text.strip())
@@ -43,9 +43,9 @@ class SqlType(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         names = [f"{quote_identifier(name)} " for name in self.names] or [""] * len(self.types)
-        shown = [f"{name}{type_}" for name, type_ in zip(names, self.types, strict=True)]
-        inside = ", ".join((*shown, *self.parameters))
-        return f"{self.name}({inside})" if inside else self.name
+        elements = [f"{name}{type_}" for name, type_ in zip(names, self.types, strict=True)]
+        arguments = ", ".join((*elements, *self.parameters))
+        return f"{self.name}({arguments})" if arguments else self.name
 
     @property
     def plain(self) -> "SqlType":
@@ -59,13 +59,13 @@ class SqlType(msgspec.Struct, frozen=True):
 
     @property
     def nullable(self) -> "SqlType":
-        """The same type where a value may be null; LowCardinality stays outside."""
+        """The nullable form of the type; LowCardinality stays outermost."""
         stored = SqlType("Nullable", (self.dense,))
         return SqlType("LowCardinality", (stored,)) if self.name == "LowCardinality" else stored
 
     @property
     def integer_range(self) -> tuple[int, int] | None:
-        """Least and greatest value of an integer type; None for any other."""
+        """Least and greatest value of an integer type; None for other types."""
         match = re.fullmatch(r"(U?)Int(8|16|32|64|128|256)", self.name)
         if not match:
             return None
@@ -74,7 +74,7 @@ class SqlType(msgspec.Struct, frozen=True):
 
     @property
     def decimal_digits(self) -> tuple[int, int] | None:
-        """Digits and decimal places of a Decimal; None for any other type."""
+        """Digits and decimal places of a Decimal; None for other types."""
         match = re.fullmatch(r"Decimal(32|64|128|256)?", self.name)
         if not match:
             return None
@@ -85,14 +85,14 @@ class SqlType(msgspec.Struct, frozen=True):
 
     @property
     def fixed_length(self) -> int | None:
-        """Bytes of a FixedString; None for any other type."""
+        """Length of a FixedString in bytes; None for other types."""
         return int(self.parameters[0]) if self.name == "FixedString" else None
 
     @property
     def time_range(self) -> tuple[datetime, datetime] | None:
-        """First and last moment of DateTime and DateTime64; None for any other type.
+        """Earliest and latest time of DateTime and DateTime64; None for other types.
 
-        From ClickHouse's documentation of these types.
+        The values are those of ClickHouse's documentation.
         """
         if self.name == "DateTime64":
             precision = int(self.parameters[0]) if self.parameters else 3
@@ -101,7 +101,7 @@ class SqlType(msgspec.Struct, frozen=True):
 
     @property
     def date_range(self) -> tuple[date, date] | None:
-        """First and last day of Date and Date32; None for any other type."""
+        """First and last day of Date and Date32; None for other types."""
         return _DAYS.get(self.name)
 
 
@@ -117,7 +117,14 @@ _ELEMENT = re.compile(r"(`(?:[^`\\]|\\.)+`|[A-Za-z_]\w*) (\S.*)", re.S)
 
 
 def smallest_integer(low: int, high: int, bits: tuple[int, ...]) -> SqlType | None:
-    """The first integer type, of some widths, that holds a range; None when there is none."""
+    """The smallest integer type that holds a range.
+
+    Args:
+        bits: the widths to choose from, narrowest first.
+
+    Returns:
+        The type, unsigned if possible; None if no width is sufficient.
+    """
     for width in bits:
         for name in (f"UInt{width}", f"Int{width}"):
             type_ = SqlType(name)
@@ -129,19 +136,19 @@ def smallest_integer(low: int, high: int, bits: tuple[int, ...]) -> SqlType | No
 
 def _split(arguments: str) -> Iterator[str]:
     """The parts between the outermost commas."""
-    depth, quote, start, at = 0, "", 0, 0
-    while at < len(arguments):
-        character = arguments[at]
+    depth, quote, start, position = 0, "", 0, 0
+    while position < len(arguments):
+        character = arguments[position]
         if quote:
-            at += character == "\\"
+            position += character == "\\"
             quote = "" if character == quote else quote
         elif character in "'`":
             quote = character
         elif character == "," and depth == 0:
-            yield arguments[start:at].strip()
-            start = at + 1
+            yield arguments[start:position].strip()
+            start = position + 1
         depth += 0 if quote else (character == "(") - (character == ")")
-        at += 1
+        position += 1
     yield arguments[start:].strip()
 
 

@@ -1,8 +1,8 @@
-"""The one type table of the system: from msgspec's types to ClickHouse's.
+"""The type table: which ClickHouse type each msgspec type is staged and stored as.
 
-A message is staged whole, as one ``Tuple`` column read from the JSON that msgspec wrote, and
-flattened when it is published. Each type therefore has three parts here: the type it is staged as,
-the type of its column, and the SQL that converts the one into the other.
+A message is staged whole, as one ``Tuple`` column that reads the JSON written by msgspec, and is
+flattened when it is published. Each entry therefore has three parts: the staged type, the stored
+type, and the SQL that converts one to the other.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,12 +17,13 @@ from sluice.sql import quote_string
 
 
 class ColumnType(msgspec.Struct, frozen=True):
-    """How values of one msgspec type are stored, and how they are staged before.
+    """How values of one msgspec type are staged and stored.
 
     Attributes:
         stored: the column's type.
-        staged: the type that reads what msgspec encodes.
-        convert: SQL that makes the stored value from the staged expression; None when they agree.
+        staged: the type that reads the value as msgspec encodes it.
+        convert: returns the SQL that converts a staged expression to the stored value; None if
+            no conversion is needed.
     """
 
     stored: SqlType
@@ -31,28 +32,28 @@ class ColumnType(msgspec.Struct, frozen=True):
 
     @classmethod
     def same(cls, stored: str) -> "ColumnType":
-        """A type that is staged as it is stored."""
+        """A type that needs no conversion: it is staged as it is stored."""
         return cls(SqlType.parse(stored), SqlType.parse(stored))
 
     @property
     def is_nested(self) -> bool:
-        """Whether it is a type that ClickHouse has no null of."""
+        """Whether the stored type is an Array, Map or Tuple."""
         return self.stored.name in ("Array", "Map", "Tuple")
 
     def select(self, expression: str) -> str:
-        """SQL that makes the stored value from a staged expression."""
+        """SQL that converts a staged expression to the stored value."""
         return self.convert(expression) if self.convert else expression
 
 
 def staged_type(struct: type[msgspec.Struct]) -> SqlType:
-    """Type of the staged column that reads a whole message: a named tuple."""
+    """The named tuple type of the staged column that reads a whole message."""
     info = mi.type_info(struct)
     assert isinstance(info, mi.StructType)
     return _struct(info, (), ()).staged
 
 
 def unwrap(type_: mi.Type) -> tuple[mi.Type, ColumnOptions, bool]:
-    """A type without Meta and Optional, the column options found on it, and whether it is null."""
+    """A type without Meta and Optional, its column options, and whether it may be null."""
     options, nullable = ColumnOptions(), False
     while True:
         if isinstance(type_, mi.Metadata):
@@ -66,7 +67,7 @@ def unwrap(type_: mi.Type) -> tuple[mi.Type, ColumnOptions, bool]:
 
 
 def walk_structs(struct: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
-    """A class and all Structs within it, each once."""
+    """A class and all Structs nested in it, each once."""
     seen: list[type[msgspec.Struct]] = []
     waiting: list[mi.Type] = [mi.type_info(struct)]
     while waiting:
@@ -84,15 +85,19 @@ def walk_structs(struct: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]
     yield from seen
 
 
-def unsupported(path: tuple[str, ...], why: str) -> ContractError:
+def unsupported(path: tuple[str, ...], reason: str) -> ContractError:
     """The error for a field that cannot have a column."""
-    return ContractError(f"there is no ClickHouse column for it: {why}", field=".".join(path))
+    return ContractError(f"the field has no ClickHouse column: {reason}", field=".".join(path))
 
 
 def refuse_array_like(info: mi.StructType, path: tuple[str, ...]) -> None:
-    """Refuse a Struct that msgspec writes as an array."""
+    """Refuse a Struct that msgspec encodes as an array.
+
+    Raises:
+        ContractError: it does; ``field`` is the path.
+    """
     if info.array_like:
-        raise unsupported(path, f"{info.cls.__name__} is array_like; write it as a tuple")
+        raise unsupported(path, f"{info.cls.__name__} is array_like; use a tuple instead")
 
 
 _SCALARS: dict[type[mi.Type], ColumnType] = {
@@ -109,7 +114,7 @@ _SCALARS: dict[type[mi.Type], ColumnType] = {
 
 
 def _microseconds(duration: str) -> str:
-    """msgspec writes a timedelta as [-]P[nD][T[s.ffffff]S]; stored as Int64 microseconds."""
+    """Int64 microseconds from a timedelta, which msgspec encodes as [-]P[nD][T[s.ffffff]S]."""
     days = f"toInt64OrZero(extract({duration}, '([0-9]+)D'))"
     seconds = f"toDecimal64OrZero(extract({duration}, '([0-9.]+)S'), 6)"
     sign = f"if(startsWith({duration}, '-'), -1, 1)"
@@ -127,43 +132,44 @@ def column_type_of(
 
     Args:
         path: path of the field, for errors.
-        stack: the Structs around it, to notice one that contains itself.
+        stack: the enclosing Structs, to detect one that contains itself.
 
     Raises:
-        ContractError: ClickHouse has no type for it; ``field`` is the path.
+        ContractError: the type table has no type for it; ``field`` is the path.
     """
     inner, options, nullable = unwrap(type_)
-    found = _plain_type(inner, path, stack)
+    column = _plain_type(inner, path, stack)
     if options.smallest:
-        found = _smallest(inner, path)
+        column = _smallest(inner, path)
     if options.type:
         chosen = SqlType.parse(options.type)
-        found = ColumnType(chosen, found.staged if found.convert else chosen.dense, found.convert)
-    if options.low_cardinality and found.stored.name != "LowCardinality":
-        stored = SqlType("LowCardinality", (found.stored,))
-        found = ColumnType(stored, found.staged, found.convert)
-    return nullable_type(found, path) if nullable else found
+        staged = column.staged if column.convert else chosen.dense
+        column = ColumnType(chosen, staged, column.convert)
+    if options.low_cardinality and column.stored.name != "LowCardinality":
+        stored = SqlType("LowCardinality", (column.stored,))
+        column = ColumnType(stored, column.staged, column.convert)
+    return nullable_type(column, path) if nullable else column
 
 
 def _smallest(info: mi.Type, path: tuple[str, ...]) -> ColumnType:
-    """The smallest integer type that holds the bounds."""
+    """The smallest integer type that holds the field's bounds."""
     if not isinstance(info, mi.IntType):
-        raise unsupported(path, "column(smallest=True) is for integers")
+        raise unsupported(path, "column(smallest=True) requires an integer")
     low = info.ge if info.ge is not None else info.gt
     high = info.le if info.le is not None else info.lt
     if low is None or high is None:
-        raise unsupported(path, "column(smallest=True) needs both bounds: Meta(ge=…, le=…)")
-    found = smallest_integer(low, high, (8, 16, 32, 64))
-    if found is None:
-        raise unsupported(path, f"{low} to {high} fits no integer column")
-    return ColumnType(found, found)
+        raise unsupported(path, "column(smallest=True) requires both bounds: Meta(ge=…, le=…)")
+    smallest = smallest_integer(low, high, (8, 16, 32, 64))
+    if smallest is None:
+        raise unsupported(path, f"no integer type holds {low} to {high}")
+    return ColumnType(smallest, smallest)
 
 
 def nullable_type(type_: ColumnType, path: tuple[str, ...]) -> ColumnType:
-    """The same type where it may be null.
+    """The nullable form of a type.
 
     Raises:
-        ContractError: ClickHouse has no such type; ``field`` is the path.
+        ContractError: ClickHouse has no nullable form of it; ``field`` is the path.
     """
     if type_.stored.name in ("Array", "Map"):
         raise unsupported(path, f"{type_.stored.name} cannot be null; use an empty default")
@@ -177,8 +183,8 @@ def nullable_type(type_: ColumnType, path: tuple[str, ...]) -> ColumnType:
 
 
 def _plain_type(info: mi.Type, path: tuple[str, ...], stack: tuple[type, ...]) -> ColumnType:
-    if found := _SCALARS.get(type(info)):
-        return found
+    if scalar := _SCALARS.get(type(info)):
+        return scalar
     match info:
         case mi.BytesType() | mi.ByteArrayType() | mi.MemoryViewType():
             return _BYTES
@@ -201,21 +207,23 @@ def _plain_type(info: mi.Type, path: tuple[str, ...], stack: tuple[type, ...]) -
             )
         case mi.DictType(key_type=key, value_type=value):
             keys = column_type_of(key, (*path, "key"), stack)
-            return _map(keys, column_type_of(value, (*path, "{}"), stack))
+            return _map(keys, column_type_of(value, (*path, "{}"), stack), path)
         case mi.StructType():
             return _struct(info, path, stack)
         case mi.UnionType(types=types) if all(isinstance(t, mi.StructType) for t in types):
-            # Which of them it is shows in the tag; the engine keeps the object as its JSON text.
+            # ClickHouse keeps the object as its JSON text, whose tag identifies the Struct.
             return ColumnType.same("String")
         case mi.UnionType():
-            raise unsupported(path, "a union of several types; give each its own field")
+            raise unsupported(path, "it is a union of several types; use one field per type")
         case mi.AnyType() | mi.RawType():
-            raise unsupported(path, "its type is not known; be as specific as the data allows")
+            raise unsupported(path, "its type is unknown; make it as specific as the data allows")
     raise unsupported(path, f"{type(info).__name__.removesuffix('Type')} is not in the type table")
 
 
 def _choice(values: list[object], path: tuple[str, ...]) -> ColumnType:
-    """Strings rather than Enum8: a new member then needs no change of the table."""
+    """The type of an enum or literal: strings rather than Enum8, so that a new member does not
+    require a change of the table.
+    """
     if all(isinstance(v, str) for v in values):
         return ColumnType(SqlType.parse("LowCardinality(String)"), SqlType("String"))
     if all(isinstance(v, int) for v in values):
@@ -232,9 +240,9 @@ def _array(item: ColumnType) -> ColumnType:
     )
 
 
-def _map(key: ColumnType, value: ColumnType) -> ColumnType:
+def _map(key: ColumnType, value: ColumnType, path: tuple[str, ...]) -> ColumnType:
     if key.convert:
-        raise ContractError("a map's keys must be strings, numbers, dates or UUIDs")
+        raise unsupported(path, "the keys of a map must be strings, numbers, dates or UUIDs")
     convert = value.convert
     return ColumnType(
         SqlType("Map", (key.stored, value.stored)),
@@ -244,10 +252,10 @@ def _map(key: ColumnType, value: ColumnType) -> ColumnType:
 
 
 def _tuple(names: list[str], parts: list[ColumnType]) -> ColumnType:
-    """Several types side by side.
+    """A tuple of several types.
 
     Args:
-        names: of the elements; empty for a tuple without names.
+        names: names of the elements; empty for an unnamed tuple.
     """
     stored = SqlType("Tuple", tuple(part.stored for part in parts), tuple(names))
     staged = SqlType("Tuple", tuple(part.staged for part in parts), tuple(names))

@@ -1,8 +1,8 @@
-"""How an older version of a message becomes the current one, and what it looked like itself.
+"""Reading messages of older versions as the current version, and the classes of the older ones.
 
-A version says what it changed since the version before: fields added (each with the value that
-older messages get), renamed, removed, or a function for all that cannot be said so. From that
-follows, for every older version, a class that reads its messages as the current ones.
+Each version declares its changes since the previous one: fields added (with the value that older
+messages get), renamed or removed, or a function for any other change. From these, every older
+version gets a class that reads its messages as current ones.
 """
 
 import math
@@ -15,20 +15,20 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
-from sluice.contract.contract import Contract
+from sluice.contract.definition import Contract
 from sluice.contract.parts import Version
 
 CANNOT_LIFT = "cannot be lifted to version "
-"""How the failure of a version's own function begins."""
+"""Start of the text of a validation error that a version's ``lift`` function caused."""
 
 
 class Origin(Struct, frozen=True):
-    """Where the current fields are in the messages of an older version.
+    """Where the values of the current fields come from in messages of an older version.
 
     Attributes:
-        filled: field → the value it gets, for the fields that came later.
-        renamed: field → its older name, for the fields that had another name.
-        lifted: whether a function stands between the two versions.
+        filled: field that was added later → the value that it gets.
+        renamed: field that was renamed later → its older name.
+        lifted: whether a ``lift`` function lies between the two versions.
     """
 
     filled: Mapping[str, Any]
@@ -36,18 +36,18 @@ class Origin(Struct, frozen=True):
     lifted: bool
 
     @property
-    def explains(self) -> frozenset[str]:
-        """Fields that messages of the older version lack, under their current name."""
+    def absent_fields(self) -> frozenset[str]:
+        """Current names of the fields that messages of the older version do not have."""
         return frozenset(self.filled) | frozenset(self.renamed)
 
 
 def later_versions(contract: Contract, version: Version) -> list[Version]:
-    """The versions after one, oldest first."""
+    """The versions after ``version``, oldest first."""
     return [v for v in contract.versions if v.number > version.number]
 
 
 def origin_of(contract: Contract, version: Version) -> Origin:
-    """Follow each current field back to a version."""
+    """Trace each current field back to ``version``."""
     filled, renamed = {}, {}
     steps = later_versions(contract, version)
     for field in msgspec.structs.fields(contract.message):
@@ -64,8 +64,12 @@ def origin_of(contract: Contract, version: Version) -> Origin:
 
 
 def reader_class(contract: Contract, origin: Origin) -> type[Struct]:
-    """The current class as messages of an older version see it: later fields have a default."""
-    if not origin.explains:
+    """The class that reads messages of an older version: the current class or a subclass of it.
+
+    In the subclass, fields that were added later default to their filling value, and fields that
+    were renamed later have their older name.
+    """
+    if not origin.absent_fields:
         return contract.message
     message = contract.message
     names = {f.name: f.encode_name for f in msgspec.structs.fields(message)}
@@ -90,16 +94,16 @@ def reader_class(contract: Contract, origin: Origin) -> type[Struct]:
 
 
 def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
-    """Makes current messages of a version that a function lifts, from objects, step by step.
+    """A function that converts objects of an older version to current messages, step by step.
 
-    The result raises what msgspec raises; a function that fails counts as a message that does
-    not fit, because it met one that it was not written for.
+    The function raises what msgspec raises. If a version's ``lift`` fails, that is a validation
+    error of the message too: it is not of the form that ``lift`` was written for.
     """
     steps, message = later_versions(contract, version), contract.message
     names = {f.name: f.encode_name for f in msgspec.structs.fields(message)}
 
-    def lift(given: dict[str, Any], strict: bool = True) -> Any:
-        value = dict(given)
+    def lift(fields: dict[str, Any], strict: bool = True) -> Any:
+        value = dict(fields)
         for step in steps:
             for old, new in step.renamed.items():
                 if old in value:
@@ -108,8 +112,8 @@ def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
                 try:
                     value = step.lift(value)
                 except Exception as error:
-                    told = f"{type(error).__name__}: {error}"
-                    raise msgspec.ValidationError(f"{CANNOT_LIFT}{step.name}: {told}") from None
+                    reason = f"{type(error).__name__}: {error}"
+                    raise msgspec.ValidationError(f"{CANNOT_LIFT}{step.name}: {reason}") from None
             for name, filling in step.added.items():
                 value.setdefault(names.get(name, name), filling)
         return msgspec.convert(value, message, strict=strict)
@@ -118,14 +122,14 @@ def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
 
 
 def parse_number(number: str) -> Decimal:
-    """A JSON number with a fraction, to its last digit; of the size that a float may have.
+    """A JSON number with a fraction, with all its digits.
 
     Raises:
-        msgspec.ValidationError: it is larger, as msgspec itself refuses it.
+        msgspec.ValidationError: it is larger than a float can be; msgspec refuses it the same way.
     """
     try:
         value = Decimal(number)
-    except ArithmeticError:  # an exponent beyond all measure
+    except ArithmeticError:  # the exponent is too large even for Decimal
         raise msgspec.ValidationError("Number out of range") from None
     if math.isinf(float(value)):
         raise msgspec.ValidationError("Number out of range")
@@ -133,26 +137,26 @@ def parse_number(number: str) -> Decimal:
 
 
 def version_class(contract: Contract, version: Version) -> type[Struct]:
-    """The Struct of a version itself, as its own consumers read it: for documentation and tests.
+    """The Struct of a version as its own consumers read it, for documentation and tests.
 
-    Fields that were removed since are not part of it: nothing is known of them but their name.
+    It lacks fields that were removed since, because only their names are known.
     """
-    found, message = origin_of(contract, version), contract.message
+    origin, message = origin_of(contract, version), contract.message
     types = get_type_hints(message, include_extras=True)
     fields = [
         (
             field.name,
             types[field.name],
-            _named(field, found.renamed.get(field.name, field.encode_name)),
+            _named(field, origin.renamed.get(field.name, field.encode_name)),
         )
         for field in msgspec.structs.fields(message)
-        if field.name not in found.filled
+        if field.name not in origin.filled
     ]
     return msgspec.defstruct(message.__name__, fields, frozen=True, kw_only=True)
 
 
 def _named(field: FieldInfo, name: str) -> Any:
-    """A field under another name, with the default that it has."""
+    """A field under another name, with its own default."""
     if field.default is not msgspec.NODEFAULT:
         return msgspec.field(name=name, default=field.default)
     if field.default_factory is not msgspec.NODEFAULT:
@@ -161,5 +165,5 @@ def _named(field: FieldInfo, name: str) -> Any:
 
 
 def _same(value: Any) -> Any:
-    """The value itself: a filled field is known by its identity."""
+    """The value itself, not a copy: readers recognise a filled field by identity."""
     return value

@@ -1,1 +1,1 @@
-"""Turns bytes into a validated message of the current version, or into a refusal."""
+"""Decodes bytes to a validated message of the current version, or to a refusal."""

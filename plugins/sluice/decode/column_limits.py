@@ -1,10 +1,10 @@
-"""Limits that msgspec cannot check and ClickHouse does not enforce: what a column can hold.
+"""Checks that each value fits its column, where neither msgspec nor ClickHouse checks it.
 
-Measured on engine 26.9: an integer beyond its column wraps round silently, surplus decimal places
-are cut off, and times outside the documented range are kept by this release and changed by others.
-All three would load a value that nobody sent, so each is checked after decoding, against the parsed
-column type. Only fields that need it are visited; a contract whose integers are bounded by
-``Meta(ge=..., le=...)`` pays nothing for them.
+Measured on ClickHouse 26.9: an integer outside its column's range wraps around silently, surplus
+decimal places are cut off, and times outside the documented range are kept by this release but
+changed by others. Each of these would load a value that no producer sent, so values are checked
+after decoding, against the parsed column type. Only fields that need a check are visited; integers
+that are bounded by ``Meta(ge=..., le=...)`` need none.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,10 +20,10 @@ from sluice.contract.type_map import column_type_of, unwrap
 
 
 class Violation(NamedTuple):
-    """A value that a column cannot hold.
+    """A value that its column cannot hold.
 
     Attributes:
-        path: where it is below the value that was checked: ``[2].price``; empty for that itself.
+        path: its path within the checked value, ``[2].price``; empty for the checked value itself.
         text: what is wrong with it.
     """
 
@@ -31,17 +31,17 @@ class Violation(NamedTuple):
     text: str
 
     def below(self, parent: str) -> "Violation":
-        """The same, seen from a level above."""
+        """The same violation, with its path starting one level higher."""
         dot = "" if self.path.startswith("[") or not self.path else "."
         return Violation(f"{parent}{dot}{self.path}", self.text)
 
 
 LimitCheck = Callable[[Any], Violation | None]
-"""Returns what a column cannot hold of a value, or None."""
+"""Returns the first violation in a value, or None."""
 
 
 def build_limit_check(struct: type[msgspec.Struct]) -> LimitCheck | None:
-    """A check of all fields of a decoded message; None when no field needs one."""
+    """A check of all fields of a decoded message; None if no field needs one."""
     info = mi.type_info(struct)
     assert isinstance(info, mi.StructType)
     return _struct_check(info)
@@ -110,9 +110,9 @@ def _each(
         return None
 
     def check_each(values: Any) -> Violation | None:
-        for at, value in pairs(values):
+        for index, value in pairs(values):
             if violation := check(value):
-                return violation.below(f"[{at}]")
+                return violation.below(f"[{index}]")
         return None
 
     return check_each
@@ -123,9 +123,9 @@ def _tuple_check(checks: list[LimitCheck | None]) -> LimitCheck | None:
         return None
 
     def check_tuple(values: Any) -> Violation | None:
-        for at, (check, value) in enumerate(zip(checks, values, strict=True)):
+        for index, (check, value) in enumerate(zip(checks, values, strict=True)):
             if check and (violation := check(value)):
-                return violation.below(f"[{at}]")
+                return violation.below(f"[{index}]")
         return None
 
     return check_tuple
@@ -161,9 +161,9 @@ def _decimal_check(column: SqlType) -> LimitCheck | None:
             return Violation("", f"{value} is not a finite number")
         if value and value.adjusted() >= digits - places:
             return Violation("", f"{_short(value)} does not fit {column}")
-        written = value.as_tuple()
-        surplus = -int(written.exponent) - places
-        if surplus > 0 and any(written.digits[-surplus:]):
+        parts = value.as_tuple()
+        surplus = -int(parts.exponent) - places
+        if surplus > 0 and any(parts.digits[-surplus:]):
             return Violation("", f"{_short(value)} has more than {places} decimal places")
         return None
 
@@ -175,7 +175,7 @@ def _time_check(column: SqlType) -> LimitCheck | None:
         return None
     low, high = limits
     naive_low, naive_high = low.replace(tzinfo=None), high.replace(tzinfo=None)
-    text = f"is outside {low:%Y-%m-%d} to {high:%Y-%m-%d}, which is what {column} can hold"
+    text = f"is outside {low:%Y-%m-%d} to {high:%Y-%m-%d}, the range of {column}"
     first, last = low.year, high.year
 
     def check_time(value: datetime) -> Violation | None:
@@ -191,7 +191,7 @@ def _date_check(column: SqlType) -> LimitCheck | None:
     if (limits := column.date_range) is None:
         return None
     low, high = limits
-    text = f"is outside {low} to {high}, which is what {column} can hold"
+    text = f"is outside {low} to {high}, the range of {column}"
 
     def check_date(value: date) -> Violation | None:
         return None if low <= value <= high else Violation("", f"{value} {text}")
@@ -200,7 +200,7 @@ def _date_check(column: SqlType) -> LimitCheck | None:
 
 
 def _short(value: object) -> str:
-    """A value for a message, cut when it is long."""
+    """A value as text for a refusal, shortened if it is long."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     text = str(value)

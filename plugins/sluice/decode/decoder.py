@@ -1,8 +1,8 @@
-"""Bytes to a validated message of the current version, or the reason why not.
+"""Decodes bytes to a validated message of the current version, or to the reason for a refusal.
 
-Each version has a reader (:mod:`.version_readers`). Which one to try first is guessed from the
-names of the fields that occur in the bytes. The guess only saves time: what decides is whether a
-version's reader accepts the message.
+Each version has a reader (:mod:`.version_readers`). The names of the fields that occur in the bytes
+suggest which reader to try first. This guess only saves time: a message has the version whose
+reader accepts it.
 """
 
 import re
@@ -25,36 +25,37 @@ from sluice.decode.version_readers import (
     decode_with,
 )
 from sluice.decode.wire import HEADER_BYTES
-from sluice.errors import Reason, Refusal
+from sluice.refusals import Reason, Refusal
 
 if TYPE_CHECKING:
     from sluice.decode.registry_payloads import RegistryPayloads
 
 Decoded = tuple[Struct, str]
-"""A message and the version it came in; of an older version it is of a subclass of the current."""
+"""A message and the version that it was sent in. A message of an older version may be an instance
+of a subclass of the current class."""
 
 
 def _markers(contract: Contract, readers: list[VersionReader]) -> list[tuple[bytes, VersionReader]]:
-    """For each version but the first, the newest first: what its messages contain and older ones
-    do not, and the reader of the version before.
+    """For each version except the first, newest first: bytes that its messages contain and older
+    ones do not, and the reader of the previous version.
     """
     names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
-    found = []
+    markers = []
     for version, older in zip(reversed(contract.versions), readers[1:], strict=False):
         new = [name for name in (*version.added, *version.renamed.values()) if name in names]
         if older.origin.lifted:
             break
-        found += [(msgspec.json.encode(names[name]), older) for name in new[:1]]
-    return found
+        markers += [(msgspec.json.encode(names[name]), older) for name in new[:1]]
+    return markers
 
 
 class Decoder:
-    """Decodes the messages of one contract. Decoders are compiled here, once.
+    """Decodes the messages of one contract. The constructor compiles the readers of all versions.
 
     Args:
-        contract: what the messages are.
-        payloads: reads messages whose header names a schema in a registry; without it, only
-            JSON payloads are read, and their version is told from their shape.
+        contract: the contract of the messages.
+        payloads: reads messages whose header names a schema in a registry. Without it only
+            JSON payloads are read, and their version is inferred from their fields.
     """
 
     def __init__(self, contract: Contract, payloads: "RegistryPayloads | None" = None) -> None:
@@ -69,17 +70,18 @@ class Decoder:
         self._check_limits = build_limit_check(contract.message)
 
     def decode(self, value: bytes, version: str = "") -> Decoded | Refusal:
-        """Validate one message.
+        """Decode and validate one message.
 
         Args:
-            value: the message's bytes as they came from Kafka.
-            version: the version that a header names; empty to tell it from the shape.
+            value: the message's bytes as read from Kafka.
+            version: the version that a Kafka header names; if empty, it is inferred from the
+                message's fields.
 
         Returns:
-            The message and its version, or a refusal. No bytes raise.
+            The message and its version, or a refusal. Invalid bytes never raise.
 
         Raises:
-            RegistryError: only with ``payloads``: the registry does not answer.
+            RegistryError: only with ``payloads``: the registry does not respond.
         """
         if value[:1] == b"\x00" and len(value) > HEADER_BYTES:
             if self._payloads is not None:
@@ -88,8 +90,8 @@ class Decoder:
                 return self._strip_and_try(value, NOT_TRIED)
         if version:
             return self._decode_as(value, version)
-        if self._markers and (found := self._decode_by_markers(value)):
-            return found
+        if self._markers and (decoded := self._decode_by_markers(value)):
+            return decoded
         try:
             message = self._decode_current(value)
         except msgspec.ValidationError as error:
@@ -103,12 +105,12 @@ class Decoder:
         return message, self._current.version
 
     def filled(self, version: str) -> tuple[str, ...]:
-        """Fields that are filled in for messages of ``version``."""
+        """Fields that are filled in for messages of ``version``; empty for an unknown version."""
         reader = self._by_version.get(version)
         return tuple(reader.filled) if reader else ()
 
     def _decode_by_markers(self, value: bytes) -> Decoded | Refusal | None:
-        """Read a message that lacks the names of later fields; None when that was no good guess."""
+        """Read a message that lacks the names of later fields; None if the guess was wrong."""
         guess = None
         for marker, reader in self._markers:
             if marker in value:
@@ -120,7 +122,7 @@ class Decoder:
             message = guess.decode(value)
         except FAILURES:
             return None
-        if guess.later_field(message):  # its name was written with an escape
+        if guess.later_field(message):  # its name was encoded with an escape sequence
             return None
         return self._within_limits(message, guess.version)
 
@@ -132,27 +134,28 @@ class Decoder:
     def _decode_registered(
         self, value: bytes, version: str, payloads: "RegistryPayloads"
     ) -> Decoded | Refusal:
-        """Read a message by the schema that its registry header names."""
+        """Read a message with the schema that its registry header names."""
         registered = payloads.schema(int.from_bytes(value[1:HEADER_BYTES], "big"))
         if isinstance(registered, Refusal):
             return registered
         if registered.type == "JSON":
-            named = version or payloads.version(registered)
-            if named:
-                found = self._decode_as(value, named)
-                if version or not isinstance(found, Refusal):
-                    return found
+            expected = version or payloads.version(registered)
+            if expected:
+                decoded = self._decode_as(value, expected)
+                if version or not isinstance(decoded, Refusal):
+                    return decoded
             return self._strip_and_try(value, NOT_TRIED)
         parsed = payloads.parse(registered, value)
         if isinstance(parsed, Refusal):
             return parsed
         read = partial(convert_with, value=parsed.value, strict=parsed.strict)
-        if named := version or parsed.version:
-            reader = self._reader_named(named)
-            return reader if isinstance(reader, Refusal) else self._read_as(read, reader, named)
-        return self._read_by_shape(read)
+        if expected := version or parsed.version:
+            reader = self._reader_of(expected)
+            return reader if isinstance(reader, Refusal) else self._read_as(read, reader, expected)
+        return self._read_by_fields(read)
 
-    def _read_by_shape(self, read: Read) -> Decoded | Refusal:
+    def _read_by_fields(self, read: Read) -> Decoded | Refusal:
+        """Read an object whose version is unknown, with the current reader or an older one."""
         try:
             return self._within_limits(read(self._current), self._current.version)
         except FAILURES as error:
@@ -164,20 +167,21 @@ class Decoder:
         except FAILURES as error:
             return explain(Failure.of(error), reader.version, b"")
 
-    def _reader_named(self, version: str) -> VersionReader | Refusal:
+    def _reader_of(self, version: str) -> VersionReader | Refusal:
+        """The reader of the version that a header names."""
         if reader := self._by_version.get(version):
             return reader
-        # A newer minor version only adds fields, so today's reader can read it.
+        # A newer minor version only adds fields, so the current reader can read it.
         newest = self.contract.version
         match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})", version)
         if match and int(match[1]) == newest.number[0] and int(match[2]) >= newest.number[1]:
             return self._current
         known = ", ".join(sorted(self._by_version))
-        text = f"header names version {version[:40]!r}; known are {known}"
+        text = f"the header names version {version[:40]!r}; known versions: {known}"
         return Refusal(Reason.UNKNOWN_VERSION, text)
 
     def _decode_as(self, value: bytes, version: str) -> Decoded | Refusal:
-        reader = self._reader_named(version)
+        reader = self._reader_of(version)
         if isinstance(reader, Refusal):
             return reader
         payload = wire.strip_envelope(value)
@@ -190,7 +194,7 @@ class Decoder:
         return self._within_limits(message, version)
 
     def _strip_and_try(self, value: bytes, failure: Failure) -> Decoded | Refusal:
-        """The bytes are no JSON as they are: strip what the wire added, and try again."""
+        """Read bytes that are not plain JSON, after stripping their envelope."""
         payload = wire.strip_envelope(value)
         if isinstance(payload, Refusal):
             return payload
@@ -203,7 +207,7 @@ class Decoder:
             return self._try_older(partial(decode_with, data=data), Failure.of(error), data)
 
     def _try_older(self, read: Read, failure: Failure, data: bytes) -> Decoded | Refusal:
-        """The current version did not read it: an older one may explain what is missing."""
+        """Read a message that the current reader refused with the readers of older versions."""
         nearest, first = self._current, failure
         for reader in self.readers[1:]:
             if not reader.explains(failure):
@@ -211,14 +215,14 @@ class Decoder:
             try:
                 message = read(reader)
             except FAILURES as error:
-                found = Failure.of(error)
-                # A function that fails had no message of that version before it, and only a
-                # message that lacks a field is likely to be an older one.
-                if first.missing_at_top and not found.text.startswith(CANNOT_LIFT):
-                    nearest, failure = reader, found
+                older_failure = Failure.of(error)
+                # If `lift` itself failed, the message is not of that version. Only a message that
+                # lacks a field is likely to be of an older version at all.
+                if first.missing_at_top and not older_failure.text.startswith(CANNOT_LIFT):
+                    nearest, failure = reader, older_failure
                 continue
             if reader.later_field(message):
-                # Carries a field of a later version: it is a broken message of that one.
+                # The message has a field of a later version, so it is an invalid one of that.
                 return explain(first, self._current.version, data)
             return self._within_limits(message, reader.version)
         return explain(failure, nearest.version, data)

@@ -1,4 +1,4 @@
-"""Making the decoder of a contract."""
+"""Construction of a contract's decoder."""
 
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
@@ -7,5 +7,5 @@ from sluice.kafka.schema_registry import SchemaRegistry
 
 
 def build_decoder(contract: Contract, registry: SchemaRegistry | None) -> Decoder:
-    """The decoder of a contract, which knows the schemas of the registry when there is one."""
+    """The decoder of a contract; with a registry it also reads registered Avro and Protobuf."""
     return Decoder(contract, RegistryPayloads(contract, registry) if registry else None)

@@ -1,14 +1,14 @@
-"""Why a message did not validate: a refusal from the words of what refused it."""
+"""Refusals made from the exceptions that reading a message raises."""
 
 import re
 
 import msgspec
 from msgspec import Struct
 
-from sluice.errors import Reason, Refusal
+from sluice.refusals import Reason, Refusal
 
 FAILURES = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
-"""What reading a message may raise."""
+"""The exceptions that reading a message may raise."""
 
 _AT = re.compile(r" - at `\$?\.?(.*)`$", re.S)
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?=[^\\])")
@@ -17,8 +17,16 @@ _MISSING_AT_TOP = "Object missing required field `"
 
 
 class Failure(Struct, frozen=True):
-    """What an exception said. The exception itself is not kept: its traceback holds the frame
-    that would hold it, and without the cycle collector such a ring is never freed.
+    """The relevant parts of an exception that reading a message raised.
+
+    The exception itself is not kept: its traceback references the frame that would reference it,
+    and such a cycle is never freed while the garbage collector is off.
+
+    Attributes:
+        validation: whether the message is JSON but not valid.
+        recursion: whether it is nested too deeply.
+        bad_byte: the first byte that is not UTF-8; None if that is not the problem.
+        text: the text of the exception.
     """
 
     validation: bool
@@ -28,14 +36,14 @@ class Failure(Struct, frozen=True):
 
     @classmethod
     def of(cls, error: Exception) -> "Failure":
-        """What is worth keeping of an exception."""
+        """The failure that an exception reports."""
         byte = error.object[error.start] if isinstance(error, UnicodeDecodeError) else None
         recursion = isinstance(error, RecursionError)
         return cls(isinstance(error, msgspec.ValidationError), recursion, byte, str(error))
 
     @property
     def missing_at_top(self) -> str | None:
-        """The missing field, when one is missing from the message itself."""
+        """The missing field, if a top-level field is missing; otherwise None."""
         text = self.text
         if text.startswith(_MISSING_AT_TOP) and text.endswith("`") and " - at `" not in text:
             return text[len(_MISSING_AT_TOP) : -1]
@@ -43,28 +51,36 @@ class Failure(Struct, frozen=True):
 
 
 NOT_TRIED = Failure(False, False, None, "no message")
-"""Of a message that was not tried yet."""
+"""Stands for the failure of a message that has not been read yet."""
 
 
 def explain(failure: Failure, version: str, data: bytes) -> Refusal:
-    """A refusal from the words of msgspec (0.22; a test pins each of them)."""
+    """The refusal of a message that could not be read.
+
+    The reason depends on msgspec's error texts (0.22); a test covers each of them.
+
+    Args:
+        failure: what reading it raised.
+        version: the version that the message is closest to.
+        data: the message's bytes; empty if it was read from an object.
+    """
     text = failure.text
     if failure.validation:
-        at = _AT.search(text)
-        path = at[1] if at else ""
-        said = text[: at.start()] if at else text
-        if missing := _MISSING.search(said):
+        location = _AT.search(text)
+        path = location[1] if location else ""
+        problem = text[: location.start()] if location else text
+        if missing := _MISSING.search(problem):
             path = f"{path}.{missing[1]}" if path else missing[1]
             return Refusal(Reason.MISSING_FIELD, f"required field {path} is missing", path, version)
-        return Refusal(_reason_of(said), said, path, version)
+        return Refusal(_reason_of(problem), problem, path, version)
     if failure.recursion:
-        return Refusal(Reason.TOO_DEEP, "nested too deeply to read", "", version)
+        return Refusal(Reason.TOO_DEEP, "the JSON is nested too deeply", "", version)
     if failure.bad_byte is not None:
         text = f"invalid UTF-8: byte 0x{failure.bad_byte:02x} ({text.rpartition(': ')[2]})"
         return Refusal(Reason.BAD_ENCODING, text, "", version)
-    # Near the end of the data msgspec takes half a surrogate pair for a truncated one.
+    # Near the end of the data, msgspec reports a lone surrogate as truncated data.
     if "surrogate" in text or ("truncated" in text and _LONE_SURROGATE.search(data)):
-        text = f"half of a UTF-16 surrogate pair, which is no character ({text})"
+        text = f"one half of a UTF-16 surrogate pair is not a character ({text})"
         return Refusal(Reason.BAD_ENCODING, text, "", version)
     if "trailing characters" in text:
         return Refusal(Reason.TRAILING_BYTES, text, "", version)
@@ -76,9 +92,9 @@ def explain(failure: Failure, version: str, data: bytes) -> Refusal:
 _RANGE_WORDS = (" >= ", " <= ", " > ", " < ", "of length", "matching regex", "multiple of")
 
 
-def _reason_of(said: str) -> Reason:
-    if said.startswith("Number out of range") or "enum value" in said:
+def _reason_of(problem: str) -> Reason:
+    if problem.startswith("Number out of range") or "enum value" in problem:
         return Reason.OUT_OF_RANGE
-    if any(word in said for word in _RANGE_WORDS):
+    if any(word in problem for word in _RANGE_WORDS):
         return Reason.OUT_OF_RANGE
     return Reason.WRONG_TYPE

@@ -1,4 +1,4 @@
-"""Messages whose registry header names their schema: JSON, Avro and Protobuf payloads."""
+"""Payloads of messages whose registry header names their schema: JSON, Avro and Protobuf."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ import msgspec
 from sluice.contract import Contract
 from sluice.contract.json_schema import VERSION_KEY
 from sluice.contract.versions import version_class
-from sluice.errors import Reason, Refusal
 from sluice.kafka.payload_formats import ReadPayload, avro_reader, protobuf_reader
 from sluice.kafka.schema_registry import Registered, SchemaRegistry, UnknownSchema
+from sluice.refusals import Reason, Refusal
 
 
 class ParsedPayload(msgspec.Struct, frozen=True):
-    """A payload as an object.
+    """A payload parsed to an object.
 
     Attributes:
-        value: what the deserializer made of it.
-        version: the contract's version that its schema is; empty when it cannot be determined.
-        strict: False when numbers may be text, as Protobuf's 64-bit integers are.
+        value: the object that the deserializer returned.
+        version: the contract version of its schema; empty if it cannot be determined.
+        strict: False if numbers may be text, as Protobuf's 64-bit integers are.
     """
 
     value: Any
@@ -27,7 +27,7 @@ class ParsedPayload(msgspec.Struct, frozen=True):
 
 
 class RegistryPayloads:
-    """Reads payloads by the schema that their header names."""
+    """Parses payloads of one contract's topic with the schemas of a registry."""
 
     def __init__(self, contract: Contract, registry: SchemaRegistry) -> None:
         self._contract, self._registry = contract, registry
@@ -41,16 +41,19 @@ class RegistryPayloads:
         }
 
     def version(self, registered: Registered) -> str:
-        """The contract's version that a schema is: by the version that it names, else by its fields."""
+        """The contract version of a schema: the one that it names, or else the one with its fields.
+
+        Empty if neither determines it; always empty for Protobuf.
+        """
         if registered.id not in self._versions:
             self._versions[registered.id] = self._version_of(registered)
         return self._versions[registered.id]
 
     def schema(self, schema_id: int) -> Registered | Refusal:
-        """The schema of an id; an id that the registry does not have refuses the message.
+        """The schema of an id, or a refusal of the message if the registry does not have it.
 
         Raises:
-            RegistryError: the registry does not respond: the message is not to blame.
+            RegistryError: the registry does not respond; the message may be valid.
         """
         try:
             return self._registry.by_id(schema_id)
@@ -58,19 +61,23 @@ class RegistryPayloads:
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, str(error))
 
     def parse(self, registered: Registered, value: bytes) -> ParsedPayload | Refusal:
-        """An Avro or Protobuf message, header and all, as an object."""
+        """Parse an Avro or Protobuf message.
+
+        Args:
+            value: the message's bytes, including the registry header.
+        """
         protobuf = registered.type == "PROTOBUF"
         if protobuf and self._contract.protobuf is None:
             text = (
-                f"a Protobuf payload (schema id {registered.id}), and the contract of"
-                f" {self._contract.topic!r} names no protobuf class"
+                f"the payload is Protobuf (schema id {registered.id}), but the contract of topic"
+                f" {self._contract.topic!r} has no `protobuf` class"
             )
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
         try:
             parsed = self._reader(registered)(value)
-        except Exception as error:  # the deserializers raise what their libraries raise
+        except Exception as error:  # the deserializers pass on any exception of their libraries
             text = (
-                f"a payload that cannot be read with schema id {registered.id} ({registered.type}):"
+                f"the payload cannot be read with schema id {registered.id} ({registered.type}):"
                 f" {type(error).__name__}: {str(error)[:300]}"
             )
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
@@ -84,7 +91,7 @@ class RegistryPayloads:
         if registered.type == "AVRO":
             reader = avro_reader(self._registry, topic)
         else:
-            assert self._contract.protobuf is not None  # refused before
+            assert self._contract.protobuf is not None  # parse() has refused this case
             reader = protobuf_reader(self._registry, topic, self._contract.protobuf)
         self._readers[registered.id] = (registered, reader)
         return reader

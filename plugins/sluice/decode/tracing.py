@@ -1,7 +1,7 @@
-"""Correlation ids and trace context: given to messages by producers, kept with rows by loads.
+"""Correlation ids and trace context: producers attach them to messages, loads keep them with rows.
 
-They travel in Kafka headers (``correlation_id``, ``traceparent``), or as fields of the message.
-Headers win: they are what tools write.
+They travel in Kafka headers (``correlation_id``, ``traceparent``) or as fields of the message.
+Headers take precedence, because that is where tracing tools write.
 """
 
 import uuid
@@ -9,20 +9,20 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from opentelemetry import trace
 
 from sluice.decode.failures import FAILURES
 from sluice.decode.wire import HEADER_BYTES, UNTRACED, Headers, Tracing, read_headers
+from sluice.telemetry import current_span_ids
 
 FIELDS = ("correlation_id", "trace_id", "span_id")
-"""What a traced message has besides the fields of its class."""
+"""Fields that a traced class adds to those of its base class."""
 
 MARK = b'"correlation_id"'
 """Occurs in every message that carries its tracing in its body."""
 
 
 class TracingHelper:
-    """Makes traced messages, for producers."""
+    """Adds tracing to messages; for producers."""
 
     @staticmethod
     def generate_correlation_id() -> str:
@@ -34,37 +34,37 @@ class TracingHelper:
         """A message with the same fields, a correlation id, and the current span's ids.
 
         Args:
-            message: of a class that has a subclass with the fields ``correlation_id``, ``trace_id``
-                and ``span_id``, as ``OrderEventMessage`` has ``TracedOrderEventMessage``.
-            correlation_id: one that came with a request; a new one when empty.
+            message: an instance of a class that has a subclass with the fields ``correlation_id``,
+                ``trace_id`` and ``span_id``, as ``OrderEventMessage`` has
+                ``TracedOrderEventMessage``.
+            correlation_id: the correlation id of a request; if empty, a new one is generated.
 
         Returns:
-            A message of that subclass. Without a recording OpenTelemetry span its trace id and
-            span id are empty.
+            An instance of that subclass. Its trace id and span id are empty if no OpenTelemetry
+            span is active.
 
         Raises:
             TypeError: the class has no traced subclass.
         """
-        context = trace.get_current_span().get_span_context()
+        trace_id, span_id = current_span_ids()
         fields: dict[str, Any] = msgspec.structs.asdict(message)
         fields["correlation_id"] = correlation_id or TracingHelper.generate_correlation_id()
-        if context.is_valid:
-            fields["trace_id"] = trace.format_trace_id(context.trace_id)
-            fields["span_id"] = trace.format_span_id(context.span_id)
+        if trace_id:
+            fields |= {"trace_id": trace_id, "span_id": span_id}
         return _traced_class(type(message))(**fields)
 
     @staticmethod
     def headers(message: Struct) -> list[tuple[str, str | bytes | None]]:
-        """The Kafka headers that say the same, for consumers that do not look into messages.
+        """The tracing of a traced message as Kafka headers, for consumers that do not decode it.
 
         They have the form that confluent-kafka's producer takes.
         """
-        said = Tracing(**{name: getattr(message, name) for name in FIELDS})
+        tracing = Tracing(**{name: getattr(message, name) for name in FIELDS})
         headers: list[tuple[str, str | bytes | None]] = [
-            ("correlation_id", said.correlation_id.encode())
+            ("correlation_id", tracing.correlation_id.encode())
         ]
-        if said.trace_id and said.span_id:
-            headers.append(("traceparent", f"00-{said.trace_id}-{said.span_id}-01".encode()))
+        if tracing.trace_id and tracing.span_id:
+            headers.append(("traceparent", f"00-{tracing.trace_id}-{tracing.span_id}-01".encode()))
         return headers
 
 
@@ -75,7 +75,8 @@ def _traced_class(cls: type[Struct]) -> type[Struct]:
         if set(subclass.__struct_fields__) == {*cls.__struct_fields__, *FIELDS}:
             return subclass
     raise TypeError(
-        f"{cls.__name__} has no subclass with the fields {', '.join(FIELDS)} to carry its tracing"
+        f"{cls.__name__} has no subclass with the fields {', '.join(FIELDS)}, so it cannot carry"
+        " tracing"
     )
 
 
@@ -89,18 +90,18 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 
 
 def read_tracing(headers: Headers | None, value: bytes) -> Tracing:
-    """What a message's headers say, and its body where they say nothing."""
-    about = read_headers(headers) if headers else UNTRACED
-    if MARK in value and not about.correlation_id:
-        return add_body_tracing(about, value)
-    return about
+    """The tracing in a message's headers; if they have no correlation id, also that in its body."""
+    tracing = read_headers(headers) if headers else UNTRACED
+    if MARK in value and not tracing.correlation_id:
+        return add_body_tracing(tracing, value)
+    return tracing
 
 
-def add_body_tracing(about: Tracing, value: bytes) -> Tracing:
-    """What the headers say, completed by what the body of a traced message says."""
+def add_body_tracing(tracing: Tracing, value: bytes) -> Tracing:
+    """The tracing of a message's headers, with its empty parts filled in from the message body."""
     payload = value[HEADER_BYTES:] if value[:1] == b"\x00" else value
     try:
         body = _decode_body(payload)
     except FAILURES:
-        return about  # another kind of field has this name, or the message is none
-    return Tracing(about.version, *(getattr(about, f) or getattr(body, f) for f in FIELDS))
+        return tracing  # the message is invalid, or its field of that name is something else
+    return Tracing(tracing.version, *(getattr(tracing, f) or getattr(body, f) for f in FIELDS))

@@ -1,4 +1,4 @@
-"""A reader for each version of a contract, from bytes or objects to messages of today."""
+"""Readers of the versions of a contract: from bytes or objects to current messages."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,14 +13,14 @@ from sluice.decode.failures import Failure
 
 
 class VersionReader(Struct, frozen=True):
-    """Reads one version of a message as the current class.
+    """Reads messages of one version as the current class.
 
     Attributes:
         version: the version's name.
-        origin: where the current fields are in this version's messages.
-        decode: bytes to message.
-        convert: an object, as Avro and Protobuf payloads give it, to message; takes
-            ``strict`` as :func:`msgspec.convert` does.
+        origin: where the values of the current fields come from in this version's messages.
+        decode: converts JSON bytes to a message.
+        convert: converts an object, as parsed from an Avro or Protobuf payload, to a message;
+            takes ``strict`` as :func:`msgspec.convert` does.
     """
 
     version: str
@@ -30,17 +30,17 @@ class VersionReader(Struct, frozen=True):
 
     @property
     def filled(self) -> Mapping[str, Any]:
-        """Fields that came later, each with the value that older messages get."""
+        """Field that was added later → the value that messages of this version get."""
         return self.origin.filled
 
     def explains(self, failure: Failure) -> bool:
-        """Whether a message that the current reader refused so may be one of this version."""
+        """Whether a message that the current reader refused this way may be of this version."""
         if self.origin.lifted:
             return failure.validation
-        return failure.missing_at_top in self.origin.explains
+        return failure.missing_at_top in self.origin.absent_fields
 
     def later_field(self, message: Struct) -> str | None:
-        """A field of a later version that the message carried, though it was read as this one."""
+        """A later version's field that a message read as this version contained; else None."""
         if self.origin.lifted:
             return None
         for name, value in self.filled.items():
@@ -51,34 +51,34 @@ class VersionReader(Struct, frozen=True):
 
 def build_reader(contract: Contract, version: Version) -> VersionReader:
     """The reader of one version's messages."""
-    found, current = origin_of(contract, version), contract.message
-    if found.lifted:
+    origin, current = origin_of(contract, version), contract.message
+    if origin.lifted:
         lift = build_lift(contract, version)
         read = msgspec.json.Decoder(dict[str, Any], float_hook=parse_number).decode
-        return VersionReader(version.name, found, lambda data: lift(read(data)), lift)
-    struct = reader_class(contract, found)
+        return VersionReader(version.name, origin, lambda data: lift(read(data)), lift)
+    struct = reader_class(contract, origin)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(struct).decode
     convert = partial(msgspec.convert, type=struct)
-    if not found.renamed:
-        return VersionReader(version.name, found, decode, convert)
+    if not origin.renamed:
+        return VersionReader(version.name, origin, decode, convert)
     rename = partial(msgspec.convert, type=current, from_attributes=True)
     return VersionReader(
         version.name,
-        found,
+        origin,
         lambda data: rename(decode(data)),
-        lambda value, **how: rename(convert(value, **how)),
+        lambda value, **options: rename(convert(value, **options)),
     )
 
 
 Read = Callable[[VersionReader], Any]
-"""Has a version's reader read a message that is at hand."""
+"""Reads one given message with a version's reader."""
 
 
 def decode_with(reader: VersionReader, data: bytes) -> Any:
-    """Read JSON."""
+    """Read JSON bytes with a version's reader."""
     return reader.decode(data)
 
 
 def convert_with(reader: VersionReader, value: Any, strict: bool) -> Any:
-    """Read an object."""
+    """Read an object with a version's reader."""
     return reader.convert(value, strict=strict)

@@ -12,9 +12,10 @@ from sluice.contract.masking import mask
 from sluice.decode.decoder import Decoded, Decoder
 from sluice.decode.tracing import read_tracing
 from sluice.drain.repair import RepairingDecoder
-from sluice.errors import BreakerTripped, Reason, Refusal
+from sluice.errors import BreakerTripped
 from sluice.ranges import OffsetRange, merge
 from sluice.records import Record, Skip, timestamp_ms
+from sluice.refusals import Reason, Refusal
 from sluice.settings import Settings
 from sluice.telemetry import LINKS, is_recording
 

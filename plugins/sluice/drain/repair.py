@@ -2,7 +2,7 @@
 
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoded, Decoder
-from sluice.errors import Refusal
+from sluice.refusals import Refusal
 
 
 class RepairingDecoder:

@@ -12,8 +12,9 @@ import structlog
 from sluice.contract.columns import STAGED
 from sluice.contract.ddl import STAGED_COLUMNS
 from sluice.drain.batch_builder import Batch, RefusedRecord, RepairedValue
-from sluice.errors import EngineError, Reason, Refusal
+from sluice.errors import EngineError
 from sluice.records import Record, timestamp_ms
+from sluice.refusals import Reason, Refusal
 from sluice.store.clickhouse import REFUSED_DATA, ClickHouse
 from sluice.store.ledger import Ledger
 

@@ -1,1 +1,1 @@
-"""Reads exact offset ranges, and schemas from a registry. Owns confluent-kafka."""
+"""Reads exact offset ranges from Kafka and schemas from a registry. Owns confluent-kafka."""

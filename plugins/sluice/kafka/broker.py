@@ -1,4 +1,4 @@
-"""One Kafka cluster: watermarks, exact ranges, mirrored offsets, producers."""
+"""A client of one Kafka cluster: watermarks, exact ranges, mirrored offsets, producers."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,12 +29,12 @@ from sluice.settings import Connection, Settings
 
 
 class Broker:
-    """One Kafka cluster.
+    """A client of one Kafka cluster.
 
     Args:
-        connection: an Airflow connection whose ``extra`` is librdkafka's configuration,
-            passed on untouched but for what reading exact ranges needs.
-        settings: message size, and how long to wait.
+        connection: an Airflow connection whose ``extra`` is librdkafka's configuration. It is
+            passed on unchanged, except for the options that reading exact ranges requires.
+        settings: message size and timeouts.
     """
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -55,7 +55,7 @@ class Broker:
         return self._admin_client
 
     def _retrying(self, seconds: float, retried: Callable[[BaseException], bool]) -> Any:
-        """Calls again, at short intervals, until no such error is raised or the time is up."""
+        """Repeats a call every ``seconds`` while it raises a retried error and time remains."""
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(retried),
             stop=tenacity.stop_after_delay(self._seconds),
@@ -67,7 +67,7 @@ class Broker:
         """A topic's id and partitions.
 
         Raises:
-            BrokerError: no broker responds, or there is no such topic.
+            BrokerError: no broker responds, or the topic does not exist.
         """
         try:
             future = self._admin.describe_topics(
@@ -81,39 +81,39 @@ class Broker:
         )
 
     def watermarks(self, topic: Topic) -> dict[int, Watermarks]:
-        """Watermarks by partition; the high one is the last stable offset for read_committed.
+        """Watermarks by partition; under read_committed the high one is the last stable offset.
 
         Raises:
-            BrokerError: has the partition whose leader does not respond.
+            BrokerError: the leader of a partition does not respond; carries the partition.
         """
         lows = self._offsets(topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         highs = self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {p: Watermarks(lows[p], highs[p]) for p in topic.partitions}
 
     def offsets_at(self, topic: Topic, at: datetime) -> dict[int, int]:
-        """By partition the offset of the first message at or after a time, else the end.
+        """The offset of the first message at or after a time, by partition; the end if none is.
 
         Raises:
-            BrokerError: has the partition whose leader does not respond.
+            BrokerError: the leader of a partition does not respond; carries the partition.
         """
         milliseconds = int(at.timestamp() * 1000)
         spec = OffsetSpec.for_timestamp(milliseconds)
-        found = self._offsets(topic, spec)
+        firsts = self._offsets(topic, spec)
         ends = self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        return {p: ends[p] if offset < 0 else offset for p, offset in found.items()}
+        return {p: ends[p] if offset < 0 else offset for p, offset in firsts.items()}
 
     def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
-        """Offsets by partition; requested again while this client has a stale list of leaders."""
+        """Offsets by partition; retried while this client's list of leaders is out of date."""
 
         def stale(error: BaseException) -> bool:
             cause = error.__cause__
             if not (isinstance(cause, KafkaException) and cause.args[0].code() in _STALE):
                 return False
-            self._admin_client = None  # a new client asks for the leaders again
+            self._admin_client = None  # a new client requests the leaders again
             return True
 
-        found: dict[int, int] = self._retrying(0.2, stale)(self._list_offsets, topic, spec)
-        return found
+        offsets: dict[int, int] = self._retrying(0.2, stale)(self._list_offsets, topic, spec)
+        return offsets
 
     def _list_offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
         level = (
@@ -121,26 +121,26 @@ class Broker:
             if self._isolation == "read_uncommitted"
             else IsolationLevel.READ_COMMITTED
         )
-        wanted = {TopicPartition(topic.name, p): spec for p in topic.partitions}
-        found: dict[int, int] = {}
+        request = {TopicPartition(topic.name, p): spec for p in topic.partitions}
+        offsets: dict[int, int] = {}
         futures = self._admin.list_offsets(
-            wanted, isolation_level=level, request_timeout=self._seconds
+            request, isolation_level=level, request_timeout=self._seconds
         )
         for partition, future in futures.items():
             try:
-                found[partition.partition] = future.result(self._seconds + 5).offset
+                offsets[partition.partition] = future.result(self._seconds + 5).offset
             except (KafkaException, TimeoutError) as error:
                 raise BrokerError(
                     _describe(error), topic=topic.name, partition=partition.partition
                 ) from error
-        return found
+        return offsets
 
     def read(
         self, topic: Topic, ranges: Sequence[OffsetRange]
     ) -> Iterator[tuple[list[Record], list[Skip]]]:
         """Read exactly these ranges; see :class:`~sluice.kafka.range_reader.RangeReader`."""
         config = (
-            _READING
+            _CONSUMER_DEFAULTS
             | self._config
             | {
                 "group.id": f"sluice-reader-{uuid.uuid4()}",
@@ -154,32 +154,34 @@ class Broker:
         )
         consumer = Consumer(config)
         try:
-            patience = self._settings.stall_seconds
-            yield from RangeReader(self.watermarks, consumer, topic, ranges, patience)
+            stall_seconds = self._settings.stall_seconds
+            yield from RangeReader(self.watermarks, consumer, topic, ranges, stall_seconds)
         finally:
             consumer.close()
 
     def times_at(
         self, topic: Topic, starts: Mapping[int, int], marks: Mapping[int, Watermarks]
     ) -> dict[int, datetime]:
-        """By partition the time of the first message at or after an offset, where there is one.
+        """The time of the first message at or after an offset, by partition.
+
+        Partitions without such a message, or whose messages have no timestamp, are left out.
 
         Raises:
             BrokerError: the broker does not respond.
         """
-        found: dict[int, datetime] = {}
+        times: dict[int, datetime] = {}
         for partition, start in starts.items():
-            ahead = OffsetRange(partition, start, marks[partition].high)
-            for records, _ in self.read(topic, [ahead] if ahead.count else []):
+            rest = OffsetRange(partition, start, marks[partition].high)
+            for records, _ in self.read(topic, [rest] if rest.count else []):
                 stamps = [r.timestamp()[1] for r in records if r.timestamp()[1] > 0]
                 if stamps:
-                    found[partition] = datetime.fromtimestamp(stamps[0] / 1000, UTC)
+                    times[partition] = datetime.fromtimestamp(stamps[0] / 1000, UTC)
                 if records:
                     break
-        return found
+        return times
 
     def mirror(self, topic: str, group: str, offsets: Mapping[int, int]) -> None:
-        """Commit offsets for a group, so that lag tools show what is published.
+        """Commit the published offsets for a consumer group, so that lag tools display them.
 
         Raises:
             BrokerError: the group coordinator refused them.
@@ -196,11 +198,15 @@ class Broker:
             consumer.close()
 
     def mirrored(self, topic: Topic, group: str) -> dict[int, int]:
-        """Offsets that the group has committed, by partition; -1001 where it has none."""
+        """Offsets that the group has committed, by partition; -1001 where it has none.
+
+        Raises:
+            BrokerError: the group coordinator does not respond.
+        """
         consumer = Consumer(self._config | {"group.id": group, "enable.auto.commit": False})
         try:
-            wanted = [TopicPartition(topic.name, p) for p in topic.partitions]
-            return {tp.partition: tp.offset for tp in consumer.committed(wanted, self._seconds)}
+            partitions = [TopicPartition(topic.name, p) for p in topic.partitions]
+            return {tp.partition: tp.offset for tp in consumer.committed(partitions, self._seconds)}
         except KafkaException as error:
             raise BrokerError(f"group {group!r}: {_describe(error)}", topic=topic.name) from error
         finally:
@@ -209,10 +215,10 @@ class Broker:
     def create_topic(
         self, name: str, partitions: int, config: Mapping[str, str] | None = None
     ) -> bool:
-        """Create a topic and wait until the broker has it; False when it exists already.
+        """Create a topic and wait until the broker has it; False if it exists already.
 
         Raises:
-            BrokerError: the broker refused, or does not have it after a while.
+            BrokerError: the broker refused, or the topic did not appear in time.
         """
         new = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
         try:
@@ -221,13 +227,13 @@ class Broker:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
             raise BrokerError(_describe(error), topic=name) from error
-        # The response comes from the controller; the broker has the topic a moment later.
+        # The controller responds first; the brokers have the topic a moment later.
         unknown = self._retrying(0.05, lambda error: isinstance(error, BrokerError))
         unknown(lambda: self.watermarks(self.topic(name)))
         return True
 
     def producer(self, **config: Any) -> Producer:
-        """A producer that keeps the order and never duplicates a message."""
+        """An idempotent producer: it keeps the order of messages and never duplicates one."""
         return Producer(self._shared | {"enable.idempotence": True, "linger.ms": 20, **config})
 
 
@@ -239,13 +245,14 @@ _STALE = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
     }
 )
-"""Errors of a client whose list of leaders is out of date."""
+"""Errors that a client with an outdated list of leaders receives."""
 
 _CONSUMER_ONLY = frozenset(
     {"group.id", "enable.auto.commit", "auto.offset.reset", "isolation.level", "session.timeout.ms"}
 )
+"""Options of a connection that are not passed to admin clients and producers."""
 
-_READING: dict[str, Any] = {
+_CONSUMER_DEFAULTS: dict[str, Any] = {
     "queued.min.messages": 50_000,
     "queued.max.messages.kbytes": 48 * 1024,
     "fetch.message.max.bytes": 4 << 20,
@@ -253,7 +260,7 @@ _READING: dict[str, Any] = {
     "fetch.queue.backoff.ms": 5,
     "check.crcs": True,
 }
-"""Defaults for reading in bulk with bounded memory; a connection may override them."""
+"""Defaults for bulk reading with bounded memory; a connection may override them."""
 
 
 def _describe(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Reading Avro and Protobuf payloads with confluent-kafka's deserializers."""
+"""Parsing of Avro and Protobuf payloads with confluent-kafka's deserializers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,17 +11,20 @@ from google.protobuf.json_format import MessageToDict
 from sluice.kafka.schema_registry import SchemaRegistry
 
 ReadPayload = Callable[[bytes], Any]
-"""A message, registry header and all, to an object; raises what the deserializer raises."""
+"""Parses a message, including its registry header, to an object; passes on the deserializer's
+exceptions."""
 
 
 def avro_reader(registry: SchemaRegistry, topic: str) -> ReadPayload:
-    """Reads Avro payloads of a topic."""
+    """A parser of a topic's Avro payloads."""
     read, context = AvroDeserializer(registry.client), _context(topic)
     return lambda value: read(value, context)
 
 
 def protobuf_reader(registry: SchemaRegistry, topic: str, message_class: type) -> ReadPayload:
-    """Reads Protobuf payloads of a topic as objects by field name; absent fields as defaults."""
+    """A parser of a topic's Protobuf payloads, to objects by field name; absent fields have their
+    default value.
+    """
     options = {"use.deprecated.format": False}
     read = ProtobufDeserializer(message_class, options, registry.client)
     context = _context(topic)

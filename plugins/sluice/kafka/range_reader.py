@@ -1,4 +1,4 @@
-"""Reading exactly the offsets of some ranges from a consumer, which the broker opens and closes."""
+"""Reads exactly the offsets of given ranges from a consumer; the caller opens and closes it."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +11,10 @@ from sluice.ranges import OffsetRange
 from sluice.records import Record, Skip, SkipKind, Topic, Watermarks
 
 POLL_MESSAGES = 250
-"""Messages read at a time: few, so that they are decoded while the processor's cache has them."""
+"""Messages per poll: few, so that they are still in the processor's cache when they are decoded."""
 
 POLL_SECONDS = 0.05
-"""How long to wait for so many: a partition's last messages are not delayed."""
+"""How long a poll waits for that many; short, so that a partition's last messages are not late."""
 
 _HOPELESS = frozenset(
     {
@@ -26,18 +26,26 @@ _HOPELESS = frozenset(
         KafkaError.MSG_SIZE_TOO_LARGE,
     }
 )
+"""Errors that do not go away while waiting."""
 
 
 class RangeReader:
-    """Reads exactly the offsets of some ranges, and reports which of them carry no message.
+    """Reads exactly the offsets of given ranges, and reports which of them carry no message.
 
-    Iterating gives pairs of messages and skips. After the last pair every offset of every
-    range was in one of them. A range ends when an offset at or beyond its end was seen, or
-    the partition's end-of-file event there; an empty poll means nothing.
+    Iteration yields pairs of messages and skips; together they cover every offset of every range.
+    A range is complete when a message or the partition's end-of-file event at or beyond its end has
+    been read. An empty poll does not complete a range.
 
-    Raises (while iterating):
-        BrokerError: no message arrived for ``stall_seconds`` though one must; has the first
-            partition that waits and its next offset.
+    Args:
+        watermarks: returns a topic's watermarks by partition.
+        consumer: an unassigned consumer with end-of-file events, whose offset reset is an error.
+        topic: the topic to read.
+        ranges: the ranges to read.
+        stall_seconds: how long to wait for the next message.
+
+    Raises (during iteration):
+        BrokerError: the topic lacks a partition, the broker refused, or no message or event
+            arrived for ``stall_seconds``; carries the topic, the partition and its next offset.
     """
 
     def __init__(
@@ -65,7 +73,7 @@ class RangeReader:
         earliest = {p: w.low for p, w in self._watermarks(self._topic).items()}
         if missing := self._waiting.keys() - earliest.keys():
             raise BrokerError(
-                "the topic has no such partition", topic=self._topic.name, partition=min(missing)
+                "the partition does not exist", topic=self._topic.name, partition=min(missing)
             )
         starts = []
         for partition in list(self._waiting):
@@ -88,7 +96,7 @@ class RangeReader:
             yield [], self._skips
 
     def _open(self, partition: int, earliest: int = 0) -> None:
-        """Begin the partition's next range that is not wholly expired, if there is one."""
+        """Start the partition's next range that has not expired completely, if there is one."""
         while waiting := self._waiting[partition]:
             self._current[partition] = waiting.pop()
             self._next[partition] = self._current[partition].low
@@ -104,7 +112,7 @@ class RangeReader:
             self._next[partition] = high
 
     def _close(self, partition: int) -> None:
-        """The current range is done: begin the partition's next one, or release the partition."""
+        """End the current range: start the partition's next one, or release the partition."""
         del self._current[partition]
         self._open(partition)
         if partition in self._current:
@@ -119,10 +127,10 @@ class RangeReader:
         for message in polled:
             record = cast(Record, message)
             if (error := message.error()) is not None:
-                self._event(record, error)
+                self._handle_event(record, error)
                 continue
             partition, offset = record.partition(), record.offset()
-            # A message beyond a range's end closes it, and may belong to the next one.
+            # A message beyond the end of a range completes it, and may belong to the next one.
             while partition in current and offset >= following[partition]:
                 self._skip_to(partition, offset, "absent")
                 if offset < current[partition].high:
@@ -133,7 +141,7 @@ class RangeReader:
                 self._close(partition)
         return taken
 
-    def _event(self, message: Record, error: KafkaError) -> None:
+    def _handle_event(self, message: Record, error: KafkaError) -> None:
         code, partition = error.code(), message.partition()
         if code == KafkaError._PARTITION_EOF:
             if partition in self._current:
@@ -156,14 +164,19 @@ class RangeReader:
             self._last_problem = error.str()
 
     def _restart_after_expiry(self, partition: int) -> None:
-        """The next offset is gone: retention removed it between planning and reading."""
+        """Continue after the next offset was not found: retention may have removed it since the
+        plan.
+
+        Raises:
+            BrokerError: the offset is missing for another reason.
+        """
         if partition not in self._current:
             return
         marks = self._watermarks(self._topic)[partition]
         if not self._next[partition] < marks.low:
             raise BrokerError(
-                f"the offset is not in the log, which holds [{marks.low}, {marks.high}); was the"
-                " topic recreated or truncated?",
+                f"the broker does not have the offset; the partition holds [{marks.low},"
+                f" {marks.high}). The topic may have been recreated or truncated",
                 topic=self._topic.name,
                 partition=partition,
                 offset=self._next[partition],
@@ -181,7 +194,7 @@ class RangeReader:
             f"partition {p} at offset {self._next[p]} of [{r.low}, {r.high})"
             for p, r in sorted(self._current.items())
         )
-        problem = f" Last problem: {self._last_problem}." if self._last_problem else ""
+        problem = f" Last error: {self._last_problem}." if self._last_problem else ""
         first = min(self._current)
         return BrokerError(
             f"no message arrived for {self._stall_seconds:.0f} s. Waiting for {waiting}.{problem}",

@@ -1,4 +1,4 @@
-"""A schema registry with the Confluent API: schemas by id, registration, compatibility."""
+"""A client of a schema registry (Confluent API): schemas by id, registration, compatibility."""
 
 import time
 from collections.abc import Callable
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class SchemaRegistryConfig(BaseSettings):
-    """Where the schema registry is: variables with the prefix ``SCHEMA_``, or ``.env``.
+    """Connection to the schema registry: variables with the prefix ``SCHEMA_``, or ``.env``.
 
     Attributes:
-        registry_url: begins with http:// or https://.
-        registry_user, registry_password: for basic authentication, when the registry asks.
+        registry_url: URL of the registry; starts with http:// or https://.
+        registry_user, registry_password: for basic authentication, if the registry requires it.
         schema_subject: the subject to look up.
-        cache_schemas: whether schemas fetched by id are kept.
-        cache_ttl_seconds: for how long.
+        cache_schemas: whether schemas fetched by id are cached.
+        cache_ttl_seconds: how long they are cached.
     """
 
     model_config = SettingsConfigDict(
@@ -51,9 +51,10 @@ class SchemaRegistryConfig(BaseSettings):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """A schema as the registry has it.
+    """A schema of the registry.
 
     Attributes:
+        id: its id, which is unique over all subjects.
         type: ``JSON``, ``AVRO`` or ``PROTOBUF``.
         text: the schema itself.
     """
@@ -64,25 +65,28 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 class UnknownSchema(RegistryError):
-    """The registry responds, and does not have the schema."""
+    """The registry does not have the schema; raised only when the registry responds."""
 
 
 class SchemaRegistry:
-    """A registry server, with schemas kept by id for the configured time.
+    """A client of a registry server that caches schemas by id for the configured time.
 
-    An id never changes its meaning, so while the server is down a cached schema is used beyond its
-    time; only an id that is not cached is then an error.
+    The schema of an id never changes, so a cached schema is used beyond its time while the server
+    is down. Only an id that is not cached is an error then.
+
+    Attributes:
+        client: confluent-kafka's client.
 
     Args:
-        config: where it is, and how long schemas are kept.
-        clock: monotonic seconds; a test may pass one of its own.
+        config: URL of the registry, and how long schemas are cached.
+        clock: returns monotonic seconds; a test may pass its own.
     """
 
     def __init__(
         self, config: SchemaRegistryConfig, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._config, self._clock = config, clock
-        self._kept: dict[int, tuple[float, Registered]] = {}
+        self._cache: dict[int, tuple[float, Registered]] = {}
         self.client = self._connect()
 
     def by_id(self, schema_id: int) -> Registered:
@@ -92,50 +96,50 @@ class SchemaRegistry:
             UnknownSchema: the registry does not have it.
             RegistryError: the registry does not respond, and the id is not cached.
         """
-        until, known = self._kept.get(schema_id, (0.0, None))
-        if known and self._config.cache_schemas and self._clock() < until:
-            return known
-        # The client caches schemas forever: a new one requests them again.
-        client = self._connect() if known else self.client
+        expires_at, cached = self._cache.get(schema_id, (0.0, None))
+        if cached and self._config.cache_schemas and self._clock() < expires_at:
+            return cached
+        # confluent-kafka's client caches schemas forever: a new one requests them again.
+        client = self._connect() if cached else self.client
         try:
             schema = self._request(lambda: client.get_schema(schema_id), f"schema {schema_id}")
         except UnknownSchema:
-            self._kept.pop(schema_id, None)
+            self._cache.pop(schema_id, None)
             raise
         except RegistryError as error:
-            if not known:
+            if not cached:
                 raise
             log.warning("registry_down", schema_id=schema_id, error=str(error))
-            return known
-        found = Registered(schema_id, schema.schema_type or "AVRO", schema.schema_str or "")
-        self._kept[schema_id] = (self._clock() + self._config.cache_ttl_seconds, found)
+            return cached
+        fetched = Registered(schema_id, schema.schema_type or "AVRO", schema.schema_str or "")
+        self._cache[schema_id] = (self._clock() + self._config.cache_ttl_seconds, fetched)
         self.client = client
-        return found
+        return fetched
 
     def register(self, subject: str, text: str, type_: str = "JSON") -> int:
-        """Register a schema, unless it breaks the subject's compatibility; returns its id.
+        """Register a schema that is compatible with the subject, and return its id.
 
-        The same schema again returns the same id.
+        Repeatable: a schema that is registered already keeps its id.
 
         Raises:
             RegistryError: it is not compatible, or the registry does not respond.
         """
         schema = Schema(text, type_)
         try:
-            found = self._request(lambda: self.client.lookup_schema(subject, schema), subject)
-            return int(found.schema_id or 0)
+            registered = self._request(lambda: self.client.lookup_schema(subject, schema), subject)
+            return int(registered.schema_id or 0)
         except UnknownSchema:
             pass
         if not self.compatible(subject, text, type_):
             level = self._request(lambda: self.client.get_compatibility(subject), subject)
             raise RegistryError(
-                f"subject {subject!r}: the schema is not {level} compatible with the latest"
-                " registered one; nothing was registered"
+                f"the schema is not {level} compatible with the latest one of subject"
+                f" {subject!r}; it was not registered"
             )
         return self._request(lambda: self.client.register_schema(subject, schema), subject)
 
     def compatible(self, subject: str, text: str, type_: str = "JSON") -> bool:
-        """Whether a schema may follow the subject's latest one; the first one may.
+        """Whether a schema is compatible with the subject's latest one; true for a first one.
 
         Raises:
             RegistryError: the registry does not respond.
@@ -147,7 +151,7 @@ class SchemaRegistry:
             return True
 
     def set_compatibility(self, subject: str, level: str) -> None:
-        """Set what may follow in a subject: ``BACKWARD``, ``FULL`` and so on."""
+        """Set a subject's compatibility level: ``BACKWARD``, ``FULL`` and so on."""
         self._request(lambda: self.client.set_compatibility(subject, level), subject)
 
     def _connect(self) -> SchemaRegistryClient:
@@ -158,26 +162,26 @@ class SchemaRegistry:
             options["basic.auth.user.info"] = f"{self._config.registry_user}:{password}"
         return SchemaRegistryClient(options)
 
-    def _request(self, call: Callable[[], T], what: str) -> T:
-        where = self._config.registry_url
+    def _request(self, call: Callable[[], T], item: str) -> T:
+        url = self._config.registry_url
         try:
             return call()
         except SchemaRegistryError as error:
             if error.http_status_code == 404:
-                raise UnknownSchema(f"schema registry {where} does not have {what}") from error
+                raise UnknownSchema(f"schema registry {url} does not have {item}") from error
             reason = str(error.error_message or error)[:500]
-            raise RegistryError(f"schema registry {where}, {what}: {reason}") from error
+            raise RegistryError(f"schema registry {url}, {item}: {reason}") from error
         except Exception as error:  # whatever the client's transport raises
             raise RegistryError(
-                f"schema registry {where} does not respond ({type(error).__name__}: {error})"
+                f"schema registry {url} does not respond ({type(error).__name__}: {error})"
             ) from error
 
 
 def registry_from_environment(subject: str) -> SchemaRegistry | None:
-    """The registry that ``SCHEMA_REGISTRY_URL`` names; None when it is not set.
+    """The registry at ``SCHEMA_REGISTRY_URL``; None if the variable is not set.
 
     Raises:
-        SettingsError: a setting is not valid; names it.
+        SettingsError: a setting is invalid; the detail names it.
     """
     try:
         return SchemaRegistry(SchemaRegistryConfig(schema_subject=subject))  # type: ignore[call-arg]

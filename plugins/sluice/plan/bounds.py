@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from sluice.kafka.broker import Broker
-from sluice.plan.choose import select_partitions
+from sluice.plan.range_selection import select_partitions
 from sluice.ranges import EVER, OffsetRange
 from sluice.records import Topic
 from sluice.store.request import is_offset, parse_time

@@ -8,7 +8,7 @@ from sluice.contract import Contract
 from sluice.errors import PlanError, ReplaceUnsupported
 from sluice.kafka.broker import Broker
 from sluice.plan.bounds import resolve_bounds
-from sluice.plan.choose import (
+from sluice.plan.range_selection import (
     Selection,
     TopicHistory,
     check_same_topic,
@@ -22,7 +22,7 @@ from sluice.records import Topic, Watermarks, retained_ranges
 from sluice.settings import Settings
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import HeldRange, LoadKind, State
+from sluice.store.load_state import HeldRange, LoadKind, State
 from sluice.store.quarantine import Quarantine
 from sluice.store.request import Request, parse_window
 

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from sluice.kafka.broker import Broker
-from sluice.plan.choose import TopicHistory
+from sluice.plan.range_selection import TopicHistory
 from sluice.ranges import PIECES, OffsetRange, intersect, limit, merge, subtract, total
 from sluice.records import Record, Topic, Watermarks, retained_ranges, timestamp_ms
 from sluice.sql import offset_condition, quote_identifier
@@ -121,13 +121,15 @@ class TimeWindows:
         found: list[OffsetRange] = []
         for start in range(0, len(ranges), PIECES):
             some = ranges[start : start + PIECES]
+            rows_among = offset_condition(some)
+            refused_among = offset_condition(some, "q.partition", "q.offset")
             rows = self._clickhouse.rows(
                 "SELECT p, arraySort(groupArray(o)) AS offsets FROM ("
                 " SELECT _partition AS p, _offset AS o, toUnixTimestamp64Milli(_timestamp) AS at"
-                f" FROM {self._target} WHERE _topic = {{topic:String}} AND ({offset_condition(some)})"
+                f" FROM {self._target} WHERE _topic = {{topic:String}} AND ({rows_among})"
                 " UNION ALL SELECT q.partition, q.offset, toUnixTimestamp64Milli(q.timestamp)"
                 f" FROM {self._db}.quarantine AS q WHERE q.topic = {{topic:String}}"
-                f" AND q.status = 'quarantined' AND ({offset_condition(some, 'q.partition', 'q.offset')}))"
+                f" AND q.status = 'quarantined' AND ({refused_among}))"
                 f" WHERE {chosen} GROUP BY p",
                 {"topic": topic.name},
             )

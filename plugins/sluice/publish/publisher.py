@@ -21,10 +21,10 @@ from sluice.contract import Contract
 from sluice.errors import AccountingError, EngineError, LoadLost
 from sluice.publish.replacement import Replacement
 from sluice.ranges import OffsetRange, chunk, total
-from sluice.sql import quote_string
+from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import EventDetail, Load, State
+from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.target_table import TargetTable
 
 log = structlog.get_logger()
@@ -102,6 +102,19 @@ class Publisher:
         """Target column → SQL over the rows that a load has staged; see TargetTable.columns."""
         return self.target.columns(self._ledger.publishing_table(load.load_id), load.plan.shape)
 
+    def insert_statement(self, columns: Mapping[str, str], missing_rows: str) -> str:
+        """The SQL that makes rows visible. Parameters: ``topic``, ``attempt``, ``load``.
+
+        Args:
+            columns: see :meth:`columns`.
+            missing_rows: see :meth:`TargetTable.missing_rows`.
+        """
+        listed = ", ".join(map(quote_identifier, columns))
+        return (
+            f"INSERT INTO {self.target.name} ({listed})"
+            f" SELECT {', '.join(columns.values())} {missing_rows}"
+        )
+
     def fence(self, load_id: str) -> bool:
         """Rename the staging table; False when the load is published already.
 
@@ -151,7 +164,7 @@ class Publisher:
             # that two publishers that find the same rows missing share that one too.
             token = f"{name}/{missing.digest}" if again else name
             self._clickhouse.execute(
-                self.target.insert_statement(columns, missing_rows),
+                self.insert_statement(columns, missing_rows),
                 parameters,
                 {
                     **self.target.settings,

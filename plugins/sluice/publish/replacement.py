@@ -17,7 +17,7 @@ from sluice.ranges import OffsetRange, subtract
 from sluice.sql import offset_condition, quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import Changes, EventDetail, Load, State
+from sluice.store.load_state import Changes, EventDetail, Load, State
 from sluice.store.target_table import TargetTable
 
 log = structlog.get_logger()
@@ -105,7 +105,7 @@ class Replacement:
             )
 
     def _end_old(self) -> None:
-        """Leave late publishers of the replaced loads nothing to copy; all of them are published."""
+        """Leave late publishers of the replaced loads, all of them published, nothing to copy."""
         mine = {load_id for part in self._parts for load_id in part}
         for row in self._ledger.work_tables():
             if row["load_id"] in mine:
@@ -159,7 +159,8 @@ class Replacement:
             for old in self._parts:
                 (row,) = self._clickhouse.rows(
                     "SELECT count() AS both, countIf(n.hashes != o.hashes) AS changed,"
-                    " sumForEach(arrayMap((a, b) -> toUInt64(a != b), n.hashes, o.hashes)) AS columns"
+                    " sumForEach(arrayMap((a, b) -> toUInt64(a != b), n.hashes, o.hashes))"
+                    " AS columns"
                     f" FROM ({rows} WHERE {self._held_by([self._load.load_id], ranges)}) AS n"
                     f" INNER JOIN ({rows} WHERE {self._held_by(old, ranges)}) AS o"
                     " ON n.p = o.p AND n.o = o.o"

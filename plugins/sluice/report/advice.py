@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sluice.report.model import Report
-from sluice.store.load_records import State
+from sluice.store.load_state import State
 
 SHOWN_ANOMALIES = 3
 

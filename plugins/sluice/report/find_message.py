@@ -1,4 +1,4 @@
-"""Where is message X? Loaded as which row by which load, or refused and why."""
+"""Where is message X? Which load has loaded it as which row, or why it was refused."""
 
 from datetime import datetime
 from typing import Any
@@ -10,15 +10,16 @@ from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
 from sluice.errors import EngineError, PlanError
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import REFUSED_DATA, ClickHouse
+from sluice.store.request import is_offset
 
 MOST = 100
-"""Places that one question is answered with, at most."""
+"""Most messages that one search returns."""
 
 CORRELATION = "correlation_id"
 
 
 class FoundMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One message that fits a question.
+    """One message that matches a search.
 
     Attributes:
         status: ``loaded``, or its status in quarantine: ``quarantined``, ``pending``, ``dropped``
@@ -44,7 +45,7 @@ class FoundMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageFinder:
-    """Answers questions about the messages of one topic."""
+    """Searches the messages of one topic."""
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, database: str) -> None:
         self._contract, self._clickhouse = contract, clickhouse
@@ -55,16 +56,16 @@ class MessageFinder:
         }
 
     def find(self, name: str, value: str, payloads: bool = True) -> list[FoundMessage]:
-        """Messages of which a column has a value, or that were refused and contain it.
+        """Messages whose column has a value, and refused messages that contain it.
 
         Args:
             name: a column of the table, ``correlation_id``, or ``offset`` with a value such as
                 ``3:81234``.
-            payloads: whether refused messages are searched for it; else only their headers are,
-                for the whole value.
+            payloads: whether the payloads of refused messages are searched; else only their
+                headers are, for the whole value.
 
         Raises:
-            PlanError: there is no such column, or the value is none of its type.
+            PlanError: there is no such column, or the value does not fit its type.
         """
         if name == "offset":
             return self._at(value)
@@ -78,16 +79,24 @@ class MessageFinder:
             )
         else:
             known = ", ".join((*self._types, CORRELATION, "offset"))
-            raise PlanError(f"topic {self._contract.topic!r} has no {name!r}; ask for {known}")
-        mentions = "arrayExists(h -> h.2 = {value:String}, q.headers)"
+            raise PlanError(
+                f"there is no column {name!r} to search; there are {known}",
+                topic=self._contract.topic,
+                field=name,
+            )
+        matches = "arrayExists(h -> h.2 = {value:String}, q.headers)"
         if payloads:
-            mentions = f"(position(q.value, {{value:String}}) > 0 OR {mentions})"
-        return [*loaded, *self._refused(mentions, {"value": value})]
+            matches = f"(position(q.value, {{value:String}}) > 0 OR {matches})"
+        return [*loaded, *self._refused(matches, {"value": value})]
 
     def _at(self, value: str) -> list[FoundMessage]:
         partition, _, offset = value.partition(":")
-        if not (partition.isdigit() and offset.isdigit()):
-            raise PlanError(f"an offset is written partition:offset, such as 3:81234; not {value}")
+        if not (is_offset(partition) and is_offset(offset)):
+            raise PlanError(
+                f"an offset is written partition:offset, such as 3:81234; not {value}",
+                topic=self._contract.topic,
+                field="offset",
+            )
         at = {"p": int(partition), "o": int(offset)}
         return [
             *self._loaded("_partition = {p:Int32} AND _offset = {o:Int64}", at),
@@ -109,8 +118,10 @@ class MessageFinder:
             )
         except EngineError as error:
             if error.code in REFUSED_DATA:
-                asked, kind = parameters["value"], parameters["type"]
-                raise PlanError(f"{asked!r} is no {kind}") from error
+                value, kind = parameters["value"], parameters["type"]
+                raise PlanError(
+                    f"{value!r} is not a value of type {kind}", topic=self._contract.topic
+                ) from error
             raise
         return [FoundMessage(**row) for row in rows]
 

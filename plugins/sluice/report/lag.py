@@ -1,4 +1,4 @@
-"""How far what is published is behind a topic."""
+"""How far the published offsets are behind a topic."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,12 +12,12 @@ from sluice.store.ledger import Ledger
 
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
-    """One partition.
+    """The lag of one partition.
 
     Attributes:
         low: first offset that the topic keeps.
         high: offset after its last.
-        published: offsets that loads account for, also those that the topic has lost since.
+        published: offsets that loads account for, including those that the topic no longer has.
         waiting: offsets that the topic has and no load accounts for.
         seconds: age of the first message among these; 0 when there are none, None when it has
             no timestamp.

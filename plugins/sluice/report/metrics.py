@@ -1,18 +1,25 @@
-"""What each load tells in numbers: kept by load in ClickHouse, and emitted.
+"""The metrics of each load: stored in ClickHouse by load, and emitted.
 
-One list of names serves all: Airflow's own metrics (StatsD or OpenTelemetry), the OpenMetrics page
-for Prometheus, and the dashboard under ``docs/``.
+One list of names serves all consumers: Airflow's own metrics (StatsD or OpenTelemetry), the
+OpenMetrics page for Prometheus, and the dashboard under ``docs/``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric as PrometheusMetric
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from sluice.report.lag import Lag
 from sluice.report.model import Report
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
+
+OPENMETRICS_TYPE: str = CONTENT_TYPE_LATEST
+"""Media type of :func:`render_openmetrics`."""
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -20,8 +27,8 @@ class Metric(msgspec.Struct, frozen=True):
 
     Attributes:
         name: with dots, as StatsD and OpenTelemetry have it.
-        kind: *counter*: summed over loads; *gauge*: the last load's value counts.
-        labels: besides ``topic``, which all have.
+        kind: *counter*: summed over loads; *gauge*: the value of the last load counts.
+        labels: besides ``topic``, which every metric has.
         help: what it is, and its unit.
     """
 
@@ -31,9 +38,14 @@ class Metric(msgspec.Struct, frozen=True):
     help: str
 
     @property
+    def family(self) -> str:
+        """The name of its family in Prometheus."""
+        return self.name.replace(".", "_")
+
+    @property
     def exposed(self) -> str:
-        """The name as Prometheus has it."""
-        return self.name.replace(".", "_") + ("_total" if self.kind == "counter" else "")
+        """The name of its samples in Prometheus."""
+        return self.family + ("_total" if self.kind == "counter" else "")
 
 
 METRICS = {
@@ -43,26 +55,42 @@ METRICS = {
             "sluice.loads",
             "counter",
             ("state", "kind"),
-            "Loads by how they had ended when they told; one that waits does not tell.",
+            "Loads by the state and kind that they ended with.",
         ),
         Metric(
             "sluice.offsets",
             "counter",
             ("outcome",),
-            "Offsets of published loads by what became of them.",
+            "Offsets of published loads by outcome.",
         ),
-        Metric("sluice.upgraded", "counter", (), "Rows that came in an older version."),
-        Metric("sluice.messages", "counter", ("version",), "Rows by the version they came in."),
-        Metric("sluice.null.rows", "gauge", ("column",), "Rows of the last load that have a null."),
-        Metric("sluice.refused", "counter", ("reason",), "Messages refused, by reason."),
-        Metric("sluice.read.bytes", "counter", (), "Bytes of the values that were read."),
-        Metric("sluice.step.seconds", "counter", ("step",), "Seconds that steps of loads took."),
+        Metric("sluice.upgraded", "counter", (), "Rows whose messages came in an older version."),
         Metric(
-            "sluice.validation.seconds", "counter", (), "CPU seconds of reading and validating."
+            "sluice.messages", "counter", ("version",), "Rows by the version of their messages."
+        ),
+        Metric(
+            "sluice.null.rows", "gauge", ("column",), "Rows of the last load with a null value."
+        ),
+        Metric("sluice.refused", "counter", ("reason",), "Messages refused, by reason."),
+        Metric("sluice.read.bytes", "counter", (), "Bytes of the message values that were read."),
+        Metric(
+            "sluice.step.seconds", "counter", ("step",), "Seconds that the steps of loads took."
+        ),
+        Metric(
+            "sluice.validation.seconds",
+            "counter",
+            (),
+            "CPU seconds of reading and validating messages.",
         ),
         Metric("sluice.quality.failed", "counter", ("severity",), "Quality rules that failed."),
-        Metric("sluice.lag.offsets", "gauge", ("partition",), "Offsets not accounted for yet."),
-        Metric("sluice.lag.seconds", "gauge", ("partition",), "Age of the first of these."),
+        Metric(
+            "sluice.lag.offsets", "gauge", ("partition",), "Offsets that no load accounts for yet."
+        ),
+        Metric(
+            "sluice.lag.seconds",
+            "gauge",
+            ("partition",),
+            "Age in seconds of the first message that no load accounts for.",
+        ),
         Metric("sluice.load.end", "gauge", (), "When the last load ended, in seconds since 1970."),
     )
 }
@@ -78,11 +106,11 @@ class MetricValue(msgspec.Struct, frozen=True):
 
 
 Emit = Callable[[Sequence[MetricValue]], None]
-"""Sends the numbers of a load somewhere."""
+"""Sends the metrics of a load somewhere."""
 
 
 def metric_values(report: Report, lags: Sequence[Lag]) -> Iterator[MetricValue]:
-    """The numbers of a load that has ended."""
+    """The metrics of a load that has ended."""
     yield MetricValue("sluice.loads", 1, {"state": report.state, "kind": report.kind})
     yield MetricValue("sluice.load.end", report.ended_at.timestamp())
     if report.state == "published":
@@ -115,7 +143,7 @@ def metric_values(report: Report, lags: Sequence[Lag]) -> Iterator[MetricValue]:
 def save_metrics(
     clickhouse: ClickHouse, database: str, report: Report, values: Iterable[MetricValue]
 ) -> None:
-    """Store the numbers of a load; of each name and labels what it told last counts."""
+    """Store the metrics of a load; of each name and labels the last value counts."""
     rows = [
         {
             "load_id": report.load_id,
@@ -136,21 +164,28 @@ def render_openmetrics(clickhouse: ClickHouse, database: str) -> str:
         "SELECT name, topic, labels, sum(value) AS total, argMax(value, at) AS last FROM ("
         " SELECT m.name AS name, m.topic AS topic, m.labels AS labels, m.load_id,"
         "  argMax(m.value, m.at) AS value, max(m.at) AS at"
-        f" FROM {quote_identifier(database)}.metrics AS m GROUP BY name, topic, labels, m.load_id)"
+        f" FROM {quote_identifier(database)}.metrics AS m"
+        " GROUP BY name, topic, labels, m.load_id)"
         " GROUP BY name, topic, labels ORDER BY name, topic, labels"
     )
-    lines: list[str] = []
-    for metric in METRICS.values():
-        family = metric.name.replace(".", "_")
-        lines += [f"# TYPE {family} {metric.kind}", f"# HELP {family} {metric.help}"]
-        for row in rows:
-            if row["name"] == metric.name:
-                value = row["total"] if metric.kind == "counter" else row["last"]
-                labels = {"topic": row["topic"], **row["labels"]}
-                shown = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-                lines.append(f"{metric.exposed}{{{shown}}} {value:.15g}")
-    return "\n".join([*lines, "# EOF"]) + "\n"
+    registry = CollectorRegistry()
+    registry.register(_StoredMetrics(rows))
+    text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+    return text.decode()
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+class _StoredMetrics(Collector):
+    """Rows of the table ``metrics`` as metric families."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = rows
+
+    def collect(self) -> Iterator[PrometheusMetric]:
+        for metric in METRICS.values():
+            family = PrometheusMetric(metric.family, metric.help, metric.kind)
+            for row in self._rows:
+                if row["name"] == metric.name:
+                    value = row["total"] if metric.kind == "counter" else row["last"]
+                    labels = {"topic": row["topic"], **row["labels"]}
+                    family.add_sample(metric.exposed, labels, value)
+            yield family

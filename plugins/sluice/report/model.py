@@ -9,7 +9,7 @@ from sluice.audit.accounting import ReasonCount
 from sluice.audit.quality_results import RuleResult
 from sluice.ranges import OffsetRange
 from sluice.store.attempts import Account
-from sluice.store.load_records import Changes
+from sluice.store.load_state import Changes
 
 DRY_RUN = "dry run"
 """The state and kind of a report that has no load."""

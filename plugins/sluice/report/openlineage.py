@@ -1,8 +1,8 @@
-"""OpenLineage events of a load: where its rows came from, what they are, how good they are.
+"""OpenLineage events of a load: where its rows came from, their schema, their quality.
 
-Sent where OpenLineage's own configuration says; see :func:`sluice.settings.lineage_is_wanted`.
-Datasets are named as OpenLineage's naming rules have it: ``kafka://host:port`` and the topic,
-``clickhouse://host:port`` and the table.
+OpenLineage's own configuration determines where they are sent; see
+:func:`sluice.settings.lineage_is_wanted`. Datasets are named by OpenLineage's naming rules:
+``kafka://host:port`` and the topic, ``clickhouse://host:port`` and the table.
 """
 
 import os
@@ -35,7 +35,7 @@ from openlineage.client.facet_v2 import (
 from sluice import __version__
 from sluice.contract import Contract
 from sluice.contract.ddl import ClickHouseSchemaMapper
-from sluice.contract.type_names import type_name
+from sluice.contract.type_descriptions import type_name
 from sluice.report.model import Report
 from sluice.settings import Connection
 
@@ -62,7 +62,7 @@ class Lineage:
     def send(self, report: Report, ledger_database: str) -> None:
         """Send the events of a load that has ended.
 
-        A listener that does not answer is told of in the log, and fails no load.
+        A listener that does not respond is logged, and fails no load.
         """
         try:
             client = OpenLineageClient()
@@ -75,8 +75,8 @@ class Lineage:
             log.warning("lineage_not_sent", error=f"{type(error).__name__}: {error}")
 
     def events(self, report: Report, ledger_database: str) -> Iterator[RunEvent]:
-        """Its start, and its end with all that is known of it."""
-        # The same for a load at every time, so that a listener knows it again.
+        """The start event, and the end event with everything that is known of the load."""
+        # Always the same id for a load, so that listeners recognise it.
         run = Run(str(uuid.uuid5(uuid.NAMESPACE_URL, f"sluice:{report.load_id}")))
         yield RunEvent(
             eventType=RunState.START,
@@ -160,7 +160,7 @@ class Lineage:
         facets: dict[str, DatasetFacet] = {
             "schema": schema_dataset.SchemaDatasetFacet(fields=fields),
             "columnLineage": column_lineage_dataset.ColumnLineageDatasetFacet(fields=lineage),
-            # It is defined for inputs; the rows are what the rules were held against.
+            # Defined for inputs, but it is the output's rows that the rules were checked against.
             "dataQualityAssertions": cast(
                 DatasetFacet,
                 data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet(assertions),

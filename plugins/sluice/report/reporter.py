@@ -20,7 +20,7 @@ from sluice.sql import quote_identifier
 from sluice.store.attempts import ChunkResult
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import Event, EventDetail, State
+from sluice.store.load_state import Event, EventDetail, State
 from sluice.store.request import Request, describe_request
 
 

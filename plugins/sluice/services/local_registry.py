@@ -1,4 +1,4 @@
-"""A schema registry on disk, for one machine: subjects, versions, stable ids."""
+"""A schema registry on disk, for one machine, with subjects, versions and stable ids."""
 
 import fcntl
 import os
@@ -23,8 +23,8 @@ _Subjects = dict[str, dict[str, _Entry]]
 class LocalSchemaRegistry:
     """Schemas by subject and version in one JSON file; safe for several processes.
 
-    Ids are given in order of registration and never change. Registering the same schema again
-    gives the same id; another schema under a version that is taken is refused.
+    Ids follow the order of registration and never change. Registering the same schema again
+    returns the same id. A different schema under an existing version is refused.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -32,24 +32,24 @@ class LocalSchemaRegistry:
         self._file = self._folder / "schemas.json"
 
     def register_schema(self, subject: str, version: str, schema: dict[str, Any]) -> int:
-        """Keep a schema; gives its id.
+        """Store a schema; returns its id.
 
         Raises:
-            RegistryError: the version is taken by another schema, or is not numeric.
+            RegistryError: the version exists with a different schema, or is not numeric.
         """
         _number(version)
         with self._locked():
             subjects = self._read()
-            found = subjects.get(subject, {}).get(version)
-            if found:
-                if found.schema != schema:
+            registered = subjects.get(subject, {}).get(version)
+            if registered:
+                if registered.schema != schema:
                     raise RegistryError(
-                        f"subject {subject!r}, version {version} is registered with another"
+                        f"subject {subject!r}, version {version} is registered with a different"
                         " schema; register the change under a new version"
                     )
-                return found.id
-            taken = (entry.id for versions in subjects.values() for entry in versions.values())
-            entry = _Entry(max(taken, default=0) + 1, schema)
+                return registered.id
+            ids = (entry.id for versions in subjects.values() for entry in versions.values())
+            entry = _Entry(max(ids, default=0) + 1, schema)
             subjects.setdefault(subject, {})[version] = entry
             self._write(subjects)
             return entry.id
@@ -58,7 +58,7 @@ class LocalSchemaRegistry:
         """The schema of a version.
 
         Raises:
-            RegistryError: the subject or the version is unknown; names those that are known.
+            RegistryError: there is no such subject or version; the error lists the known ones.
         """
         versions = self._versions(subject)
         if version not in versions:
@@ -70,14 +70,14 @@ class LocalSchemaRegistry:
         """The newest version and its schema; 1.10 comes after 1.9.
 
         Raises:
-            RegistryError: the subject is unknown.
+            RegistryError: there is no such subject.
         """
         versions = self._versions(subject)
         latest = max(versions, key=_number)
         return latest, versions[latest].schema
 
     def list_schemas(self) -> dict[str, list[str]]:
-        """Versions of each subject, in numeric order."""
+        """The versions of each subject, in numeric order."""
         return {
             subject: sorted(versions, key=_number)
             for subject, versions in sorted(self._read().items())
@@ -99,17 +99,17 @@ class LocalSchemaRegistry:
             raise RegistryError(f"{self._file} is damaged: {error}") from error
 
     def _write(self, subjects: _Subjects) -> None:
-        """Replace the file in one step: a reader sees the old one or the new one."""
-        fresh = self._file.with_suffix(f".{os.getpid()}.tmp")
-        with fresh.open("wb") as file:
+        """Replace the file atomically: a reader sees the old file or the new one."""
+        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(subjects)))
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(self._file)
+        temporary.replace(self._file)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time, over all processes."""
+        """Lock out all other writers, also those in other processes."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -117,12 +117,12 @@ class LocalSchemaRegistry:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    """For comparing versions.
+    """The numbers of a version, for comparisons.
 
     Raises:
-        RegistryError: it is not made of numbers and dots.
+        RegistryError: the version does not consist of numbers and dots.
     """
     parts = version.split(".")
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise RegistryError(f"version {version!r} is not made of numbers, such as 1.2")
+        raise RegistryError(f"version {version!r} does not consist of numbers, such as 1.2")
     return tuple(map(int, parts))

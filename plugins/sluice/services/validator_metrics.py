@@ -1,4 +1,4 @@
-"""Counting what a service validates and serializes: SchemaMetrics and their collector."""
+"""Counts and durations of a service's validations and serializations."""
 
 import threading
 from collections import Counter
@@ -7,10 +7,10 @@ import msgspec
 
 
 class SchemaMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of one moment; later recording does not change them.
+    """A snapshot of the metrics; later recording does not change it.
 
     Attributes:
-        schema_versions_seen: validated messages by the version they came in.
+        schema_versions_seen: validated messages by their version.
     """
 
     messages_validated: int = 0
@@ -23,28 +23,28 @@ class SchemaMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def avg_validation_time_ms(self) -> float:
-        """Milliseconds a validation, good or not; 0 when there was none."""
+        """Milliseconds per validation, successful or not; 0 without validations."""
         return _ratio(
             self.total_validation_time_ms, self.messages_validated + self.validation_errors
         )
 
     @property
     def avg_serialization_time_ms(self) -> float:
-        """Milliseconds a serialization, good or not; 0 when there was none."""
+        """Milliseconds per serialization, successful or not; 0 without serializations."""
         return _ratio(
             self.total_serialization_time_ms, self.messages_serialized + self.serialization_errors
         )
 
     @property
     def validation_error_rate(self) -> float:
-        """Percent of the messages seen that did not validate; 0 when nothing was seen."""
+        """Percentage of messages that failed validation; 0 without validations."""
         return 100 * _ratio(
             self.validation_errors, self.messages_validated + self.validation_errors
         )
 
 
 class MetricsCollector:
-    """Gathers :class:`SchemaMetrics`; safe to share between threads."""
+    """Collects :class:`SchemaMetrics`; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class MetricsCollector:
     def record_validation(
         self, duration_ms: float, success: bool, schema_version: str = "", count: int = 1
     ) -> None:
-        """Record one validation, or ``count`` of them that took ``duration_ms`` together."""
+        """Record one validation, or ``count`` validations with ``duration_ms`` in total."""
         with self._lock:
             self._validation_ms += duration_ms
             if success:
@@ -64,7 +64,7 @@ class MetricsCollector:
                 self._validation_errors += count
 
     def record_serialization(self, duration_ms: float, success: bool, count: int = 1) -> None:
-        """Record one serialization, or ``count`` of them that took ``duration_ms`` together."""
+        """Record one serialization, or ``count`` serializations with ``duration_ms`` in total."""
         with self._lock:
             self._serialization_ms += duration_ms
             if success:
@@ -73,7 +73,7 @@ class MetricsCollector:
                 self._serialization_errors += count
 
     def get_metrics(self) -> SchemaMetrics:
-        """A snapshot that later recording does not change."""
+        """The metrics so far, as a snapshot."""
         with self._lock:
             return SchemaMetrics(
                 messages_validated=self._validated,
@@ -86,7 +86,7 @@ class MetricsCollector:
             )
 
     def reset(self) -> None:
-        """Begin at zero."""
+        """Set all metrics to zero."""
         with self._lock:
             self._validated = self._serialized = 0
             self._validation_errors = self._serialization_errors = 0

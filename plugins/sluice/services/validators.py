@@ -1,6 +1,6 @@
-"""Validators for services that produce or consume a contract's messages one by one or in lists.
+"""Validators for services that produce or consume a contract's messages, singly or in batches.
 
-All of them use the decoder of the load, so they accept and refuse exactly what a load does.
+They use the decoder of the loads, so they accept and refuse exactly what a load does.
 """
 
 import itertools
@@ -14,14 +14,15 @@ from msgspec import Struct
 
 from sluice.contract import Contract, M
 from sluice.decode.decoder import Decoder
-from sluice.errors import MessageRefused, Refusal
+from sluice.errors import MessageRefused
+from sluice.refusals import Refusal
 from sluice.services.validator_metrics import MetricsCollector
 
 log = structlog.get_logger()
 
 
 class Validator(Generic[M]):
-    """Validates and serializes the messages of one contract. Safe to share between threads."""
+    """Validates and serializes the messages of one contract; thread-safe."""
 
     def __init__(self, contract: Contract[M]) -> None:
         self.contract = contract
@@ -29,7 +30,7 @@ class Validator(Generic[M]):
         self._encoder = msgspec.json.Encoder()
 
     def validate(self, data: bytes, version: str = "") -> M:
-        """Bytes to a message of the contract's current class.
+        """Decode bytes to a message of the contract's current class.
 
         Raises:
             MessageRefused: with reason, field and nearest version.
@@ -37,15 +38,15 @@ class Validator(Generic[M]):
         return self.validate_versioned(data, version)[0]
 
     def validate_versioned(self, data: bytes, version: str = "") -> tuple[M, str]:
-        """The message, and the version that it came in.
+        """The message, and the version of the received bytes.
 
         Raises:
             MessageRefused: with reason, field and nearest version.
         """
-        found = self._decoder.decode(data, version)
-        if isinstance(found, Refusal):
-            raise MessageRefused(found)
-        message, name = found
+        result = self._decoder.decode(data, version)
+        if isinstance(result, Refusal):
+            raise MessageRefused(result)
+        message, name = result
         return as_current(self.contract, message), name
 
     def serialize(self, message: Struct) -> bytes:
@@ -55,20 +56,20 @@ class Validator(Generic[M]):
             TypeError: it is not a message of this contract.
         """
         if not isinstance(message, self.contract.message):
-            expected, got = self.contract.message.__name__, type(message).__name__
-            raise TypeError(f"topic {self.contract.topic!r} carries {expected}, not {got}")
+            expected, actual = self.contract.message.__name__, type(message).__name__
+            raise TypeError(f"topic {self.contract.topic!r} carries {expected}, not {actual}")
         return self._encoder.encode(message)
 
 
 def as_current(contract: Contract[M], message: Struct) -> M:
-    """The message as an instance of the current class itself, not of a class read as older."""
+    """The message as an instance of the current class, not of the class of an older version."""
     if type(message) is contract.message:
         return message
     return contract.message(**msgspec.structs.asdict(message))
 
 
 class ValidatorPool(Generic[M]):
-    """Ready validators, handed out in turn; safe to use from many threads.
+    """A fixed number of validators, used in turn; thread-safe.
 
     Example::
 
@@ -80,7 +81,7 @@ class ValidatorPool(Generic[M]):
         if pool_size < 1:
             raise ValueError(f"pool_size must be at least 1, not {pool_size}")
         self._validators = [Validator(contract) for _ in range(pool_size)]
-        self._turn = itertools.count()  # one step of the interpreter, so no lock is needed
+        self._turn = itertools.count()  # next() is atomic, so no lock is needed
 
     def get_validator(self) -> Validator[M]:
         """The next validator in turn."""
@@ -96,7 +97,7 @@ class ValidatorPool(Generic[M]):
 
 
 class BatchValidator(Generic[M]):
-    """Validates and serializes lists, one result a message, in order."""
+    """Validates and serializes lists, with one result per message, in order."""
 
     def __init__(self, contract: Contract[M]) -> None:
         self._contract = contract
@@ -106,15 +107,15 @@ class BatchValidator(Generic[M]):
     def validate_batch(
         self, batch: Sequence[bytes]
     ) -> list[tuple[M, None] | tuple[None, MessageRefused]]:
-        """(message, None) or (None, error) for each message, in order."""
+        """(message, None) or (None, error) per message, in order."""
         decode, contract = self._decoder.decode, self._contract
         results: list[tuple[M, None] | tuple[None, MessageRefused]] = []
         for data in batch:
-            found = decode(data)
-            if isinstance(found, Refusal):
-                results.append((None, MessageRefused(found)))
+            result = decode(data)
+            if isinstance(result, Refusal):
+                results.append((None, MessageRefused(result)))
             else:
-                results.append((as_current(contract, found[0]), None))
+                results.append((as_current(contract, result[0]), None))
         return results
 
     def serialize_batch(self, messages: Sequence[Struct]) -> list[bytes]:
@@ -124,34 +125,34 @@ class BatchValidator(Generic[M]):
 
 
 class FlexibleValidator(Generic[M]):
-    """Validates messages whose missing fields the caller can fill."""
+    """Validates messages; the caller can supply missing fields."""
 
     def __init__(self, contract: Contract[M]) -> None:
         self._validator = Validator(contract)
 
     def validate_with_defaults(self, data: bytes, defaults: Mapping[str, Any]) -> M:
-        """Validate; top-level fields that are missing are taken from ``defaults``.
+        """Validate one message; missing top-level fields are taken from ``defaults``.
 
-        A field that is there is never replaced, also when it is wrong. On the bulk path the
-        versions of a contract do this.
+        A present field is never replaced, even if it is invalid. Loads use the versions of the
+        contract for this instead.
 
         Raises:
-            MessageRefused: the message is wrong, or lacks a field without a default.
+            MessageRefused: the message is invalid, or lacks a field without a default.
         """
         try:
             return self._validator.validate(data)
         except MessageRefused:
             try:
-                given = msgspec.json.decode(data, type=dict[str, Any])
+                fields = msgspec.json.decode(data, type=dict[str, Any])
             except (msgspec.MsgspecError, ValueError, RecursionError):
-                given = None
-            if given is None or not defaults.keys() - given.keys():
+                fields = None
+            if fields is None or not defaults.keys() - fields.keys():
                 raise
-            return self._validator.validate(msgspec.json.encode({**defaults, **given}))
+            return self._validator.validate(msgspec.json.encode({**defaults, **fields}))
 
 
 class MonitoredValidator(Generic[M]):
-    """A validator that counts, and tells each message to structlog.
+    """A validator that records metrics and logs each message with structlog.
 
     Events: ``message_validated`` with the contract's key, ``validation_failed`` and
     ``serialization_failed`` with the error; all with ``duration_ms``. Errors are re-raised.
@@ -167,37 +168,37 @@ class MonitoredValidator(Generic[M]):
         Raises:
             MessageRefused: with reason, field and nearest version.
         """
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
-            message, found = self._validator.validate_versioned(data, version)
+            message, actual_version = self._validator.validate_versioned(data, version)
         except MessageRefused as error:
-            took = _milliseconds(began)
-            self.metrics.record_validation(took, False, error.refusal.version)
-            log.warning("validation_failed", error=str(error), duration_ms=took)
+            duration = _milliseconds(start)
+            self.metrics.record_validation(duration, False, error.refusal.version)
+            log.warning("validation_failed", error=str(error), duration_ms=duration)
             raise
-        took = _milliseconds(began)
-        self.metrics.record_validation(took, True, found)
+        duration = _milliseconds(start)
+        self.metrics.record_validation(duration, True, actual_version)
         key = {self._key: getattr(message, self._key)}
-        log.info("message_validated", duration_ms=took, **key)
+        log.info("message_validated", duration_ms=duration, **key)
         return message
 
     def serialize(self, message: Struct) -> bytes:
         """Serialize one message.
 
         Raises:
-            TypeError: it is not a message of this contract, or holds what JSON cannot.
+            TypeError: it is not a message of this contract, or JSON cannot represent a value.
         """
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             data = self._validator.serialize(message)
         except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            took = _milliseconds(began)
-            self.metrics.record_serialization(took, False)
-            log.warning("serialization_failed", error=str(error), duration_ms=took)
+            duration = _milliseconds(start)
+            self.metrics.record_serialization(duration, False)
+            log.warning("serialization_failed", error=str(error), duration_ms=duration)
             raise
-        self.metrics.record_serialization(_milliseconds(began), True)
+        self.metrics.record_serialization(_milliseconds(start), True)
         return data
 
 
-def _milliseconds(began: float) -> float:
-    return (time.perf_counter() - began) * 1000
+def _milliseconds(start: float) -> float:
+    return (time.perf_counter() - start) * 1000

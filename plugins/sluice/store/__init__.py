@@ -1,1 +1,1 @@
-"""What is kept in ClickHouse: the ledger, tables, the quarantine. Owns clickhouse-connect."""
+"""Data in ClickHouse: the ledger, the target tables, the quarantine. Owns clickhouse-connect."""

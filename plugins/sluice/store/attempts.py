@@ -1,4 +1,4 @@
-"""What attempts at a load's chunks record: their results, skips, refusals and accounts."""
+"""Records of the attempts at a load's chunks: results, skips, refused messages and accounts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,7 +13,16 @@ from sluice.store.clickhouse import ClickHouse
 
 
 class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an attempt that reached its chunk's end."""
+    """The result of an attempt that read its chunk to the end.
+
+    Attributes:
+        chunk: number of the chunk.
+        attempt: id of the attempt.
+        bytes: bytes of the values that it read.
+        seconds: how long it took.
+        cpu_seconds: processor time that it took.
+        batches: micro-batches that it inserted.
+    """
 
     chunk: int
     attempt: str
@@ -24,9 +33,12 @@ class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """The accounting identity for one partition of a load.
+    """Offset counts of one partition of a load.
 
-    ``planned = loaded + quarantined + tombstones + absent``.
+    The accounting identity is ``planned = loaded + quarantined + tombstones + absent``.
+
+    Attributes:
+        upgraded: how many of the loaded messages were of an older version.
     """
 
     partition: int
@@ -39,25 +51,30 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def difference(self) -> int:
-        """Offsets without a place (positive) or with several (negative)."""
+        """By how much the identity fails: offsets unaccounted for (positive), or counted more than
+        once (negative).
+        """
         return self.planned - self.loaded - self.quarantined - self.tombstones - self.absent
 
 
 class AttemptRecords:
-    """Reads and writes the records of attempts in one Sluice database."""
+    """Reads and writes the records of attempts in one Sluice database.
+
+    Writes are repeatable: inserts with the same token leave one set of rows.
+    """
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
         self._clickhouse = clickhouse
         self._db = quote_identifier(database)
 
     def finish(self, load_id: str, topic: str, result: ChunkResult) -> None:
-        """Record that an attempt reached its chunk's end; the first one recorded counts."""
+        """Record that an attempt read its chunk to the end; the first one recorded is accepted."""
         row = {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(result)
         token = f"{load_id}/{result.chunk}/{result.attempt}/finished"
         self._clickhouse.insert(f"{self._db}.load_chunks", [row], token)
 
     def last_finished_at(self, load_id: str) -> datetime | None:
-        """When an attempt of the load last reached a chunk's end; None before the first."""
+        """When an attempt of the load last finished a chunk; None if none has."""
         rows = self._clickhouse.rows(
             f"SELECT max(at) AS at, count() AS n FROM {self._db}.load_chunks"
             " WHERE load_id = {id:String}",
@@ -66,7 +83,7 @@ class AttemptRecords:
         return rows[0]["at"] if rows[0]["n"] else None
 
     def accepted(self, load_id: str) -> dict[int, ChunkResult]:
-        """The accepted attempt of each finished chunk: the first that reached its end."""
+        """The accepted attempt of each finished chunk: the first that read it to the end."""
         rows = self._clickhouse.rows(
             f"SELECT * EXCEPT (load_id, topic, at) FROM {self._db}.load_chunks"
             " WHERE load_id = {id:String} ORDER BY chunk, at, attempt LIMIT 1 BY chunk",
@@ -93,11 +110,11 @@ class AttemptRecords:
         self._clickhouse.insert(f"{self._db}.load_skips", rows, token)
 
     def add_quarantined(self, rows: Sequence[Mapping[str, Any]], token: str) -> None:
-        """Keep refused messages; the rows are as the table has them."""
+        """Write refused messages; ``rows`` have the columns of the table ``quarantine_rows``."""
         self._clickhouse.insert(f"{self._db}.quarantine_rows", rows, token)
 
     def add_accounts(self, load_id: str, topic: str, accounts: Iterable[Account]) -> None:
-        """Record the account of a load by partition."""
+        """Record the accounts of a load, one per partition."""
         rows = [
             {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(account)
             for account in accounts
@@ -106,7 +123,7 @@ class AttemptRecords:
         self._clickhouse.insert(f"{self._db}.load_accounts", rows, token)
 
     def accounts(self, load_id: str) -> list[Account]:
-        """The load's last account, by partition."""
+        """The load's latest accounts, ordered by partition."""
         rows = self._clickhouse.rows(
             "SELECT partition, planned, loaded, upgraded, quarantined, tombstones, absent"
             f" FROM {self._db}.load_accounts WHERE load_id = {{id:String}}"
@@ -116,11 +133,13 @@ class AttemptRecords:
         return [Account(**row) for row in rows]
 
     def add_repairs(self, rows: Sequence[Mapping[str, Any]], token: str) -> None:
-        """Keep the values that were loaded in place of refused ones; rows as the table has them."""
+        """Write the values that were loaded in place of refused ones; ``rows`` have the columns of
+        the table ``load_repairs``.
+        """
         self._clickhouse.insert(f"{self._db}.load_repairs", rows, token)
 
     def absent(self, load_id: str, attempts: Sequence[str]) -> list[OffsetRange]:
-        """Offsets that the broker did not return to some attempts of a load."""
+        """Offsets for which the broker had no message in the given attempts of a load."""
         rows = self._clickhouse.rows(
             f"SELECT partition, low, high FROM {self._db}.load_skips"
             " WHERE load_id = {load:String} AND kind != 'tombstone'"

@@ -1,7 +1,8 @@
-"""A connection to ClickHouse: statements, inserts, errors and retries."""
+"""A client of ClickHouse: statements, inserts, errors and retries."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, TypeVar
 
 import clickhouse_connect
@@ -33,7 +34,7 @@ TRANSIENT = {
     394: "QUERY_WAS_CANCELLED",
     999: "KEEPER_EXCEPTION",
 }
-"""Transient errors: retried. Every insert carries a token, so a repeated one is harmless."""
+"""Transient errors, which are retried. Every insert has a token, so repeating it is harmless."""
 
 REFUSED_DATA = {
     6: "CANNOT_PARSE_TEXT",
@@ -55,28 +56,28 @@ REFUSED_DATA = {
     469: "VIOLATED_CONSTRAINT",
     691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
-"""Errors that a row is to blame for: the batch is halved until the row stands alone."""
+"""Errors that a row causes. The batch is then bisected until the row is found."""
 
 TABLE_EXISTS = 57
 UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
 
-READING = {
+INPUT_SETTINGS = {
     "date_time_input_format": "best_effort",
     "input_format_null_as_default": 0,
     "input_format_parallel_parsing": 0,
     "precise_float_parsing": 1,
 }
-"""How staged JSON is read: ISO times, no silent defaults for nulls, floats to the last bit."""
+"""How ClickHouse parses staged JSON: ISO times, no silent defaults for nulls, exact floats."""
 
 
 class ClickHouse:
-    """A connection to one server. Safe to share between threads.
+    """A client of one server. Safe to share between threads.
 
     Args:
         client: clickhouse-connect's client, without a session.
         retry_seconds: how long transient errors are retried.
-        sleep: waits between tries; a test may pass a clock of its own.
+        sleep: waits between retries; a test may pass its own.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class ClickHouse:
         return self.client.database or "default"
 
     def qualified(self, table: str) -> str:
-        """A table of that database, as a statement names it."""
+        """The quoted name of a target table, with its database."""
         return f"{quote_identifier(self.database)}.{quote_identifier(table)}"
 
     def execute(
@@ -110,10 +111,10 @@ class ClickHouse:
         parameters: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Run a statement that returns nothing and may be repeated.
+        """Run a statement that returns no rows and may be repeated.
 
         Raises:
-            EngineError: with ClickHouse's code.
+            EngineError: carries ClickHouse's code.
         """
         self._retried(
             lambda: self.client.command(
@@ -130,7 +131,7 @@ class ClickHouse:
         """The rows of a query, each as column → value.
 
         Raises:
-            EngineError: with ClickHouse's code.
+            EngineError: carries ClickHouse's code.
         """
         result = self._retried(
             lambda: self.client.query(
@@ -140,19 +141,21 @@ class ClickHouse:
         return list(result.named_results())
 
     def has_table(self, database: str, table: str) -> bool:
-        """Whether a table or view is there."""
-        found = self.rows(
+        """Whether a table or view exists."""
+        tables = self.rows(
             "SELECT 1 AS one FROM system.tables"
             " WHERE database = {db:String} AND name = {table:String}",
             {"db": database, "table": table},
         )
-        return bool(found)
+        return bool(tables)
 
     def insert(self, table: str, rows: Sequence[Any], token: str) -> None:
-        """Insert bookkeeping rows (dicts or Structs) into ``table`` (database.table), once.
+        """Insert bookkeeping rows (dicts or Structs) into ``table`` (database.table).
+
+        Repeatable: of several inserts with the same token only one takes effect.
 
         Raises:
-            EngineError: with ClickHouse's code.
+            EngineError: carries ClickHouse's code.
         """
         if rows:
             body = msgspec.json.Encoder().encode_lines(list(rows))
@@ -161,12 +164,14 @@ class ClickHouse:
     def insert_lines(
         self, table: str, columns: Sequence[str] | None, body: bytes, format_: str, token: str
     ) -> None:
-        """Insert rows that are encoded already, as one block and once for one token.
+        """Insert encoded rows as one block.
+
+        Repeatable: of several inserts with the same token only one takes effect.
 
         Raises:
-            EngineError: with ClickHouse's code.
+            EngineError: carries ClickHouse's code.
         """
-        settings = READING | {
+        settings = INPUT_SETTINGS | {
             "insert_deduplicate": 1,
             "insert_deduplication_token": token,
             "async_insert": 0,
@@ -181,7 +186,7 @@ class ClickHouse:
         )
 
     def _retried(self, call: Callable[[], T]) -> T:
-        """Call until it works, an error is not transient, or the time for retries is over."""
+        """Repeat a call while it raises transient errors and time for retries remains."""
 
         def attempt() -> T:
             try:
@@ -211,11 +216,11 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 
 
 def connect(connection: Connection, retry_seconds: float = 120) -> ClickHouse:
-    """A client for an Airflow connection; its ``extra`` goes to clickhouse-connect untouched.
+    """A client for an Airflow connection; its ``extra`` is passed to clickhouse-connect unchanged.
 
     Raises:
-        SettingsError: an extra that clickhouse-connect does not accept.
-        EngineError: there is no server, or it refuses the login.
+        SettingsError: clickhouse-connect does not accept an option in ``extra``.
+        EngineError: the server cannot be reached or refuses the login.
     """
     options: dict[str, Any] = {
         "autogenerate_session_id": False,
@@ -237,9 +242,16 @@ def connect(connection: Connection, retry_seconds: float = 120) -> ClickHouse:
     return ClickHouse(client, retry_seconds)
 
 
-def _as_engine_error(error: ClickHouseError, where: str = "") -> EngineError:
+def _as_engine_error(error: ClickHouseError, server: str = "") -> EngineError:
     code = int(getattr(error, "code", None) or 0)
     text = str(error)
     if "DB::Exception: " in text:
         text = text.split("DB::Exception: ", 1)[1]
-    return EngineError(code, f"{where}: {text.strip()}" if where else text.strip())
+    return EngineError(code, f"{server}: {text.strip()}" if server else text.strip())
+
+
+def sqlalchemy_dialect() -> ModuleType:
+    """The module of clickhouse-connect's SQLAlchemy dialect, imported only when needed."""
+    from clickhouse_connect.cc_sqlalchemy import dialect
+
+    return dialect

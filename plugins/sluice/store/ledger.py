@@ -1,8 +1,8 @@
-"""The record of loads in ClickHouse: what each reserved, how far it came, how it ended.
+"""The ledger: which offsets each load reserved, and the history of its states.
 
-Append-only. A load is *live* until an end state is written: published, abandoned (ended by another
-run after its own was over) or withdrawn (its planner met another reservation). Offsets of live and
-of published loads are held; no other load may plan them.
+It is append-only. A load is *live* until it gets an end state: published, abandoned (ended by
+another run after its own run had ended) or withdrawn (its planner detected another reservation of
+the same offsets). Live and published loads hold their offsets; no other load may plan them.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from sluice.ranges import OffsetRange
 from sluice.sql import quote_identifier
 from sluice.store.attempts import AttemptRecords
 from sluice.store.clickhouse import UNKNOWN_DATABASE, UNKNOWN_TABLE, ClickHouse
-from sluice.store.load_records import (
+from sluice.store.load_state import (
     Event,
     EventDetail,
     HeldRange,
@@ -32,14 +32,14 @@ from sluice.store.load_records import (
 )
 
 BOOKKEEPING = Path(__file__).with_name("bookkeeping.sql")
-"""The tables and views of the Sluice database; ``sql/`` has a copy for readers."""
+"""The tables and views of the Sluice database; ``sql/`` contains a copy for reading."""
 
 
 class Ledger:
     """Reads and writes the ledger of one Sluice database.
 
     Attributes:
-        attempts: the records of attempts at chunks.
+        attempts: the records of the attempts at chunks.
     """
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
@@ -48,7 +48,7 @@ class Ledger:
         self._db = quote_identifier(database)
 
     def create(self) -> None:
-        """Create the database, its tables and its views, or bring them up to date."""
+        """Create the database with its tables and views, or bring them up to date; repeatable."""
         text = BOOKKEEPING.read_text()
         digest = hashlib.sha256(text.encode()).hexdigest()
         if self._applied() == digest:
@@ -59,7 +59,7 @@ class Ledger:
         self.clickhouse.insert(f"{self._db}.bookkeeping", [row], uuid.uuid4().hex)
 
     def _applied(self) -> str:
-        """Digest of the statements that were applied last; empty when none were."""
+        """Digest of the statements that were applied last; empty if none were."""
         try:
             rows = self.clickhouse.rows(
                 f"SELECT argMax(digest, at) AS digest FROM {self._db}.bookkeeping"
@@ -71,11 +71,13 @@ class Ledger:
         return str(rows[0]["digest"])
 
     def staging_table(self, load_id: str) -> str:
-        """The load's own table, while rows are added to it."""
+        """Name of the load's staging table until it is published."""
         return f"{self._db}.{quote_identifier('staging_' + load_id)}"
 
     def publishing_table(self, load_id: str) -> str:
-        """The same table once publishing has begun; renamed, so that nothing more gets in."""
+        """Name of the staging table once publishing has begun: the fence. A late attempt cannot
+        insert into it under its old name.
+        """
         return f"{self._db}.{quote_identifier('publishing_' + load_id)}"
 
     def record(
@@ -87,10 +89,10 @@ class Ledger:
         detail: EventDetail | PlanRecord = EventDetail(),
         token: str = "",
     ) -> None:
-        """Write one state of a load.
+        """Record a state of a load.
 
         Args:
-            token: inserts under the same token leave one row; by default each call writes one.
+            token: inserts with the same token leave one row; by default each call writes a row.
         """
         text = msgspec.json.encode(detail).decode()
         row = {"load_id": load_id, "topic": topic, "state": state, "owner": owner, "detail": text}
@@ -105,9 +107,11 @@ class Ledger:
         plan: PlanRecord,
         revision: int = 0,
     ) -> None:
-        """Write a plan: the ranges first, then the event that makes them count.
+        """Record a plan: the ranges first, then the event that makes them valid.
 
         Args:
+            chunks: the ranges of each chunk.
+            plan: what else is recorded of the plan.
             revision: see :class:`HeldRange`.
         """
         rows = [
@@ -128,12 +132,17 @@ class Ledger:
         self.record(load_id, topic, State.PLANNED, owner, plan)
 
     def load(self, load_id: str) -> Load | None:
-        """One load, or None when the ledger does not have it."""
-        found = self._loads("load_id = {id:String}", {"id": load_id})
-        return found[0] if found else None
+        """The load of an id; None if the ledger does not have it."""
+        loads = self._loads("load_id = {id:String}", {"id": load_id})
+        return loads[0] if loads else None
 
     def loads_of(self, topic: str, owner: str | None = None, live: bool = False) -> list[Load]:
-        """Loads of a topic, the newest first."""
+        """Loads of a topic, newest first.
+
+        Args:
+            owner: only loads of this owner.
+            live: only live loads.
+        """
         where, parameters = "topic = {topic:String}", {"topic": topic}
         if owner is not None:
             where += " AND owner = {owner:String}"
@@ -158,7 +167,9 @@ class Ledger:
         ]
 
     def work_tables(self) -> list[dict[str, Any]]:
-        """Tables that loads and audits work in: name, load_id (or a random one), age in seconds."""
+        """The temporary tables of loads and audits: ``name``, ``load_id`` (or a random id) and
+        ``age`` in seconds.
+        """
         return self.clickhouse.rows(
             "SELECT name, substring(name, position(name, '_') + 1) AS load_id,"
             " now() - metadata_modification_time AS age FROM system.tables"
@@ -168,11 +179,11 @@ class Ledger:
         )
 
     def last_activity(self, load: Load) -> datetime:
-        """When the load last recorded anything."""
+        """When the load last recorded an event or a finished chunk."""
         return max(load.last_at, self.attempts.last_finished_at(load.load_id) or load.last_at)
 
     def states(self, load_ids: Sequence[str]) -> dict[str, State]:
-        """The state of each of some loads that the ledger has."""
+        """Load id → state, of those loads that the ledger has."""
         rows = self.clickhouse.rows(
             f"SELECT load_id, state FROM {self._db}.loads WHERE load_id IN {{ids:Array(String)}}",
             {"ids": list(load_ids)},
@@ -180,7 +191,7 @@ class Ledger:
         return {row["load_id"]: State(row["state"]) for row in rows}
 
     def events(self, load_id: str) -> list[Event]:
-        """The history of a load, in order; the plan is part of :class:`Load`."""
+        """The history of a load, oldest first; the plan's detail is in :class:`Load`."""
         rows = self.clickhouse.rows(
             f"SELECT state, owner, detail, at FROM {self._db}.load_events"
             " WHERE load_id = {id:String} ORDER BY at",
@@ -199,20 +210,20 @@ class Ledger:
         ]
 
     def chunks(self, load_id: str) -> dict[int, list[OffsetRange]]:
-        """The load's ranges by chunk."""
+        """Number of a chunk → its ranges."""
         rows = self.clickhouse.rows(
             f"SELECT chunk, partition, low, high FROM {self._db}.load_ranges"
             " WHERE load_id = {id:String} ORDER BY chunk, partition, low",
             {"id": load_id},
         )
-        found: dict[int, list[OffsetRange]] = {}
+        chunks: dict[int, list[OffsetRange]] = {}
         for row in rows:
             r = OffsetRange(row["partition"], row["low"], row["high"])
-            found.setdefault(row["chunk"], []).append(r)
-        return found
+            chunks.setdefault(row["chunk"], []).append(r)
+        return chunks
 
     def revision(self, load_id: str) -> int:
-        """Above 0 when the load answers for offsets that others have published."""
+        """The load's revision; above 0 if it takes over offsets that other loads published."""
         rows = self.clickhouse.rows(
             f"SELECT max(revision) AS revision FROM {self._db}.load_ranges"
             " WHERE load_id = {id:String}",
@@ -221,7 +232,11 @@ class Ledger:
         return int(rows[0]["revision"])
 
     def held_ranges(self, topic: str, besides: str = "") -> list[HeldRange]:
-        """Ranges of all live and published loads but ``besides``."""
+        """The ranges of all live and published loads of a topic.
+
+        Args:
+            besides: id of a load to leave out.
+        """
         rows = self.clickhouse.rows(
             f"SELECT r.load_id AS load_id, l.state AS state, r.kind AS kind,"
             f" r.revision AS revision, r.partition AS partition, r.low AS low, r.high AS high"
@@ -243,12 +258,12 @@ class Ledger:
         ]
 
     def audited_attempts(self, load_id: str) -> dict[int, str]:
-        """The attempt of each chunk that the load's last good audit counted."""
+        """Chunk → its accepted attempt, as recorded by the load's last successful audit."""
         audits = [e for e in self.events(load_id) if e.state is State.AUDITED]
         return dict(audits[-1].detail.attempts)
 
     def pace(self, topic: str) -> Pace | None:
-        """How fast the last ten loads were, from plan to end; None before the first."""
+        """The speed of the last ten published loads, from plan to end; None if there are none."""
         rows = self.clickhouse.rows(
             "SELECT sum(planned) AS offsets, sum(seconds) AS seconds, sum(bytes) AS bytes FROM ("
             f" SELECT dateDiff('millisecond', l.planned_at, l.last_at) / 1000 AS seconds,"

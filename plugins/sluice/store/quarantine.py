@@ -1,7 +1,7 @@
-"""Looking at refused messages: kept whole, found by where they came from and why.
+"""Queries of the quarantine, which keeps refused messages whole, with their place and reason.
 
-Payloads are bytes from anywhere. They are bound as values and never become part of a statement,
-and are shown escaped.
+Payloads are untrusted bytes. They are bound as parameters, never made part of a statement, and are
+escaped for display.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,11 +16,18 @@ from sluice.store.clickhouse import ClickHouse
 from sluice.store.request import RefusalFilter
 
 PAGE = 1_000
-"""Messages that are fetched at a time."""
+"""Messages per query."""
 
 
 class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Refused messages of one reason, field and version."""
+    """Refused messages with the same reason, field and version.
+
+    Attributes:
+        count: how many there are.
+        first, last: when the first and the last of them were refused.
+        example: the text of the refusal at the lowest partition and offset.
+        partition, offset: the place of that example.
+    """
 
     reason: str
     field: str
@@ -34,7 +41,16 @@ class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefusedMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One refused message, whole."""
+    """One refused message, with all its bytes.
+
+    Attributes:
+        headers: its Kafka headers; a null value is empty.
+        reason, field, message, version, code: as in :class:`~sluice.errors.Refusal`.
+        load_id: the load that refused it.
+        status: see :class:`RefusalFilter`.
+        resolved_by: the load that has read it again; empty if none has.
+        repaired: whether that load's repair function changed it.
+    """
 
     topic: str
     partition: int
@@ -55,13 +71,13 @@ class RefusedMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quarantine:
-    """Reads the quarantine of one Sluice database."""
+    """Reads the quarantine of one Sluice database; never writes."""
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
         self._clickhouse, self._db = clickhouse, quote_identifier(database)
 
-    def kinds(self, wanted: RefusalFilter) -> list[RefusalGroup]:
-        """How many there are of each kind, the commonest first."""
+    def groups(self, wanted: RefusalFilter) -> list[RefusalGroup]:
+        """The matching messages grouped by reason, field and version, most frequent first."""
         where, parameters = _where(wanted)
         rows = self._clickhouse.rows(
             "SELECT q.reason AS reason, q.field AS field, q.version AS version, count() AS count,"
@@ -75,14 +91,23 @@ class Quarantine:
         return [RefusalGroup(**{k: v for k, v in row.items() if k != "one"}) for row in rows]
 
     def messages(self, wanted: RefusalFilter, most: int = 0) -> Iterator[RefusedMessage]:
-        """The messages, by partition and offset; ``most`` of them, or all when 0."""
+        """The matching messages, ordered by partition and offset.
+
+        Args:
+            most: maximum number of messages; 0 for all.
+        """
         for page in self.pages(wanted, most=most):
             yield from page
 
     def pages(
         self, wanted: RefusalFilter, ranges: Sequence[OffsetRange] | None = None, most: int = 0
     ) -> Iterator[list[RefusedMessage]]:
-        """The same, a page at a time; of some ranges only, when they are given."""
+        """The matching messages, ordered by partition and offset, in pages.
+
+        Args:
+            ranges: only messages in these ranges; None for all.
+            most: maximum number of messages; 0 for all.
+        """
         where, parameters = _where(wanted)
         if ranges is not None:
             where += f" AND ({offset_condition(ranges, 'q.partition', 'q.offset')})"
@@ -111,7 +136,11 @@ class Quarantine:
     def offsets(
         self, wanted: RefusalFilter, partitions: Collection[int], most: int
     ) -> list[OffsetRange]:
-        """Where the messages of some partitions are; those that were refused first, when many."""
+        """The offsets of the matching messages in some partitions, as the fewest ranges.
+
+        Args:
+            most: maximum number of offsets; those refused earliest are returned.
+        """
         where, parameters = _where(wanted)
         rows = self._clickhouse.rows(
             "SELECT partition, arraySort(groupArray(offset)) AS offsets FROM ("
@@ -144,16 +173,16 @@ def _where(wanted: RefusalFilter) -> tuple[str, dict[str, Any]]:
         "low": ("q.offset >=", "Int64"),
         "high": ("q.offset <", "Int64"),
     }
-    for name, (compared, type_) in columns.items():
+    for name, (comparison, type_) in columns.items():
         value = getattr(wanted, name)
         if value not in ("", None):
-            conditions.append(f"{compared} {{{name}:{type_}}}")
+            conditions.append(f"{comparison} {{{name}:{type_}}}")
             parameters[name] = value
     return " AND ".join(conditions), parameters
 
 
 def printable(data: bytes) -> str:
-    """Bytes as text that no terminal, page or file takes for more: the rest is escaped."""
+    """Bytes as text without control characters or other unprintable ones; those are escaped."""
     text = data.decode("utf-8", "backslashreplace")
     return "".join(
         character if character.isprintable() or character in "\n\t" else _escaped(character)
@@ -166,7 +195,7 @@ def _escaped(character: str) -> str:
 
 
 def export_record(message: RefusedMessage) -> dict[str, Any]:
-    """A message for an export: text where the bytes are UTF-8, and base64 always."""
+    """A message as a record of an export: key and value in base64, and as text if it is UTF-8."""
     fields: dict[str, Any] = msgspec.to_builtins(message)
     for name in ("key", "value"):
         fields[f"{name}_base64"] = fields.pop(name)

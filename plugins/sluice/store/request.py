@@ -1,4 +1,4 @@
-"""What a load is asked for, and how offsets, partitions and times are written."""
+"""The request of a load, and the syntax of offsets, partitions and times."""
 
 import re
 from datetime import UTC, datetime
@@ -10,16 +10,17 @@ from sluice.errors import NothingToReplace, PlanError
 from sluice.ranges import EVER, OffsetRange
 
 Existing = Literal["skip", "replace"]
-"""What happens to offsets that are loaded already: they are left alone, or loaded again."""
+"""What to do with offsets that are already loaded: leave them alone, or load them again."""
 
 
 class RefusalFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which refused messages; an empty field does not narrow.
+    """A filter of refused messages; an empty attribute matches all.
 
     Attributes:
-        status: ``quarantined`` of published loads, ``loaded`` or ``superseded`` when a later load
-            has read them again, ``pending`` of loads under way or held, ``dropped`` of loads that
-            never will be published.
+        status: ``quarantined``: refused by a published load, and not read again since;
+            ``loaded`` or ``superseded``: read again by a later load, which loaded them or not;
+            ``pending``: their load is not yet published; ``dropped``: it never will be.
+        low, high: half-open range of offsets.
     """
 
     topic: str
@@ -34,16 +35,16 @@ class RefusalFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a load is asked for. Without a window: everything new.
+    """What a load is to load; by default everything new.
 
     Attributes:
-        partitions: only these; all when empty.
-        max_messages: at most so many offsets, shared between the partitions; 0 is no limit.
-        low: first offset or time, as a person writes it; empty for the beginning.
+        partitions: only these partitions; all if empty.
+        max_messages: maximum number of offsets, shared between the partitions; 0 for no limit.
+        low: first offset or time, as entered by a person; empty for the beginning.
         high: offset or time to stop before; empty for the end.
-        offsets: these ranges, in place of ``low`` and ``high``.
-        existing: what happens to offsets in the window that are loaded already.
-        refused: messages in quarantine that are to be validated again, in place of a window.
+        offsets: ranges to load, instead of ``low`` and ``high``.
+        existing: what to do with offsets in the window that are already loaded.
+        refused: quarantined messages to load again, instead of a window.
     """
 
     partitions: tuple[int, ...] = ()
@@ -56,75 +57,76 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def windowed(self) -> bool:
-        """Whether it is for a part of the topic, rather than for what is new."""
+        """Whether it selects a part of the topic, rather than everything new."""
         return bool(self.low or self.high or self.offsets)
 
     def check(self) -> None:
-        """Refuse what does not go together.
+        """Refuse attributes that contradict each other.
 
         Raises:
-            PlanError: says what to change.
+            PlanError: the detail states what to change.
         """
         if self.offsets and (self.low or self.high):
             raise PlanError(
-                "offsets by partition and a from or to are two ways to choose what to load: keep"
-                " one of them"
+                "offsets by partition cannot be combined with a start or an end: give only one of"
+                " them"
             )
         if self.refused and (self.windowed or self.existing == "replace"):
             raise PlanError(
-                "messages in quarantine are not loaded yet, so there is nothing to replace, and no"
-                " window of the topic to read: narrow them by partition, reason, field or offsets"
-                " of the quarantine instead"
+                "quarantined messages have no rows, so there is nothing to replace, and they are"
+                " not selected by a window of the topic: select them by partition, reason, field or"
+                " offsets of the quarantine"
             )
         if self.existing == "replace" and not self.windowed:
             raise NothingToReplace(
-                "what is new is not loaded yet, so there is nothing to replace: name the offsets or"
-                " times that are to be loaded again, or 'everything'"
+                "new offsets are not loaded yet, so there is nothing to replace: give the offsets"
+                " or times to load again, or 'everything'"
             )
         if self.existing == "replace" and self.max_messages:
             raise PlanError(
-                "a limit would load the same offsets again each time: narrow what is to be replaced"
-                " by offsets or times"
+                "with a limit, every load would replace the same offsets again: select what to"
+                " replace by offsets or times instead"
             )
         if is_offset(self.low) and is_offset(self.high) and int(self.low) >= int(self.high):
             raise PlanError(
-                f"there is no offset from {self.low} to before {self.high}: the end must be higher"
+                f"the range of offsets from {self.low} to {self.high} is empty: the end must be"
+                " higher than the start"
             )
         if empty := [r for r in self.offsets if r.low >= r.high]:
             raise PlanError(
-                f"there is no offset in {empty[0]}: the end must be higher than the start",
+                f"the range of offsets {empty[0]} is empty: the end must be higher than the start",
                 partition=empty[0].partition,
             )
 
 
 TimeWindow = tuple[datetime | None, datetime | None]
-"""A range of time, from its start to before its end; None where it is open."""
+"""A half-open range of time: its start and its end; None where it is open."""
 
 
 def is_offset(text: str) -> bool:
-    """Whether a text is a whole number, and so an offset rather than a time."""
+    """Whether a text is a whole number, and therefore an offset rather than a time."""
     return text.isascii() and text.isdigit()
 
 
 def parse_window(low: str, high: str) -> TimeWindow | None:
-    """The times that a person wrote; None when one of them is an offset, or both are empty.
+    """The time range that a person entered; None if a value is an offset, or both are empty.
 
     Raises:
-        PlanError: one is not a time, or the range ends before it begins.
+        PlanError: a value is not a time, or the range ends before it starts.
     """
     if not (low or high) or is_offset(low) or is_offset(high):
         return None
     times = [parse_time(text) if text else None for text in (low, high)]
     if times[0] and times[1] and times[0] >= times[1]:
-        raise PlanError(f"the range of time begins at {low} and must end later, not at {high}")
+        raise PlanError(f"the time range starts at {low} and must end later, not at {high}")
     return times[0], times[1]
 
 
 def parse_time(text: str) -> datetime:
-    """An ISO 8601 time; UTC when it has no zone.
+    """Parse an ISO 8601 time; UTC if it has no time zone.
 
     Raises:
-        PlanError: it is not one.
+        PlanError: it is not a time.
     """
     try:
         at = datetime.fromisoformat(text)
@@ -136,7 +138,7 @@ def parse_time(text: str) -> datetime:
 
 
 def parse_partitions(text: str | None) -> tuple[int, ...]:
-    """Partitions as a person writes them, ``0, 3``; empty means all.
+    """Parse a list of partitions, ``0, 3``; empty for all.
 
     Raises:
         PlanError: it is not a list of numbers.
@@ -153,10 +155,10 @@ _RANGE = re.compile(r"\s*(\d{1,9})\s*:\s*(\d{1,18})\s*(?:-|–|to)\s*(\d{0,18})\
 
 
 def parse_offsets(text: str) -> list[OffsetRange]:
-    """Ranges as a person writes them: ``0: 100-200, 1: 50-``; an open end is the topic's.
+    """Parse a list of ranges, ``0: 100-200, 1: 50-``; without an end, up to the end of the topic.
 
     Raises:
-        PlanError: names the part that cannot be read.
+        PlanError: a part cannot be parsed; the detail quotes it.
     """
     ranges = []
     for part in re.split(r"[,;\n]", text):
@@ -165,7 +167,7 @@ def parse_offsets(text: str) -> list[OffsetRange]:
         match = _RANGE.fullmatch(part)
         if match is None:
             raise PlanError(
-                f"{part.strip()!r} is not a range of offsets: write the partition, the first offset"
+                f"{part.strip()!r} is not a range of offsets: give the partition, the first offset"
                 " and the offset to stop before, such as 0: 100-200"
             )
         high = int(match[3]) if match[3] else EVER
@@ -174,13 +176,13 @@ def parse_offsets(text: str) -> list[OffsetRange]:
 
 
 def describe_request(request: Request) -> str:
-    """A request in words."""
+    """A request as text for people."""
     if request.refused is not None:
         fields = msgspec.structs.asdict(request.refused)
-        narrowed = [f"{n} {v}" for n, v in fields.items() if v and n not in ("topic", "status")]
-        text = ", ".join(["messages in quarantine", *narrowed])
+        filters = [f"{n} {v}" for n, v in fields.items() if v and n not in ("topic", "status")]
+        text = ", ".join(["messages in quarantine", *filters])
     elif request.offsets:
-        text = f"offsets {', '.join(map(_written, request.offsets))}"
+        text = f"offsets {', '.join(map(_format_range, request.offsets))}"
     elif (request.low, request.high) == ("0", ""):
         text = "everything since the topic's beginning"
     elif request.windowed:
@@ -196,5 +198,6 @@ def describe_request(request: Request) -> str:
     return text
 
 
-def _written(r: OffsetRange) -> str:
+def _format_range(r: OffsetRange) -> str:
+    """A range in the syntax of :func:`parse_offsets`."""
     return f"{r.partition}: {r.low}-{r.high if r.high < EVER else ''}"

@@ -1,4 +1,4 @@
-"""The target table as seen from a load's staged rows: the SQL that makes missing rows visible."""
+"""The target table of a contract, and the SQL that inserts a load's missing rows into it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,112 +11,113 @@ from sluice.ranges import OffsetRange
 from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
 
-CLUSTERED: Mapping[str, Any] = {
+CLUSTER_SETTINGS: Mapping[str, Any] = {
     "distributed_foreground_insert": 1,
     "insert_quorum": "auto",
     "insert_quorum_parallel": 0,
     "select_sequential_consistency": 1,
 }
-"""In a cluster an insert is over when the replicas have it, and reads see all that is over."""
+"""In a cluster an insert completes when a quorum of replicas has it, and reads return all rows of
+completed inserts."""
 
 
 class TargetTable:
-    """SQL between a load's publishing table and the table of its contract.
+    """Generates the SQL between a load's publishing table and the table of its contract.
 
-    A row is missing when its offset is not in the target; in a replacing table, only when no newer
-    row of its key is there either, because then it may have been merged away.
+    A row is missing if its offset is not in the target table. In a replacing table it is missing
+    only if no newer row of its key is there either, because the row may have been merged away.
     """
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, cluster: str = "") -> None:
         self._contract, self._clickhouse = contract, clickhouse
         self._mapper = ClickHouseSchemaMapper.of(contract, cluster)
         self.name = clickhouse.qualified(contract.table.name)
-        self.settings = dict(CLUSTERED) if cluster else {}
+        self.settings = dict(CLUSTER_SETTINGS) if cluster else {}
 
     @property
     def replaces(self) -> bool:
-        """Whether rows of one key replace each other."""
+        """Whether the table keeps only the newest row of each key."""
         return bool(self._contract.table.replaces)
 
     def missing_rows(
         self, source: str, ranges: Sequence[OffsetRange], replaces: bool = False
     ) -> str:
-        """``FROM … WHERE …``: staged rows of an attempt that the target does not have.
+        """``FROM … WHERE …``: staged rows of an attempt that the target table does not have.
 
         Parameters of the query: ``topic``, ``attempt``, ``load``.
 
         Args:
-            replaces: whether the rows take the place of others, so that only those of this load
-                count as being there.
+            source: the load's publishing table.
+            ranges: only rows of these offsets.
+            replaces: whether the load replaces rows, so that only its own rows in the target
+                table count as present.
         """
         where = offset_condition(ranges)
-        mine = f"_attempt = {{attempt:String}} AND ({where})"
+        staged = f"_attempt = {{attempt:String}} AND ({where})"
         own = " AND _load_id = {load:String}" if replaces else ""
         absent = (
             f"(_partition, _offset) NOT IN (SELECT _partition, _offset FROM {self.name}"
             f" WHERE _topic = {{topic:String}} AND ({where}){own})"
         )
         if not self.replaces:
-            return f"FROM {source} WHERE {mine} AND {absent}"
+            return f"FROM {source} WHERE {staged} AND {absent}"
+        return self._newest_missing_rows(source, staged, absent)
+
+    def _newest_missing_rows(self, source: str, staged: str, absent: str) -> str:
+        """The same for a replacing table: only rows that are newer than those of their key."""
         table, selected = self._contract.table, self._mapper.published_columns()
         keys = [selected[key] for key in table.order_by]
         names = [f"`_key_{number}`" for number in range(len(keys))]
-        listed = ", ".join(map(quote_identifier, table.order_by))
+        key_columns = ", ".join(map(quote_identifier, table.order_by))
         renamed = ", ".join(
             f"{quote_identifier(key)} AS {name}"
             for key, name in zip(table.order_by, names, strict=True)
         )
+        version = quote_identifier(table.replaces)
         newest = (
-            f"SELECT {renamed}, max({quote_identifier(table.replaces)}) AS `_newest` FROM {self.name}"
-            f" WHERE ({listed}) IN (SELECT {', '.join(keys)} FROM {source} WHERE {mine})"
-            f" GROUP BY {listed}"
+            f"SELECT {renamed}, max({version}) AS `_newest` FROM {self.name}"
+            f" WHERE ({key_columns}) IN (SELECT {', '.join(keys)} FROM {source} WHERE {staged})"
+            f" GROUP BY {key_columns}"
         )
         same = " AND ".join(f"{key} = newest.{name}" for key, name in zip(keys, names, strict=True))
         return (
-            f"FROM {source} LEFT JOIN ({newest}) AS newest ON {same} WHERE {mine} AND {absent}"
+            f"FROM {source} LEFT JOIN ({newest}) AS newest ON {same} WHERE {staged} AND {absent}"
             f" AND (isNull(newest._newest) OR {selected[table.replaces]} > newest._newest)"
         )
 
     def content_columns(self) -> list[str]:
-        """The contract's own columns."""
+        """Names of the contract's own columns, without the lineage columns."""
         return [name for name in self._mapper.published_columns() if name not in LINEAGE]
 
     def count(self, ranges: Sequence[OffsetRange], load_id: str = "") -> list[dict[str, Any]]:
-        """By ``partition`` the ``rows`` of some ranges and their ``offsets``.
+        """Counts of the rows in some ranges: ``partition``, ``rows`` and distinct ``offsets``.
 
         Args:
-            load_id: only rows of this load; all when empty.
+            load_id: only rows of this load; all rows if empty.
         """
+        where = offset_condition(ranges)
         own = " AND _load_id = {load:String}" if load_id else ""
         return self._clickhouse.rows(
             "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets"
-            f" FROM {self.name} WHERE _topic = {{topic:String}} AND ({offset_condition(ranges)}){own}"
+            f" FROM {self.name} WHERE _topic = {{topic:String}} AND ({where}){own}"
             " GROUP BY _partition",
             {"topic": self._contract.topic, "load": load_id},
             self.settings,
         )
 
-    def insert_statement(self, columns: Mapping[str, str], missing_rows: str) -> str:
-        """The statement that copies rows. Parameters: ``topic``, ``attempt``, ``load``.
+    def columns(self, source: str, shape: str) -> dict[str, str]:
+        """Target column → its SQL over a staged row, for the columns that staged rows can fill.
+
+        Rows staged under an older contract lack newer fields. Those columns get their defaults,
+        which equal the values that older messages get when they are read.
 
         Args:
-            columns: target column → SQL over a staged row; see :meth:`columns`.
-            missing_rows: see :meth:`missing_rows`.
-        """
-        return (
-            f"INSERT INTO {self.name} ({', '.join(map(quote_identifier, columns))})"
-            f" SELECT {', '.join(columns.values())} {missing_rows}"
-        )
-
-    def columns(self, source: str, shape: str) -> dict[str, str]:
-        """Target column → SQL, of the columns that the staged rows can fill.
-
-        Rows staged under an older contract lack its newer fields; those columns take their
-        defaults, which are the values that an upgrade gives.
+            source: the load's publishing table.
+            shape: digest of the type that the rows were staged as.
 
         Raises:
-            ShapeChanged: they were staged under a newer contract: a field of theirs has no
-                column here, and would be lost.
+            ShapeChanged: the rows were staged under a newer contract, and a field of theirs has
+                no column here and would be lost; ``field`` names one.
         """
         columns = self._mapper.published_columns()
         if shape == self._mapper.shape:
@@ -125,8 +126,8 @@ class TargetTable:
             f"DESCRIBE TABLE {source} SETTINGS describe_include_subcolumns = 1"
         )
         staged = {row["name"] for row in described if row["name"].startswith(f"{STAGED}.")}
-        mine = {c.name: ".".join((STAGED, *c.path)) for c in self._mapper.columns}
-        unknown = {name for name in staged if not _related(name, mine.values())}
+        paths = {c.name: ".".join((STAGED, *c.path)) for c in self._mapper.columns}
+        unknown = {name for name in staged if not _related(name, paths.values())}
         if unknown:
             raise ShapeChanged(
                 "rows were staged under a newer contract, with fields that this one does not have:"
@@ -134,11 +135,11 @@ class TargetTable:
                 topic=self._contract.topic,
                 field=min(unknown).removeprefix(f"{STAGED}."),
             )
-        return {n: sql for n, sql in columns.items() if n not in mine or mine[n] in staged}
+        return {n: sql for n, sql in columns.items() if n not in paths or paths[n] in staged}
 
 
 def _related(name: str, paths: Collection[str]) -> bool:
-    """Whether a subcolumn is one of the paths, or above or below one."""
+    """Whether a subcolumn equals one of the paths, contains one or is contained in one."""
     return any(
         name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.") for path in paths
     )

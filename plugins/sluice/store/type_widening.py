@@ -1,4 +1,4 @@
-"""Which ClickHouse type can take the place of another without changing a stored value."""
+"""Which ClickHouse types a column can be changed to without changing a stored value."""
 
 from sluice.contract.sql_type import SqlType
 
@@ -6,7 +6,7 @@ _EXACT_IN_FLOAT64 = ("Int8", "Int16", "Int32", "UInt8", "UInt16", "UInt32", "Flo
 
 
 def widens(old: SqlType, new: SqlType) -> bool:
-    """Whether every value of ``old`` is a value of ``new``, and stays the same value."""
+    """Whether every value of type ``old`` converts to type ``new`` unchanged."""
     if old == new:
         return True
     if old.name == "LowCardinality" or new.name == "LowCardinality":
@@ -23,17 +23,18 @@ def widens(old: SqlType, new: SqlType) -> bool:
 
 
 def _widens_within(old: SqlType, new: SqlType) -> bool:
-    """The same for two types of one name."""
+    """Whether the same holds for two types with the same name."""
     if old.name in ("Array", "Map"):
         return all(map(widens, old.types, new.types))
     if old.name == "Decimal":
-        (digits, places), (more, finer) = old.decimal_digits or (0, 0), new.decimal_digits or (0, 0)
-        return finer >= places and more - finer >= digits - places
+        old_digits, old_places = old.decimal_digits or (0, 0)
+        new_digits, new_places = new.decimal_digits or (0, 0)
+        return new_places >= old_places and new_digits - new_places >= old_digits - old_places
     if old.name == "DateTime64":
-        zones = old.parameters[1:] == new.parameters[1:]
-        # Nanoseconds reach only from 1900 to 2262.
-        return zones and int(old.parameters[0]) <= int(new.parameters[0]) < 9
-    if old.name == "Tuple" and old.names and new.names:  # carried over by name
+        same_zone = old.parameters[1:] == new.parameters[1:]
+        # A DateTime64 with nanoseconds holds only the years 1900 to 2262.
+        return same_zone and int(old.parameters[0]) <= int(new.parameters[0]) < 9
+    if old.name == "Tuple" and old.names and new.names:  # ClickHouse matches elements by name
         elements = dict(zip(new.names, new.types, strict=True))
         return all(
             name in elements and widens(type_, elements[name])

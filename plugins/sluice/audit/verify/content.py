@@ -1,4 +1,4 @@
-"""Holding the content of loaded rows against their messages, decoded once more."""
+"""Comparing the content of loaded rows with their messages, decoded again."""
 
 import uuid
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from sluice.decode.tracing import read_tracing
 from sluice.drain.batch_builder import ENCODER
 from sluice.drain.repair import RepairingDecoder
 from sluice.drain.stager import COLUMNS
-from sluice.errors import Refusal
 from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, chunk, subtract
 from sluice.records import Progress, Topic, timestamp_ms
+from sluice.refusals import Refusal
 from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
@@ -24,16 +24,16 @@ AT_ONCE = 200_000
 
 BATCH = 40_000
 SHOWN = 20
-"""Differing offsets that are named for each part."""
+"""Differing offsets that are listed per part."""
 
 ATTEMPT = "content"
 
 
 class ContentCheck:
-    """Stages messages again, beside everything else, and compares checksums row by row.
+    """Stages messages again, in scratch tables, and compares checksums row by row.
 
-    The comparison is with today's contract: rows that were loaded under an older one differ where
-    it has changed what a field becomes. Rows of a replay may come from repaired messages.
+    The comparison uses today's contract: rows that were loaded under an older one differ where the
+    contract has changed what a field becomes. Rows of a replay may come from repaired messages.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ContentCheck:
         self._database = quote_identifier(ledger.database)
 
     def run(self, topic: Topic, ranges: Sequence[OffsetRange], progress: Progress) -> list[Finding]:
-        """What differs. Its own scratch tables are dropped; nothing else is written."""
+        """The rows that differ. The scratch tables are dropped; nothing else is written."""
         findings = []
         for part in chunk(ranges, AT_ONCE, most=1 << 30):
             table = f"{self._database}.{quote_identifier(f'content_{uuid.uuid4().hex}')}"
@@ -66,7 +66,7 @@ class ContentCheck:
     def _stage(
         self, table: str, topic: Topic, part: list[OffsetRange], progress: Progress
     ) -> list[OffsetRange]:
-        """Decode what the topic has; gives the offsets that it has no message of any more."""
+        """Decode what the topic has; returns the offsets whose messages it no longer has."""
         gone: list[OffsetRange] = []
         rows: list[tuple[object, ...]] = []
         for records, skips in self._broker.read(topic, part):
@@ -74,12 +74,12 @@ class ContentCheck:
                 value = record.value()
                 if value is None:
                     continue
-                about = read_tracing(record.headers(), value)
-                found = self._repair.decode(value, about.version)
+                tracing = read_tracing(record.headers(), value)
+                found = self._repair.decode(value, tracing.version)
                 if isinstance(found, Refusal):
                     continue
                 at = (record.partition(), record.offset(), timestamp_ms(record))
-                traced = (about.correlation_id, about.trace_id, about.span_id)
+                traced = (tracing.correlation_id, tracing.trace_id, tracing.span_id)
                 rows.append((ATTEMPT, *at, found[1], *traced, found[0]))
             if len(rows) >= BATCH:
                 self._insert(table, rows)
@@ -98,7 +98,7 @@ class ContentCheck:
     def _compare(self, table: str, part: list[OffsetRange]) -> list[Finding]:
         """Rows that are loaded and whose checksum is not the one of their message.
 
-        Which messages are loaded at all is not asked here.
+        Whether a message is loaded at all is not checked here.
         """
         selected = self._mapper.published_columns()
         compared = [n for n in selected if n not in LINEAGE or n in _KEPT]
@@ -110,12 +110,12 @@ class ContentCheck:
         )
         rows = self._clickhouse.rows(
             "SELECT t._partition AS partition, t._offset AS offset"
-            f" FROM (SELECT _partition, _offset, {checksum} AS said FROM {self._target}"
+            f" FROM (SELECT _partition, _offset, {checksum} AS hash FROM {self._target}"
             f"  WHERE _topic = {{topic:String}} AND ({where})) AS t"
-            f" LEFT JOIN (SELECT _partition, _offset, {checksum} AS said"
+            f" LEFT JOIN (SELECT _partition, _offset, {checksum} AS hash"
             f"  FROM (SELECT _partition, _offset, {again} FROM {table})) AS m"
             " ON m._partition = t._partition AND m._offset = t._offset"
-            " WHERE isNull(m.said) OR m.said != t.said ORDER BY partition, offset",
+            " WHERE isNull(m.hash) OR m.hash != t.hash ORDER BY partition, offset",
             {"topic": self._contract.topic},
             {"join_use_nulls": 1},
         )
@@ -124,7 +124,7 @@ class ContentCheck:
         shown = tuple(
             OffsetRange(row["partition"], row["offset"], row["offset"] + 1) for row in rows[:SHOWN]
         )
-        text = f"{len(rows):,} rows are not what today's contract makes of their messages"
+        text = f"{len(rows):,} rows differ from what today's contract makes of their messages"
         return [Finding(kind="content", text=text, ranges=shown)]
 
 

@@ -1,4 +1,4 @@
-"""Which offsets of a topic the tables hold, as ranges that the engine works out."""
+"""The offsets of a topic that the tables hold, as ranges that ClickHouse computes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,24 +9,24 @@ from sluice.ranges import OffsetRange, intersect, merge, subtract, total
 from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import HeldRange
+from sluice.store.load_state import HeldRange
 
 WINDOW = 4_000_000
-"""Offsets of a partition that are sorted at a time, in the engine's memory."""
+"""Offsets of a partition that are sorted at once, in ClickHouse's memory."""
 
 
 Progress = Callable[[int], None]
 
 
 class StoredRanges(msgspec.Struct, frozen=True):
-    """Offsets as the tables have them, and those that one table has twice."""
+    """The offsets that a table has, and those that it has twice."""
 
     ranges: list[OffsetRange]
     twice: list[OffsetRange]
 
 
 class StoredOffsets:
-    """Reads the offsets that target, quarantine and skips have of one topic."""
+    """Reads which offsets of one topic target, quarantine and skips have."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class StoredOffsets:
         self._db = quote_identifier(ledger.database)
 
     def inside(self, ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
-        """What of some ranges is asked about."""
+        """The part of some ranges that is being verified."""
         found = list(ranges)
         return found if self._within is None else intersect(found, self._within)
 
     def target(self, about: list[OffsetRange], progress: Progress) -> StoredRanges:
-        """What the target has, also beyond the ranges that it is asked about."""
+        """The offsets that the target has, also outside of the ranges in ``about``."""
         spans = {r["partition"]: (r["low"], r["high"]) for r in self._spans()}
         for r in about:
             low, high = spans.get(r.partition, (r.low, r.high))
@@ -84,7 +84,7 @@ class StoredOffsets:
         return StoredRanges(self.inside(held.ranges), self.inside(held.twice))
 
     def _offsets(self, rows: str) -> StoredRanges:
-        """The offsets of a query as ranges, worked out by the engine."""
+        """The offsets of a query as ranges, computed by ClickHouse."""
         found = self._clickhouse.rows(
             "WITH arraySort(groupArray(offset)) AS o,"
             " arrayPushFront(arrayPopBack(o), toInt64(-2)) AS before,"
@@ -109,8 +109,8 @@ class StoredOffsets:
 
         Args:
             published: all ranges of published loads. Of loads that hold the same offset the one
-                with the higher revision answers, unless the offset was absent then: what was
-                made of a message stands when the message is gone.
+                with the higher revision counts, unless the offset was absent then: the row of a
+                message is kept when the message is gone.
         """
         rows = self._clickhouse.rows(
             "SELECT s.load_id AS load_id, s.partition AS partition, s.low AS low, s.high AS high,"
@@ -126,26 +126,26 @@ class StoredOffsets:
             (row["kind"], row["load_id"], OffsetRange(row["partition"], row["low"], row["high"]))
             for row in rows
         ]
-        standing = (
-            _standing(skips, published)
+        valid = (
+            _valid_skips(skips, published)
             if any(t.kind == "replace" for t in published)
             else [(kind, r) for kind, _, r in skips]
         )
         found: dict[str, StoredRanges] = {}
         for kind in ("tombstone", "absent", "expired"):
-            ranges = self.inside(r for k, r in standing if k == kind)
+            ranges = self.inside(r for k, r in valid if k == kind)
             merged = merge(ranges)
             twice = ranges if total(ranges) != total(merged) else []
             found[kind] = StoredRanges(merged, twice)
         return found
 
 
-def _standing(
+def _valid_skips(
     skips: Sequence[tuple[str, str, OffsetRange]], published: Sequence[HeldRange]
 ) -> list[tuple[str, OffsetRange]]:
-    """Skips, by kind, for which no other load answers.
+    """Skips, by kind, that no other load's result replaces.
 
-    Replays have no say: what they read had a message, so it was never skipped.
+    Replays do not count: what they read had a message, so it was never skipped.
     """
     revisions = {t.load_id: t.revision for t in published}
     of_revision: dict[int, list[OffsetRange]] = {}
@@ -153,7 +153,7 @@ def _standing(
         if t.kind != "replay":
             of_revision.setdefault(t.revision, []).append(t.range)
     left: list[tuple[str, OffsetRange]] = []
-    answered: list[OffsetRange] = []
+    covered: list[OffsetRange] = []
     for revision in sorted(of_revision, reverse=True):
         lower = [r for other, ranges in of_revision.items() if other < revision for r in ranges]
         absent: list[OffsetRange] = []
@@ -161,9 +161,9 @@ def _standing(
             mine = [r for k, i, r in skips if k == kind and revisions.get(i) == revision]
             if kind != "tombstone":
                 absent += mine
-            taken = [*answered, *(lower if kind != "tombstone" else ())]
+            taken = [*covered, *(lower if kind != "tombstone" else ())]
             left += [(kind, r) for r in subtract(mine, taken)]
             if total(mine) != total(merge(mine)):
-                left += [(kind, r) for r in mine]  # so that it is seen that some are there twice
-        answered = merge([*answered, *subtract(of_revision[revision], absent)])
+                left += [(kind, r) for r in mine]  # reported as duplicates
+        covered = merge([*covered, *subtract(of_revision[revision], absent)])
     return left

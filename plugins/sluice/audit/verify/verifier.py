@@ -22,7 +22,7 @@ from sluice.records import Progress, Topic, retained_ranges
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_records import HeldRange
+from sluice.store.load_state import HeldRange
 from sluice.store.target_table import TargetTable
 
 log = structlog.get_logger()

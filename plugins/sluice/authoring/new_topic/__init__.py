@@ -1,6 +1,6 @@
-"""Contract files for new topics: from answers, from a JSON Schema, or from the topic itself.
+"""Contract files for new topics: from answers, from a JSON Schema, or from the topic's messages.
 
-Each way ends in the same description of the message (:mod:`.description`), for which a key and
-an order are chosen (:mod:`.choices`). It is written as a module (:mod:`.writer`), and the
-module is tried out before it is kept (:mod:`.trial`).
+Each source gives the same description of the message (:mod:`.description`). A key and an order are
+chosen for it (:mod:`.choices`). It becomes Python source (:mod:`.writer`), which is formatted
+(:mod:`.formatter`) and tested before it is kept (:mod:`.trial`).
 """

@@ -1,4 +1,4 @@
-"""Types as a person writes them in answer to a question."""
+"""Field types as a person enters them at a prompt."""
 
 import re
 
@@ -6,10 +6,10 @@ from sluice.authoring.new_topic.description import SCALARS, Choice, DictOf, List
 from sluice.authoring.new_topic.naming import snake
 from sluice.errors import ContractError
 
-FORMS = (*SCALARS, "list[…]", "dict[str, …]", "one | of | these")
-"""What can be answered."""
+TYPE_NAMES = (*SCALARS, "list[…]", "dict[str, …]", "one | of | these")
+"""Accepted answers."""
 
-_BY_NAME = (
+_SUGGESTIONS = (
     (r"(^|_)id$", "str"),
     (r"(_at|_time|timestamp)$", "datetime"),
     (r"(^|_)(date|day)$", "date"),
@@ -18,20 +18,20 @@ _BY_NAME = (
     (r"(^|_)(price|amount|total|share|rate)$", "float"),
     (r"(^|_)(tags|labels|names|ids)$", "list[str]"),
 )
-"""The type that a name suggests."""
+"""Patterns of field names, and the type that each suggests."""
 
 
 def suggested_type(name: str) -> str:
-    """The type that a field of this name most likely has."""
+    """The most likely type of a field with this name."""
     plain = snake(name)
-    return next((type_ for pattern, type_ in _BY_NAME if re.search(pattern, plain)), "str")
+    return next((type_ for pattern, type_ in _SUGGESTIONS if re.search(pattern, plain)), "str")
 
 
 def type_of(answer: str) -> Type:
-    """The type that an answer means.
+    """The type that an answer stands for.
 
     Raises:
-        ContractError: it means none; says what can be answered.
+        ContractError: the answer is not a type; the error lists the accepted answers.
     """
     text = answer.strip()
     if text in SCALARS:
@@ -42,4 +42,4 @@ def type_of(answer: str) -> Type:
         return DictOf(type_of(match[1]))
     if "|" in text and all(values := [part.strip() for part in text.split("|")]):
         return Choice(tuple(dict.fromkeys(values)))
-    raise ContractError(f"{text!r} is no type; there are {', '.join(FORMS)}")
+    raise ContractError(f"{text!r} is not a type; the types are {', '.join(TYPE_NAMES)}")

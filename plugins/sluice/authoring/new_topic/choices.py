@@ -1,4 +1,4 @@
-"""Choosing the key of a topic and the order of its table where nobody did."""
+"""The key of a topic and the order of its table: as chosen, or by default."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,53 +17,54 @@ from sluice.authoring.new_topic.description import (
     Scalar,
     Type,
 )
-from sluice.authoring.new_topic.naming import attributes, module_name, singular, snake, unusable
+from sluice.authoring.new_topic.naming import attributes, module_name, name_problem, singular, snake
 from sluice.contract.ddl import LINEAGE
 from sluice.errors import ContractError
 from sluice.sql import quote_identifier
 
 _NOT_NAMES = frozenset({"false", "true", "null", "not"})
-"""Words that ClickHouse takes for a value or an operator where a column is meant (measured on
-26.9, over all of its keywords)."""
+"""Words that ClickHouse parses as a value or an operator in place of a column (measured on 26.9,
+over all of its keywords)."""
 
 
 class Choices(Struct, frozen=True, kw_only=True):
-    """What a person chose; empty where it is left to the defaults."""
+    """Explicit choices; empty where the default applies."""
 
     key: str = ""
     order_by: tuple[str, ...] = ()
     owner: str = ""
 
 
-def describe(topic: str, found: Draft, choices: Choices, released: date) -> Description:
+def describe(topic: str, draft: Draft, choices: Choices, released: date) -> Description:
     """The whole description of a contract.
 
     Raises:
-        ContractError: no field can be the key or be ordered by, a chosen one is not there, or
-            a field has a name that a contract cannot have.
+        ContractError: no field can be the key or the order, a chosen field does not exist, or
+            a contract cannot have the name of ``field``.
     """
-    message = found.message
-    _check_keys(message, "")
+    message = draft.message
+    _check_names(message, "")
     if clash := [field.key for field in message.fields if field.key in LINEAGE]:
         raise ContractError(
-            f"field {clash[0]!r} has the name of a lineage column, which every table has;"
-            f" leave it out with --skip-field {clash[0]}"
+            "every table has a lineage column of this name; leave the field out with"
+            f" --skip-field {clash[0]}",
+            field=clash[0],
         )
     reviews: dict[str, str] = {}
     if choices.key:
-        key = _named(message, choices.key)
+        key = _find_field(message, choices.key)
     else:
         key = default_key(topic, message)
-        reviews["key"] = f"nobody chose {key.key} as the key"
+        reviews["key"] = f"{key.key} is the key by default"
     order_by = tuple(sql for text in choices.order_by for sql in _columns(message, text))
     if not order_by:
         order_by = default_order(message, key)
-        reviews["table"] = "nobody chose this order; put first what is searched by most"
+        reviews["table"] = "the default order; put the columns that queries filter by most first"
     if not choices.owner:
-        reviews["owner"] = "the team to call"
+        reviews["owner"] = "enter the responsible team"
     return Description(
         topic=topic,
-        found=found,
+        draft=draft,
         key=key.key,
         order_by=order_by,
         owner=choices.owner or "unknown",
@@ -73,34 +74,35 @@ def describe(topic: str, found: Draft, choices: Choices, released: date) -> Desc
 
 
 def default_key(topic: str, message: Object) -> Field:
-    """The field that most likely tells one message from another.
+    """The field that most likely identifies a message.
 
     Raises:
-        ContractError: no field that is always there is fit to be it.
+        ContractError: no required field can be the key.
     """
-    fit = [field for field in message.fields if _is_fit(field)]
-    by_name: Mapping[str, Field] = {snake(field.key): field for field in reversed(fit)}
+    fields = [field for field in message.fields if _is_sortable(field)]
+    by_name: Mapping[str, Field] = {snake(field.key): field for field in reversed(fields)}
     for name in ("id", *(f"{one}_id" for one in _singulars(topic))):
         if name in by_name:
             return by_name[name]
-    texts = [f for f in fit if isinstance(f.type, Scalar) and f.type.python in ("str", "UUID")]
-    telling = [f for f in texts if isinstance(f.type, Scalar) and not f.type.low_cardinality]
-    for candidates in ([f for f in fit if re.search(r"(^|_)id$", snake(f.key))], telling, texts):
+    ids = [f for f in fields if re.search(r"(^|_)id$", snake(f.key))]
+    texts = [f for f in fields if isinstance(f.type, Scalar) and f.type.python in ("str", "UUID")]
+    distinct = [f for f in texts if isinstance(f.type, Scalar) and not f.type.low_cardinality]
+    for candidates in (ids, distinct, texts):
         if candidates:
             return candidates[0]
-    loose = [field.key for field in message.fields if field.nullable]
+    nullable = [field.key for field in message.fields if field.nullable]
     raise ContractError(
-        "no field is fit to be the key: none that is always there is an id or a string"
-        + (f" ({_listed(loose)} may be null or missing)" if loose else "")
-        + "; name one with --key, and what to order by with --order-by, such as --order-by _offset"
+        "no field can be the key: no required field is an id or a string"
+        + (f" ({_listed(nullable)} may be null or missing)" if nullable else "")
+        + "; choose the key with --key, and the order with --order-by, such as --order-by _offset"
     )
 
 
 def default_order(message: Object, key: Field) -> tuple[str, ...]:
-    """The first time and the key, as SQL; without what may be null.
+    """The first timestamp and the key, as SQL; without nullable fields.
 
     Raises:
-        ContractError: both may be null, so that nothing is left.
+        ContractError: both are nullable.
     """
     times = [
         field
@@ -108,71 +110,71 @@ def default_order(message: Object, key: Field) -> tuple[str, ...]:
         if isinstance(field.type, Scalar) and field.type.python == "datetime"
     ]
     order = [field for field in times if not field.nullable][:1]
-    if key not in order and _is_fit(key):
+    if key not in order and _is_sortable(key):
         order.append(key)
     if not order:
         raise ContractError(
-            f"nothing to order the table by: {_listed([key.key, *(f.key for f in times)])} may be"
-            " null or missing; name a field that every message has with --order-by, or take"
-            " --order-by _offset"
+            f"the table has no default order: {_listed([key.key, *(f.key for f in times)])} may be"
+            " null or missing; name a required field with --order-by, or use --order-by _offset"
         )
     return tuple(column_sql(field.key) for field in order)
 
 
 def column_sql(name: str) -> str:
-    """A column's name in SQL, quoted where it must be."""
+    """A column's name in SQL, quoted if necessary."""
     plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name.lower() not in _NOT_NAMES
     return name if plain else quote_identifier(name)
 
 
-def _is_fit(field: Field) -> bool:
+def _is_sortable(field: Field) -> bool:
     return not field.nullable and isinstance(field.type, Scalar | Choice)
 
 
-def _named(message: Object, name: str) -> Field:
+def _find_field(message: Object, name: str) -> Field:
     names = attributes([field.key for field in message.fields])
     for field in message.fields:
         if name in (field.key, names[field.key]):
             return field
-    raise ContractError(
-        f"--key {name}: the message has no such field ({_listed([f.key for f in message.fields])})"
-    )
+    known = _listed([field.key for field in message.fields])
+    raise ContractError(f"--key names it, but the message does not have it ({known})", field=name)
 
 
 def _columns(message: Object, text: str) -> list[str]:
-    """A field by its name as a column, or several; anything else is SQL already."""
+    """The columns of one --order-by: names of fields become columns, other text is SQL."""
     names = attributes([field.key for field in message.fields])
     columns = {name: column_sql(key) for key, name in names.items()}
     columns |= {key: column_sql(key) for key in names}
     if text in columns:
         return [columns[text]]
-    # A comma between a function's arguments does not part columns.
+    # A comma between a function's arguments does not separate columns.
     parts = [part.strip() for part in re.split(r",(?![^()]*\))", text)]
     return [columns.get(part, part) for part in parts if part]
 
 
-def _check_keys(type_: Type, path: str) -> None:
-    """Refuse names that msgspec or ClickHouse do not take."""
+def _check_names(type_: Type, path: str) -> None:
+    """Refuse names that msgspec or ClickHouse do not accept."""
     match type_:
         case ListOf(item=inner) | DictOf(value=inner):
-            _check_keys(inner, path)
+            _check_names(inner, path)
         case Object(fields=fields):
             for field in fields:
-                here = f"{path}.{field.key}" if path else field.key
-                if why := unusable(field.key):
+                inner_path = f"{path}.{field.key}" if path else field.key
+                if problem := name_problem(field.key):
                     raise ContractError(
-                        f"field {here!r}: {why}; leave it out with --skip-field {here!r}"
+                        f"{problem}; leave it out with --skip-field {inner_path!r}",
+                        field=inner_path,
                     )
-                _check_keys(field.type, here)
+                _check_names(field.type, inner_path)
 
 
 def _singulars(topic: str) -> list[str]:
-    """What one message of the topic may be called: ``shop.orders.v1`` may be of orders."""
+    """Possible names of one message of the topic: an ``order`` for ``shop.orders.v1``."""
     parts = [p for p in module_name(topic).strip("_").split("_") if not re.fullmatch(r"v?\d+", p)]
     whole = "_".join(parts)
     return [*dict.fromkeys(singular(name) for name in (whole, *reversed(parts)))]
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = [repr(name) for name in dict.fromkeys(names)]
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
+    quoted = [repr(name) for name in dict.fromkeys(names)]
+    more = f" and {len(quoted) - 10} more" if len(quoted) > 10 else ""
+    return ", ".join(quoted[:10]) + more

@@ -1,4 +1,4 @@
-"""What a message is made of, in terms of neither JSON Schema, samples nor Python source."""
+"""The description of a topic's messages, independent of its source and of Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct
 from sluice.errors import ContractError
 
 TO_BE_WRITTEN = "To be written by the owner."
-"""Stands where nothing is known."""
+"""Placeholder for documentation that is not known."""
 
 SCALARS = (
     "str",
@@ -27,20 +27,20 @@ SCALARS = (
     "Decimal",
     "bytes",
 )
-"""Types without parts, by their names in Python."""
+"""Scalar types, by their Python names."""
 
 Bounds = tuple[tuple[str, Any], ...]
 """Keywords of ``msgspec.Meta`` and their values, such as ``("ge", 0)``."""
 
 
 class Scalar(Struct, frozen=True):
-    """A value without parts.
+    """A scalar value.
 
     Attributes:
         python: one of :data:`SCALARS`.
-        bounds: what restricts it.
-        column: the ClickHouse type; empty for the usual one.
-        low_cardinality: whether few strings are repeated often.
+        bounds: its limits.
+        column: the ClickHouse type; empty for the default one.
+        low_cardinality: whether few distinct strings occur often.
     """
 
     python: str
@@ -50,7 +50,7 @@ class Scalar(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One of some strings or integers."""
+    """One of a fixed set of strings or integers."""
 
     values: tuple[str | int, ...]
 
@@ -75,10 +75,10 @@ class Object(Struct, frozen=True):
     """An object with known fields.
 
     Attributes:
-        name: what its class should be called; the writer sees that names differ.
-        fields: in the order in which they are written.
-        doc: what it is, as a sentence; empty when that is not known.
-        reviews: guesses about it, a sentence each.
+        name: the name of its class; the writer makes names distinct.
+        fields: in the order of the source.
+        doc: its meaning, as a sentence; empty when unknown.
+        reviews: guesses about it, one sentence each.
     """
 
     name: str
@@ -97,9 +97,9 @@ class Field(Struct, frozen=True, kw_only=True):
         key: its name in the JSON.
         type: its type when it is not null.
         nullable: whether it may be null.
-        default: what a message without it gets, as JSON; UNSET when it must be there.
-        doc: what it means.
-        reviews: guesses about it, a sentence each.
+        default: the value of a message without it, as JSON; UNSET when the field is required.
+        doc: its meaning.
+        reviews: guesses about it, one sentence each.
     """
 
     key: str
@@ -111,38 +111,38 @@ class Field(Struct, frozen=True, kw_only=True):
 
 
 class Draft(Struct, frozen=True, kw_only=True):
-    """What one of the three ways found out about a topic's messages.
+    """A topic's messages according to one source: answers, a JSON Schema or sampled messages.
 
     Attributes:
         message: the message itself.
-        sections: parts of its documentation that are known, by heading.
-        history: what the first version is, as a sentence.
+        sections: known sections of its documentation, by heading.
+        history: the first entry of the version history, as a sentence.
         version: name of the version.
-        told: what a person should hear now, a sentence each.
+        notes: what the command prints about it, one sentence each.
     """
 
     message: Object
     sections: Mapping[str, str] = {}
     history: str = "First version."
     version: str = "1.0"
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Description(Struct, frozen=True, kw_only=True):
-    """All that is written into a contract file.
+    """The content of a contract file.
 
     Attributes:
         topic: the Kafka topic.
-        found: the message and what is known of it.
+        draft: the message and its documentation.
         key: the field that identifies a message, by its name in the JSON.
         order_by: SQL over the columns of the table.
-        owner: team to call.
-        released: the day of the version.
+        owner: the responsible team.
+        released: release date of the version.
         reviews: guesses about ``key``, ``table`` and ``owner``, by that name.
     """
 
     topic: str
-    found: Draft
+    draft: Draft
     key: str
     order_by: tuple[str, ...]
     owner: str
@@ -151,15 +151,15 @@ class Description(Struct, frozen=True, kw_only=True):
 
 
 def optional(field: Field, *, missing: bool, null: bool) -> Field:
-    """A field that may be missing or null, as far as a table can hold that.
+    """A field that may be missing or null, as far as a table can store that.
 
-    A list and a dict cannot be null there: messages with null will be refused, and the field's
-    reviews say so.
+    A column of lists or dicts cannot be null: messages with null are refused, and the field gets
+    a review that says so.
 
     Args:
-        field: so far without null and without a default.
+        field: a required field that is not nullable.
         missing: messages may leave it out.
-        null: messages may have null in its place.
+        null: messages may carry null.
     """
     if not isinstance(field.type, ListOf | DictOf):
         default = None if missing else field.default
@@ -167,58 +167,58 @@ def optional(field: Field, *, missing: bool, null: bool) -> Field:
     is_list, reviews = isinstance(field.type, ListOf), field.reviews
     if null:
         kind = "list" if is_list else "dict"
-        reviews += (f"messages with null here are refused, since a {kind} cannot be null",)
+        reviews += (f"messages with null here are refused, because a {kind} cannot be null",)
     default = ([] if is_list else {}) if missing else field.default
     return msgspec.structs.replace(field, reviews=reviews, default=default)
 
 
 class SkippedFields:
-    """The fields to be left out, by their path without brackets: ``items.price``."""
+    """The fields to leave out, by their path without brackets: ``items.price``."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = {name.replace("[]", "").strip(".") for name in names}
-        self._met: set[str] = set()
+        self._matched: set[str] = set()
 
-    def has(self, path: str) -> bool:
-        """Whether the field at a path is left out."""
+    def matches(self, path: str) -> bool:
+        """Whether to leave out the field at a path."""
         plain = path.replace("[]", "").replace("{}", "")
         if plain not in self._names:
             return False
-        self._met.add(plain)
+        self._matched.add(plain)
         return True
 
     def check(self) -> None:
-        """Refuse names that no field had.
+        """Refuse names that matched no field.
 
         Raises:
-            ContractError: names them.
+            ContractError: ``field`` is the first such name.
         """
-        if unknown := sorted(self._names - self._met):
-            raise ContractError(f"--skip-field {unknown[0]}: there is no such field to leave out")
+        if unknown := sorted(self._names - self._matched):
+            raise ContractError("--skip-field names it, but it does not exist", field=unknown[0])
 
 
-def left_out(path: str) -> str:
-    """What a class says of a field that was left out of it."""
-    return f"field {path!r} is left out, as --skip-field asked; messages may carry it all the same"
+def skipped_review(path: str) -> str:
+    """The review of a class from which a field was left out."""
+    return f"field {path!r} is left out because of --skip-field; messages may still carry it"
 
 
-def place_of(path: str) -> str:
-    """What is said of an object of which nothing is known but where it is."""
-    return f"What a message has as ``{path}``" if path else ""
+def default_doc(path: str) -> str:
+    """The documentation of an object that only its path describes."""
+    return f"The value of ``{path}`` in a message" if path else ""
 
 
 def objects(message: Object) -> Iterator[Object]:
-    """An object and those within it, the innermost first, each once."""
-    seen: list[Object] = []
+    """An object and the objects within it, each once, the innermost first."""
+    visited: list[Object] = []
 
     def visit(type_: Type) -> None:
         match type_:
             case ListOf(item=inner) | DictOf(value=inner):
                 visit(inner)
-            case Object(fields=fields) if type_ not in seen:
+            case Object(fields=fields) if type_ not in visited:
                 for field in fields:
                     visit(field.type)
-                seen.append(type_)
+                visited.append(type_)
 
     visit(message)
-    yield from seen
+    yield from visited

@@ -1,4 +1,4 @@
-"""The types of a topic's messages, from a sample of them."""
+"""Inference of field types from a sample of a topic's messages."""
 
 import re
 from collections import Counter
@@ -18,25 +18,25 @@ from sluice.authoring.new_topic.description import (
     Scalar,
     SkippedFields,
     Type,
-    left_out,
+    default_doc,
     optional,
-    place_of,
+    skipped_review,
 )
 from sluice.authoring.new_topic.json_bounds import column_for
 from sluice.authoring.new_topic.naming import singular, snake
 from sluice.errors import ContractError
 
 
-class Seen(Struct, frozen=True):
-    """A value, and the message it was in."""
+class SampledValue(Struct, frozen=True):
+    """A value, and the offset of its message."""
 
     value: Any
     partition: int
     offset: int
 
-    def part(self, value: Any) -> "Seen":
-        """A part of this value."""
-        return Seen(value, self.partition, self.offset)
+    def part(self, value: Any) -> "SampledValue":
+        """A part of this value, at the same offset."""
+        return SampledValue(value, self.partition, self.offset)
 
 
 _KINDS: Mapping[type, str] = {
@@ -50,18 +50,19 @@ _KINDS: Mapping[type, str] = {
 
 _LEAST_KEYS = 8
 _PRESENCE = 0.25
-"""An object is a dict when it has more than so many keys over all messages, and each of them is
-in less than this share of them on average."""
+"""An object is a dict when all messages together have more than ``_LEAST_KEYS`` keys, and less than
+the share ``_PRESENCE`` of the messages has an average key."""
 
 _MOST_FIELDS = 200
-"""Such an object with values of several types is still one of known fields, up to so many."""
+"""Such an object with values of several types still has fixed fields, up to this number."""
 
 _DATA_KEY = re.compile(r"\d+|\d{4}-\d\d-\d\d.*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-"""Keys that are data by their looks: numbers, dates, UUIDs."""
+"""Keys that look like data: numbers, dates, UUIDs."""
 
 _REPEATS = 10
 _MOST_DISTINCT = 100
-"""Strings are few when there are at most so many, each seen so often on average."""
+"""A string field is low-cardinality when it has at most ``_MOST_DISTINCT`` distinct strings, each
+``_REPEATS`` times on average."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EARLIEST, _LATEST = (
@@ -70,59 +71,63 @@ _EARLIEST, _LATEST = (
 )
 
 
-def infer(messages: Sequence[Seen], name: str, skips: SkippedFields) -> Draft:
-    """What messages, all of them JSON objects, have in common.
+def infer(messages: Sequence[SampledValue], name: str, skipped: SkippedFields) -> Draft:
+    """The fields and types that messages, all of them JSON objects, have in common.
 
     Args:
-        messages: in the order in which fields are to be listed.
-        name: the topic, after which the message's class is called.
-        skips: fields to leave out.
+        messages: their order is the order of the fields.
+        name: the topic, which gives the message's class its name.
+        skipped: fields to leave out.
 
     Raises:
-        ContractError: fields that are of several types; names each, with offsets.
+        ContractError: fields with values of several types, each with offsets. ``field`` is set
+            when there is one problem only.
     """
-    inference = _Inference(skips)
+    inference = _Inference(skipped)
     message = inference.object(messages, "", name)
+    if len(inference.problems) == 1:
+        raise inference.problems[0]
     if inference.problems:
-        raise ContractError("; ".join(inference.problems))
-    skips.check()
-    text = f"made from {len(messages):,} messages; a field without a default was in each of them"
+        raise ContractError("; ".join(map(str, inference.problems)))
+    skipped.check()
+    text = f"made from {len(messages):,} messages; each of them has every field without a default"
     return Draft(
         message=msgspec.structs.replace(message, reviews=(text, *message.reviews)),
-        told=tuple(inference.told),
+        notes=tuple(inference.notes),
     )
 
 
 class _Inference:
-    """Goes down into the values; gathers what is wrong and what should be told."""
+    """Walks the values recursively; collects problems and notes."""
 
-    def __init__(self, skips: SkippedFields) -> None:
-        self._skips = skips
-        self.problems: list[str] = []
-        self.told: list[str] = []
+    def __init__(self, skipped: SkippedFields) -> None:
+        self._skipped = skipped
+        self.problems: list[ContractError] = []
+        self.notes: list[str] = []
 
-    def object(self, seen: Sequence[Seen], path: str, name: str) -> Object:
-        """An object with the fields of all that were seen."""
-        by_key: dict[str, list[Seen]] = {}
-        for one in seen:
-            for key, value in one.value.items():
-                by_key.setdefault(key, []).append(one.part(value))
+    def object(self, samples: Sequence[SampledValue], path: str, name: str) -> Object:
+        """An object with the fields of all samples."""
+        by_key: dict[str, list[SampledValue]] = {}
+        for sample in samples:
+            for key, value in sample.value.items():
+                by_key.setdefault(key, []).append(sample.part(value))
         fields, reviews = [], []
         for key, values in by_key.items():
-            here = f"{path}.{key}" if path else key
-            if self._skips.has(here):
-                reviews.append(left_out(here))
+            inner_path = f"{path}.{key}" if path else key
+            if self._skipped.matches(inner_path):
+                reviews.append(skipped_review(inner_path))
             else:
-                fields.append(self._field(key, values, len(seen), here))
+                fields.append(self._field(key, values, len(samples), inner_path))
         if not fields:
-            left = " that is not left out" if reviews else ""
-            self.problems.append(f"{path or 'the message'} has no field{left}")
-        return Object(name, tuple(fields), place_of(path), tuple(reviews))
+            kind = "object" if path else "message"
+            text = f"the {kind} has no field" + (" that is not left out" if reviews else "")
+            self.problems.append(ContractError(text, field=path))
+        return Object(name, tuple(fields), default_doc(path), tuple(reviews))
 
-    def _field(self, key: str, seen: list[Seen], objects: int, path: str) -> Field:
+    def _field(self, key: str, samples: list[SampledValue], objects: int, path: str) -> Field:
         reviews: list[str] = []
-        values = [one for one in seen if one.value is not None]
-        nulls, missing = len(seen) - len(values), objects - len(seen)
+        values = [sample for sample in samples if sample.value is not None]
+        nulls, missing = len(samples) - len(values), objects - len(samples)
         type_ = self._type(values, path, key, reviews)
         if nulls:
             reviews.append(f"null in {nulls:,} of {objects:,}")
@@ -131,98 +136,105 @@ class _Inference:
         field = Field(key=key, type=type_, reviews=tuple(reviews))
         if not nulls and not missing:
             return field
-        # What can be null may as well be missing, but for a list and a dict.
-        loose = bool(missing) or not isinstance(type_, ListOf | DictOf)
-        field = optional(field, missing=loose, null=bool(nulls))
+        # A nullable field may also be missing. Lists and dicts are never nullable.
+        may_be_missing = bool(missing) or not isinstance(type_, ListOf | DictOf)
+        field = optional(field, missing=may_be_missing, null=bool(nulls))
         if nulls and not field.nullable:
-            self.told.append(f"{path} is null in {nulls:,} of {objects:,}: {field.reviews[-1]}")
+            self.notes.append(f"{path} is null in {nulls:,} of {objects:,}: {field.reviews[-1]}")
         return field
 
-    def _type(self, seen: Sequence[Seen], path: str, name: str, reviews: list[str]) -> Type:
-        """The one type of values that are not null."""
-        if not seen:
-            reviews.append("no value was seen, so its type is not known")
+    def _type(
+        self, samples: Sequence[SampledValue], path: str, name: str, reviews: list[str]
+    ) -> Type:
+        """The common type of values that are not null."""
+        if not samples:
+            reviews.append("every sample is null or missing, so its type is not known")
             return Scalar("str")
-        kinds = _kinds(seen)
+        kinds = _kinds(samples)
         if len(kinds) > 1:
-            self.problems.append(_mixed(path, kinds))
+            self.problems.append(_several_types(path, kinds))
             return Scalar("str")
         [kind] = kinds
         match kind:
             case "int":
-                return self._integer([one.value for one in seen], path, reviews)
+                return self._integer([sample.value for sample in samples], path, reviews)
             case "str":
-                return _text([one.value for one in seen], reviews)
+                return _text([sample.value for sample in samples], reviews)
             case "list":
-                return self._list(seen, path, name, reviews)
+                return self._list(samples, path, name, reviews)
             case "object":
-                return self._object_or_dict(seen, path, name, reviews)
+                return self._object_or_dict(samples, path, name, reviews)
         return Scalar(kind)
 
     def _integer(self, values: list[int], path: str, reviews: list[str]) -> Scalar:
         low, high = min(values), max(values)
-        shown = f"whole numbers from {low} to {high} were" if low < high else f"only {low} was"
-        reviews.append(f"{shown} seen; its bounds are not known")
+        values_text = f"from {low} to {high}" if low < high else f"{low} only"
+        reviews.append(f"the sample has whole numbers {values_text}; the bounds are not known")
         try:
             return Scalar("int", column=column_for(low, high, path))
         except ContractError as error:
-            self.problems.append(str(error))
+            self.problems.append(error)
             return Scalar("int")
 
-    def _list(self, seen: Sequence[Seen], path: str, name: str, reviews: list[str]) -> ListOf:
-        items = [one.part(item) for one in seen for item in one.value]
+    def _list(
+        self, samples: Sequence[SampledValue], path: str, name: str, reviews: list[str]
+    ) -> ListOf:
+        items = [sample.part(item) for sample in samples for item in sample.value]
         type_, nullable = self._parts(items, f"{path}[]", singular(snake(name)), reviews)
         return ListOf(type_, nullable)
 
     def _object_or_dict(
-        self, seen: Sequence[Seen], path: str, name: str, reviews: list[str]
+        self, samples: Sequence[SampledValue], path: str, name: str, reviews: list[str]
     ) -> Type:
-        counts = Counter(key for one in seen for key in one.value)
-        values = [one.part(value) for one in seen for value in one.value.values()]
-        kinds = _kinds(values)
-        if not _keys_are_data(counts, len(seen)) or (
-            len(kinds) > 1 and len(counts) <= _MOST_FIELDS
+        counts = Counter(key for sample in samples for key in sample.value)
+        values = [sample.part(value) for sample in samples for value in sample.value.values()]
+        several_types = len(_kinds(values)) > 1
+        if not _keys_are_data(counts, len(samples)) or (
+            several_types and len(counts) <= _MOST_FIELDS
         ):
-            return self.object(seen, path, name)
+            return self.object(samples, path, name)
         if counts:
-            reviews.append(f"{len(counts):,} keys in {len(seen):,} objects: taken for data")
+            text = f"{len(counts):,} keys in {len(samples):,} objects: the keys are taken for data"
+            reviews.append(text)
         type_, nullable = self._parts(values, f"{path}{{}}", singular(snake(name)), reviews)
         return DictOf(type_, nullable)
 
     def _parts(
-        self, seen: Sequence[Seen], path: str, name: str, reviews: list[str]
+        self, samples: Sequence[SampledValue], path: str, name: str, reviews: list[str]
     ) -> tuple[Type, bool]:
         """The type of a list's items or a dict's values, and whether they may be null."""
-        values = [one for one in seen if one.value is not None]
+        values = [sample for sample in samples if sample.value is not None]
         type_ = self._type(values, path, name, reviews)
-        nulls = len(seen) - len(values)
+        nulls = len(samples) - len(values)
         if isinstance(type_, Scalar):
-            # Few strings within a list or a dict are not worth a dictionary of their own.
+            # A dictionary is not worth its cost for strings within a list or a dict.
             type_ = msgspec.structs.replace(type_, low_cardinality=False)
         if nulls and isinstance(type_, ListOf | DictOf):
-            text = f"{nulls:,} of {len(seen):,} parts are null, and messages with those are refused"
+            text = f"{nulls:,} of {len(samples):,} are null, and messages with null are refused"
             reviews.append(text)
-            self.told.append(f"{path}: {text}")
+            self.notes.append(f"{path}: {text}")
         return type_, nulls > 0 and not isinstance(type_, ListOf | DictOf)
 
 
-def _kinds(seen: Sequence[Seen]) -> dict[str, Seen]:
-    """Kinds of values but null, each with the first that was seen."""
-    found: dict[str, Seen] = {}
-    for one in seen:
-        if one.value is not None:
-            found.setdefault(_KINDS[type(one.value)], one)
-    if "float" in found:  # which reads whole numbers, too
-        found.pop("int", None)
-    return found
+def _kinds(samples: Sequence[SampledValue]) -> dict[str, SampledValue]:
+    """The types of all values that are not null, each with its first sample."""
+    kinds: dict[str, SampledValue] = {}
+    for sample in samples:
+        if sample.value is not None:
+            kinds.setdefault(_KINDS[type(sample.value)], sample)
+    if "float" in kinds:  # a float field also reads integers
+        kinds.pop("int", None)
+    return kinds
 
 
-def _mixed(path: str, kinds: Mapping[str, Seen]) -> str:
-    shown = ", ".join(
-        f"{kind} (partition {one.partition}, offset {one.offset})" for kind, one in kinds.items()
+def _several_types(path: str, kinds: Mapping[str, SampledValue]) -> ContractError:
+    examples = ", ".join(
+        f"{kind} (partition {sample.partition}, offset {sample.offset})"
+        for kind, sample in kinds.items()
     )
     plain = path.replace("[]", "").replace("{}", "")
-    return f"field {path!r} is of several types: {shown}; --skip-field {plain} leaves it out"
+    detail = f"its values have several types: {examples}; --skip-field {plain} leaves it out"
+    return ContractError(detail, field=path)
 
 
 def _keys_are_data(counts: Mapping[str, int], objects: int) -> bool:
@@ -232,7 +244,7 @@ def _keys_are_data(counts: Mapping[str, int], objects: int) -> bool:
 
 
 def _text(values: list[str], reviews: list[str]) -> Scalar:
-    """What strings stand for."""
+    """The type of a field of strings."""
     for python, reads in (("datetime", _is_datetime), ("date", _is_date), ("UUID", _is_uuid)):
         fitting = sum(map(reads, values))
         if fitting == len(values):
@@ -240,7 +252,8 @@ def _text(values: list[str], reviews: list[str]) -> Scalar:
         if fitting > len(values) / 2:
             others = len(values) - fitting
             reviews.append(
-                f"{fitting:,} of {len(values):,} are a {python}; a str for the other {others:,}"
+                f"{fitting:,} of {len(values):,} are a {python}; it is a str because of the other"
+                f" {others:,}"
             )
     distinct = len(set(values))
     few = distinct <= _MOST_DISTINCT and distinct * _REPEATS <= len(values)
@@ -263,11 +276,11 @@ def _is_date(text: str) -> bool:
 
 
 def _is_uuid(text: str) -> bool:
-    # msgspec would read 32 digits without dashes, too, but those may be any hash.
+    # msgspec also reads 32 digits without dashes, but they may be any hash.
     return _UUID.fullmatch(text) is not None
 
 
 def _finer(values: list[str]) -> str:
-    """The column for times that are finer than the usual one keeps."""
+    """The column for times more precise than the default column; empty if none is."""
     finer = any(msgspec.convert(text, datetime).microsecond % 1000 for text in values)
     return "DateTime64(6, 'UTC')" if finer else ""

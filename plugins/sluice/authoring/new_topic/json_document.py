@@ -1,4 +1,4 @@
-"""A JSON Schema document: what its references lead to, and where null is allowed."""
+"""A JSON Schema document: resolves its references, and separates null from other types."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import msgspec
 from sluice.errors import ContractError
 
 Refs = tuple[str, ...]
-"""References that are being followed, to notice a circle."""
+"""References that are being resolved, to detect a cycle."""
 
 _REFUSED = (
     "not",
@@ -25,38 +25,41 @@ _REFUSED = (
     "$recursiveRef",
     "discriminator",
 )
-"""Keywords that say something of the data which a contract cannot say."""
+"""Keywords that a contract cannot express."""
 
 _ANNOTATIONS = ("description", "default")
 
+UNKNOWN_TYPE = "its type is not known; make the schema as specific as the data allows"
+SEVERAL_TYPES = "a union of several types has no column; give each type its own field"
+
 
 class Document:
-    """One document, which its references are within.
+    """One document; its references point into itself.
 
     Args:
-        data: the schema, or a registry's answer that has it as ``schema``.
+        data: the schema, or a registry's response with the schema as ``schema``.
 
     Raises:
-        ContractError: it is not a JSON object, or the registry says that it is no JSON Schema.
+        ContractError: it is not a JSON object, or its type in the registry is not JSON Schema.
     """
 
     def __init__(self, data: bytes) -> None:
         self.root = _root(data)
 
     def resolved(self, schema: Any, path: str, refs: Refs) -> tuple[dict[str, Any], Refs]:
-        """A schema with what it refers to in place; its own words come first.
+        """A schema with its references resolved; its own keywords take precedence.
 
         Raises:
-            ContractError: a reference leads nowhere, elsewhere, or back to itself.
+            ContractError: a reference has no target, is in another document, or is a cycle.
         """
         if not isinstance(schema, dict):
-            raise refused(path, "its type is not known; be as specific as the data allows")
+            raise refused(path, UNKNOWN_TYPE)
         while True:
             for keyword in _REFUSED:
                 if keyword in schema:
                     raise refused(path, f"a contract cannot express {keyword!r}")
             if isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1:
-                # An older way of giving a reference words of its own.
+                # Draft 7 adds keywords to a reference in this way.
                 [target] = schema["allOf"]
                 own = {k: v for k, v in schema.items() if k != "allOf"}
             elif "allOf" in schema:
@@ -71,35 +74,35 @@ class Document:
             else:
                 return schema, refs
             if not isinstance(target, dict):
-                raise refused(path, "its type is not known; be as specific as the data allows")
+                raise refused(path, UNKNOWN_TYPE)
             schema = {**target, **own}
 
     def _target(self, ref: Any, path: str) -> Any:
         if not isinstance(ref, str) or not ref.startswith("#"):
-            raise refused(path, f"{ref!r} is in another document; put it under $defs")
-        found: Any = self.root
+            raise refused(path, f"{ref!r} is in another document; move it to $defs")
+        target: Any = self.root
         step = ""
         for part in ref[1:].strip("/").split("/") if ref != "#" else ():
             step = unquote(part).replace("~1", "/").replace("~0", "~")
-            if not isinstance(found, dict) or step not in found:
-                raise refused(path, f"{ref!r} leads nowhere")
-            found = found[step]
-        # Objects without a title are called as they are defined.
-        named = isinstance(found, dict) and "properties" in found
-        return {"title": step, **found} if named else found
+            if not isinstance(target, dict) or step not in target:
+                raise refused(path, f"{ref!r} has no target")
+            target = target[step]
+        # An object without a title has the name of its definition.
+        is_object = isinstance(target, dict) and "properties" in target
+        return {"title": step, **target} if is_object else target
 
     def without_null(
         self, schema: dict[str, Any], path: str, refs: Refs
     ) -> tuple[dict[str, Any], bool, Refs]:
-        """The schema of what is not null, and whether null is allowed, too."""
+        """The schema without null, and whether it allows null."""
         own = {k: v for k, v in schema.items() if k in _ANNOTATIONS}
         for keyword in ("anyOf", "oneOf"):
             if keyword not in schema:
                 continue
-            options = listed(schema, keyword, path)
+            options = list_of(schema, keyword, path)
             rest = [option for option in options if not _is_null(option)]
             if len(rest) != 1:
-                raise refused(path, "a union of several types; give each its own field")
+                raise refused(path, SEVERAL_TYPES)
             inner, refs = self.resolved(rest[0], path, refs)
             plain, deeper, refs = self.without_null({**inner, **own}, path, refs)
             return plain, deeper or len(rest) < len(options), refs
@@ -110,9 +113,9 @@ class Document:
             if kinds in (["integer", "number"], ["number", "integer"]):
                 kinds = ["number"]
             if len(kinds) != 1:
-                raise refused(path, "a union of several types; give each its own field")
+                raise refused(path, SEVERAL_TYPES)
             schema = {**schema, "type": kinds[0]}
-        if None in (values := listed(schema, "enum", path)):
+        if None in (values := list_of(schema, "enum", path)):
             nullable = True
             schema = {**schema, "enum": [value for value in values if value is not None]}
         return schema, nullable, refs
@@ -124,7 +127,7 @@ def _root(data: bytes) -> dict[str, Any]:
         if isinstance(root, dict) and isinstance(root.get("schema"), str):
             kind = root.get("schemaType", "AVRO" if "subject" in root else "JSON")
             if kind != "JSON":
-                raise ContractError(f"the registry's schema is of type {kind}, not JSON")
+                raise ContractError(f"the schema's type in the registry is {kind}, not JSON")
             root = msgspec.json.decode(root["schema"])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ContractError(f"the schema is not JSON: {error}") from error
@@ -141,8 +144,8 @@ def _is_null(schema: Any) -> bool:
     )
 
 
-def listed(schema: Mapping[str, Any], keyword: str, path: str) -> list[Any]:
-    """A keyword's value that must be a list; empty when it is not there."""
+def list_of(schema: Mapping[str, Any], keyword: str, path: str) -> list[Any]:
+    """A keyword's value, which must be a list; empty when the keyword is missing."""
     value = schema.get(keyword, [])
     if not isinstance(value, list):
         raise refused(path, f"{keyword!r} must be a list")
@@ -150,8 +153,8 @@ def listed(schema: Mapping[str, Any], keyword: str, path: str) -> list[Any]:
 
 
 def refused(path: str, why: str) -> ContractError:
-    """The error for what a contract cannot express, naming its path."""
+    """The error for a field, or the message itself, that a contract cannot express."""
     if not path:
         return ContractError(f"the message: {why}")
     plain = path.replace("[]", "").replace("{}", "")
-    return ContractError(f"field {path!r}: {why}; --skip-field {plain} leaves it out")
+    return ContractError(f"{why}; --skip-field {plain} leaves it out", field=path)

@@ -19,18 +19,24 @@ from sluice.authoring.new_topic.description import (
     Scalar,
     SkippedFields,
     Type,
-    left_out,
+    default_doc,
     optional,
-    place_of,
+    skipped_review,
 )
 from sluice.authoring.new_topic.json_bounds import bounds_of, has_unchecked_step, integer_column
-from sluice.authoring.new_topic.json_document import Document, Refs, listed, refused
+from sluice.authoring.new_topic.json_document import (
+    UNKNOWN_TYPE,
+    Document,
+    Refs,
+    list_of,
+    refused,
+)
 from sluice.authoring.new_topic.naming import singular, snake
 from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections
 from sluice.errors import ContractError
 
 _UNCHECKED = ("uniqueItems", "propertyNames")
-"""Keywords that a contract does not check, though the data may be held to them."""
+"""Keywords that a contract does not check."""
 
 _FORMATS = {
     "date-time": "datetime",
@@ -40,83 +46,83 @@ _FORMATS = {
     "uuid": "UUID",
     "decimal": "Decimal",
 }
-_CARRIED = frozenset(SECTIONS) - {"Version history", "Compatibility", "Attributes"}
+_COPIED_SECTIONS = frozenset(SECTIONS) - {"Version history", "Compatibility", "Attributes"}
 
 
-def read_schema(data: bytes, name: str, skips: SkippedFields) -> Draft:
-    """What a schema says of a topic's messages.
+def read_schema(data: bytes, name: str, skipped: SkippedFields) -> Draft:
+    """The messages that a schema describes.
 
     Args:
-        data: the schema, or a registry's answer that has it as ``schema``.
-        name: the topic, after which the message's class is called.
-        skips: fields to leave out, unread.
+        data: the schema, or a registry's response with the schema as ``schema``.
+        name: the topic, which gives the message's class its name.
+        skipped: fields to leave out, without reading their schemas.
 
     Raises:
-        ContractError: names the path of what a contract cannot express.
+        ContractError: a contract cannot express a part of the schema; ``field`` is its path.
     """
     document = Document(data)
-    reader = _Reader(document, skips)
+    reader = _Reader(document, skipped)
     schema, _ = document.resolved(document.root, "", ())
     if not isinstance(schema.get("properties"), dict):
-        raise ContractError("the schema is not of an object with properties")
+        raise ContractError("the schema does not describe an object with properties")
     message = reader.object(schema, "", name, ())
-    skips.check()
-    words = _Words.of(schema)
-    known = {
+    skipped.check()
+    docs = _Documentation.of(schema)
+    sections = {
         heading: " ".join(" ".join(lines).split())
-        for heading, lines in words.sections.items()
-        if heading in _CARRIED and any(line.strip() for line in lines)
+        for heading, lines in docs.sections.items()
+        if heading in _COPIED_SECTIONS and any(line.strip() for line in lines)
     }
-    if words.summary:
-        known.setdefault("Purpose", words.summary)
+    if docs.summary:
+        sections.setdefault("Purpose", docs.summary)
     return Draft(
         message=message,
-        sections=known,
+        sections=sections,
         history="First version, made from a JSON Schema.",
-        told=tuple(reader.told),
+        notes=tuple(reader.notes),
     )
 
 
-class _Words(msgspec.Struct, frozen=True):
-    """A description, which from msgspec is a docstring with sections."""
+class _Documentation(msgspec.Struct, frozen=True):
+    """A schema's ``description``. In a schema from msgspec, it is a docstring with sections."""
 
     summary: str
     sections: Mapping[str, list[str]]
     attributes: Mapping[str, str]
 
     @classmethod
-    def of(cls, schema: Mapping[str, Any]) -> "_Words":
+    def of(cls, schema: Mapping[str, Any]) -> "_Documentation":
         text = schema.get("description")
         if not isinstance(text, str):
             return cls("", {}, {})
         documented = type("Documented", (), {"__doc__": text})
-        before = re.split(r"^[A-Z][A-Za-z ]+:$", inspect.cleandoc(text), maxsplit=1, flags=re.M)
-        summary = " ".join(before[0].split())
+        parts = re.split(r"^[A-Z][A-Za-z ]+:$", inspect.cleandoc(text), maxsplit=1, flags=re.M)
+        summary = " ".join(parts[0].split())
         return cls(summary, docstring_sections(documented), attribute_docs(documented))
 
 
 class _Reader:
-    """Reads the types of one document."""
+    """Reads the types of one document; collects notes."""
 
-    def __init__(self, document: Document, skips: SkippedFields) -> None:
-        self._document, self._skips = document, skips
-        self.told: list[str] = []
+    def __init__(self, document: Document, skipped: SkippedFields) -> None:
+        self._document, self._skipped = document, skipped
+        self.notes: list[str] = []
 
     def object(self, schema: Mapping[str, Any], path: str, name: str, refs: Refs) -> Object:
         """An object with properties."""
-        words = _Words.of(schema)
-        required = listed(schema, "required", path)
+        docs = _Documentation.of(schema)
+        required = list_of(schema, "required", path)
         fields, reviews = [], []
         for key, part in schema["properties"].items():
-            here = f"{path}.{key}" if path else key
-            if self._skips.has(here):
-                reviews.append(left_out(here))
+            inner_path = f"{path}.{key}" if path else key
+            if self._skipped.matches(inner_path):
+                reviews.append(skipped_review(inner_path))
                 continue
-            doc = words.attributes.get(key, "")
-            fields.append(self._field(key, part, key in required, doc, here, refs))
+            doc = docs.attributes.get(key, "")
+            fields.append(self._field(key, part, key in required, doc, inner_path, refs))
         if not fields:
             raise refused(path, "it has no properties")
-        return Object(name, tuple(fields), words.summary or place_of(path), tuple(reviews))
+        return Object(name, tuple(fields), docs.summary or default_doc(path), tuple(reviews))
 
     def _field(
         self, key: str, schema: Any, required: bool, doc: str, path: str, refs: Refs
@@ -125,18 +131,15 @@ class _Reader:
         plain, nullable, refs = self._document.without_null(resolved, path, refs)
         reviews: list[str] = []
         type_ = self._type(plain, path, key, refs, reviews)
-        described = next(
-            (w.summary for s in (schema, resolved, plain) if (w := _Words.of(s)).summary), ""
-        )
-        field = Field(
-            key=key, type=type_, doc=doc or described or TO_BE_WRITTEN, reviews=tuple(reviews)
-        )
+        summaries = (_Documentation.of(part).summary for part in (schema, resolved, plain))
+        doc = doc or next(filter(None, summaries), TO_BE_WRITTEN)
+        field = Field(key=key, type=type_, doc=doc, reviews=tuple(reviews))
         default = resolved.get("default", UNSET) if not required else UNSET
         missing = not required and default in (None, UNSET)
         if nullable or missing:
             field = optional(field, missing=missing, null=nullable)
             if nullable and not field.nullable:
-                self.told.append(f"{path}: {field.reviews[-1]}")
+                self.notes.append(f"{path}: {field.reviews[-1]}")
         if not missing and default is not UNSET:
             field = msgspec.structs.replace(field, default=default)
         return field
@@ -168,8 +171,8 @@ class _Reader:
             case "boolean":
                 return Scalar("bool")
             case "array":
-                one = singular(snake(name))
-                inner, nullable = self._part(schema, "items", f"{path}[]", one, refs, reviews)
+                item = singular(snake(name))
+                inner, nullable = self._part(schema, "items", f"{path}[]", item, refs, reviews)
                 return ListOf(inner, nullable, bounds_of(schema, "array", path))
             case "object" if isinstance(schema.get("properties"), dict) and schema["properties"]:
                 title = schema.get("title")
@@ -179,8 +182,7 @@ class _Reader:
                     schema, "additionalProperties", f"{path}{{}}", name, refs, reviews
                 )
                 return DictOf(inner, nullable, bounds_of(schema, "object", path))
-        shown = "its type is not known; be as specific as the data allows"
-        raise refused(path, shown if kind is None else f"type {kind!r} has no column")
+        raise refused(path, UNKNOWN_TYPE if kind is None else f"type {kind!r} has no column")
 
     def _part(
         self,
@@ -196,8 +198,10 @@ class _Reader:
         plain, nullable, refs = self._document.without_null(part, path, refs)
         type_ = self._type(plain, path, name, refs, reviews)
         if nullable and isinstance(type_, ListOf | DictOf):
-            reviews.append("messages with null among these are refused, since it cannot be null")
-            self.told.append(f"{path}: {reviews[-1]}")
+            kind = "list" if isinstance(type_, ListOf) else "dict"
+            text = f"messages with null among these are refused, because a {kind} cannot be null"
+            reviews.append(text)
+            self.notes.append(f"{path}: {reviews[-1]}")
             nullable = False
         return type_, nullable
 
@@ -208,7 +212,7 @@ def _choice(values: Any, path: str) -> Choice:
             return Choice(tuple(values))
         if all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
             return Choice(tuple(values))
-    raise refused(path, "its values are neither all strings nor all integers of 64 bits")
+    raise refused(path, "its values are neither all strings nor all 64-bit integers")
 
 
 def _string(schema: dict[str, Any], path: str, reviews: list[str]) -> Scalar:
@@ -222,5 +226,5 @@ def _string(schema: dict[str, Any], path: str, reviews: list[str]) -> Scalar:
             reviews.append(f"format {form!r} is not checked")
         return Scalar("str", bounds)
     if bounds:
-        reviews.append(f"what restricts the text of a {python} is not checked")
+        reviews.append(f"limits on the text of a {python} are not checked")
     return Scalar(python)

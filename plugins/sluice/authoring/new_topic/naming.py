@@ -1,4 +1,4 @@
-"""Names for what a contract file defines: module, classes, attributes."""
+"""Names of the definitions in a contract file: module, classes, attributes."""
 
 import keyword
 import re
@@ -9,22 +9,22 @@ from sluice.authoring.new_topic.description import SCALARS
 from sluice.errors import ContractError
 
 HIDING = frozenset((*SCALARS, "list", "dict", "Annotated", "Literal", "Meta", "field", "column"))
-"""Names that the classes of a contract file use: an attribute of such a name would hide the type
+"""Names that the classes of a contract file use. An attribute with such a name would hide the type
 from the attributes below it."""
 
 _AMBIGUOUS = frozenset({"l", "O", "I"})
 _LONGEST_ATTRIBUTE, _LONGEST_STEM = 44, 26
-"""A class and ``attribute: Class | None = None`` must fit on a line, whatever they are called."""
+"""Keep ``attribute: Class | None = None`` within the width of a line."""
 
 
 def snake(name: str) -> str:
     """A name in lower case with underscores: ``orderId`` and ``order-id`` are ``order_id``."""
-    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-    return re.sub(r"[^a-z0-9]+", "_", parted.lower()).strip("_")
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
 def singular(word: str) -> str:
-    """One of several: ``companies`` is ``company``, ``addresses`` is ``address``."""
+    """The singular of a word: ``companies`` is ``company``, ``addresses`` is ``address``."""
     for ending, one in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return word.removesuffix(ending) + one
@@ -32,15 +32,14 @@ def singular(word: str) -> str:
 
 
 def module_name(topic: str) -> str:
-    """The module and the table of a topic.
+    """The name of a topic's module and table.
 
     Raises:
-        ContractError: Kafka has no topic of that name.
+        ContractError: Kafka does not allow the topic's name.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", topic) or not re.search(r"[A-Za-z0-9]", topic):
         raise ContractError(
-            f"topic {topic!r}: a topic's name is made of letters, digits, dots, dashes and"
-            " underscores"
+            "a topic's name consists of letters, digits, dots, dashes and underscores", topic=topic
         )
     name = snake(topic)
     if name[0].isdigit():
@@ -49,31 +48,31 @@ def module_name(topic: str) -> str:
 
 
 def class_name(name: str) -> str:
-    """A class for a topic, a field or a definition: ``line_items`` is ``LineItemsMessage``."""
+    """The class of a topic, a field or a definition: ``line_items`` is ``LineItemsMessage``."""
     stem = "".join(part.capitalize() for part in snake(name).split("_"))
     stem = stem.removesuffix("Message")[:_LONGEST_STEM] or "Part"
     return f"{'Part' if stem[0].isdigit() else ''}{stem}Message"
 
 
 def attributes(keys: Sequence[str]) -> dict[str, str]:
-    """The attribute of each JSON key; keys that are good names keep them."""
-    found = {key: key for key in keys if _attribute(key) == key}
-    taken = set(found.values())
+    """The attribute of each JSON key; a key that is a valid name stays as it is."""
+    names = {key: key for key in keys if _attribute(key) == key}
+    taken = set(names.values())
     for key in keys:
-        if key in found:
+        if key in names:
             continue
         name = _attribute(key)
         number = 2
         while name in taken:
             name = f"{_attribute(key).rstrip('_')}_{number}"
             number += 1
-        found[key] = name
+        names[key] = name
         taken.add(name)
-    return {key: found[key] for key in keys}
+    return {key: names[key] for key in keys}
 
 
 def _attribute(key: str) -> str:
-    """An attribute for one key. An underscore in front would make it private in Python."""
+    """The attribute of one key. A leading underscore would make it private in Python."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", key) if not unicodedata.combining(c))
     name = re.sub(r"[^A-Za-z0-9_]+", "_", plain).lstrip("_")[:_LONGEST_ATTRIBUTE]
     if not name:
@@ -84,12 +83,12 @@ def _attribute(key: str) -> str:
     return f"{name}_" if reserved or re.fullmatch(r"[A-Z]\w*Message", name) else name
 
 
-def unusable(key: str) -> str:
-    """Why a JSON key cannot be a field at all; empty when it can."""
+def name_problem(key: str) -> str:
+    """Why a JSON key cannot be the name of a field; empty when it can."""
     if not key:
-        return "it has no name"
+        return "a field has an empty name"
     if re.search(r'[\\"\x00-\x1f]', key):
-        return "msgspec has no fields with quotes, backslashes or control characters in their names"
+        return "msgspec allows no quotes, backslashes or control characters in names"
     if re.search(r"\{\w+:", key):
-        return "ClickHouse takes its name for a query parameter"
-    return "ClickHouse keeps the name to itself" if key == "null" else ""
+        return "ClickHouse parses its name as a query parameter"
+    return "ClickHouse reserves its name" if key == "null" else ""

@@ -1,4 +1,4 @@
-"""The newest messages of a topic, for finding out what is in them."""
+"""A sample of the newest messages of a topic."""
 
 import re
 from collections import Counter
@@ -8,70 +8,73 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sluice.authoring.new_topic.inference import Seen
+from sluice.authoring.new_topic.inference import SampledValue
 from sluice.decode import wire
-from sluice.errors import ContractError, Refusal
+from sluice.errors import ContractError
 from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, limit
 from sluice.records import Record
+from sluice.refusals import Refusal
 
 _ROUNDS = 6
-"""Times that more is read when most offsets carry no message."""
+"""Number of reads when many offsets carry no message."""
 
 
 class SampledMessage(Struct, frozen=True):
     """One message that is a JSON object.
 
     Attributes:
-        seen: the object, and where it was.
-        value: the message's bytes, as they came.
-        version: the version that a header names; empty when none does.
+        object: the object, with partition and offset.
+        value: the bytes of the message.
+        version: the version in the headers; empty when there is none.
     """
 
-    seen: Seen
+    object: SampledValue
     value: bytes
     version: str
 
 
 class TopicSample(Struct, frozen=True):
-    """A sample, in the order of partitions and offsets, and what was passed over, by its kind."""
+    """Messages by partition and offset, and the number of other messages by kind."""
 
-    samples: Sequence[SampledMessage]
-    passed_over: Mapping[str, int]
+    messages: Sequence[SampledMessage]
+    others: Mapping[str, int]
 
 
 def sample_newest(broker: Broker, name: str, count: int) -> TopicSample:
-    """The newest messages of a topic, as many of each partition as of any other.
+    """The newest messages of a topic, the same number from each partition.
 
     Raises:
-        BrokerError: the topic is not there, or does not answer.
-        ContractError: it has no message that is a JSON object.
+        BrokerError: the topic does not exist, or the broker does not respond.
+        ContractError: no message of the topic is a JSON object.
     """
     topic = broker.topic(name)
-    left = [OffsetRange(p, marks.low, marks.high) for p, marks in broker.watermarks(topic).items()]
+    unread = [
+        OffsetRange(p, marks.low, marks.high) for p, marks in broker.watermarks(topic).items()
+    ]
     records: list[Record] = []
     for number in range(_ROUNDS):
-        # Transactions and compaction leave offsets without a message: then more are needed.
-        taken = tails(left, (count - len(records)) << number)
-        if not taken or len(records) >= count:
+        # Transactions and compaction leave offsets without a message: then more are read.
+        ranges = tails(unread, (count - len(records)) << number)
+        if not ranges or len(records) >= count:
             break
-        for read, _ in broker.read(topic, taken):
-            records += read
-        left = remaining(left, taken)
+        for batch, _ in broker.read(topic, ranges):
+            records += batch
+        unread = remaining(unread, ranges)
     latest = sorted(records, key=lambda r: r.timestamp()[1])[-count:]
-    found = parse(sorted(latest, key=lambda r: (r.partition(), r.offset())))
-    if not found.samples:
-        shown = _counted(found.passed_over)
+    sample = parse(sorted(latest, key=lambda r: (r.partition(), r.offset())))
+    if not sample.messages:
+        others = f" (there are {_list_counts(sample.others)})" if sample.others else ""
         raise ContractError(
-            f"topic {name!r} has no message that is a JSON object"
-            + (f" (there are {shown})" if shown else "")
-            + "; answer the questions, or give a --json-schema"
+            f"no message is a JSON object{others}; describe the fields at the prompts, or use"
+            " --json-schema",
+            topic=name,
         )
-    return found
+    return sample
 
 
 def tails(ranges: Sequence[OffsetRange], count: int) -> list[OffsetRange]:
-    """The last ``count`` offsets of ranges, one a partition, shared fairly."""
+    """The last ``count`` offsets of ranges, one per partition, in equal shares."""
     highs = {r.partition: r.high for r in ranges}
     return [
         OffsetRange(r.partition, highs[r.partition] - r.count, highs[r.partition])
@@ -79,73 +82,72 @@ def tails(ranges: Sequence[OffsetRange], count: int) -> list[OffsetRange]:
     ]
 
 
-def remaining(ranges: Sequence[OffsetRange], taken: Sequence[OffsetRange]) -> list[OffsetRange]:
-    """What is before the tails that were taken."""
-    lows = {r.partition: r.low for r in taken}
+def remaining(ranges: Sequence[OffsetRange], read: Sequence[OffsetRange]) -> list[OffsetRange]:
+    """The offsets of the ranges before their tails that were read."""
+    lows = {r.partition: r.low for r in read}
     return [OffsetRange(r.partition, r.low, lows.get(r.partition, r.high)) for r in ranges]
 
 
 def parse(records: Sequence[Record]) -> TopicSample:
-    """Those messages that are JSON objects, and what the others are."""
-    samples: list[SampledMessage] = []
+    """The messages that are JSON objects, and the kinds of the others."""
+    messages: list[SampledMessage] = []
     others: Counter[str] = Counter()
     for record in records:
         value = record.value()
-        found = _object(value)
-        if isinstance(found, str) or value is None:
-            others[str(found)] += 1
+        parsed = _parse_object(value)
+        if isinstance(parsed, str) or value is None:
+            others[str(parsed)] += 1
             continue
-        seen = Seen(found, record.partition(), record.offset())
-        samples.append(
-            SampledMessage(seen, value, wire.read_headers(record.headers() or ()).version)
-        )
-    return TopicSample(samples, dict(others))
+        version = wire.read_headers(record.headers() or ()).version
+        sampled = SampledValue(parsed, record.partition(), record.offset())
+        messages.append(SampledMessage(sampled, value, version))
+    return TopicSample(messages, dict(others))
 
 
-def _object(value: bytes | None) -> dict[str, Any] | str:
-    """The JSON object of a message, or what else it is."""
+def _parse_object(value: bytes | None) -> dict[str, Any] | str:
+    """The JSON object of a message, or the kind of message that it is instead."""
     if value is None:
         return "tombstone"
     payload = wire.strip_envelope(value)
     if isinstance(payload, Refusal):
         return payload.reason.value
     try:
-        found = msgspec.json.decode(payload.data)
+        parsed = msgspec.json.decode(payload.data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return "not_json"
-    return found if isinstance(found, dict) else "not_an_object"
+    return parsed if isinstance(parsed, dict) else "not_an_object"
 
 
-def version_of(samples: Sequence[SampledMessage]) -> str:
-    """The version that the contract must have, so that headers that name one are understood.
+def version_of(messages: Sequence[SampledMessage]) -> str:
+    """The version of a contract that reads the versions in the messages' headers.
 
-    A newer minor version is read as the current one, so its first one reads them all.
+    It is the first minor version: a newer minor version is read as the current one.
     """
     majors = Counter(
         match[1]
-        for sample in samples
-        if (match := re.fullmatch(r"(\d{1,9})\.\d{1,9}", sample.version))
+        for message in messages
+        if (match := re.fullmatch(r"(\d{1,9})\.\d{1,9}", message.version))
     )
     return f"{majors.most_common(1)[0][0]}.0" if majors else "1.0"
 
 
-def sample_notes(found: TopicSample) -> list[str]:
-    """What a person should know of the sample."""
-    told = [f"{len(found.samples):,} messages sampled"]
-    if found.passed_over:
-        told.append(f"passed over, since they are no JSON objects: {_counted(found.passed_over)}")
-    return told
+def sample_notes(sample: TopicSample) -> list[str]:
+    """The size of the sample, one sentence each."""
+    notes = [f"{len(sample.messages):,} messages sampled"]
+    if sample.others:
+        notes.append(f"ignored, because they are not JSON objects: {_list_counts(sample.others)}")
+    return notes
 
 
-def characteristics(samples: Sequence[SampledMessage], day: str) -> str:
-    """What the sample says of messages in general."""
-    size = sum(len(sample.value) for sample in samples) / len(samples)
-    partitions = len({sample.seen.partition for sample in samples})
+def characteristics(messages: Sequence[SampledMessage], day: str) -> str:
+    """The contract's section on the size of messages."""
+    size = sum(len(message.value) for message in messages) / len(messages)
+    partitions = len({message.object.partition for message in messages})
     return (
-        f"About {size:,.0f} bytes of JSON, in {len(samples):,} messages that were sampled on {day}"
-        f" from {partitions} partition{'s' if partitions > 1 else ''}."
+        f"About {size:,.0f} bytes of JSON per message, in a sample of {len(messages):,} messages"
+        f" from {partitions} partition{'s' if partitions > 1 else ''} on {day}."
     )
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def _list_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {kind}" for kind, number in counts.items())

@@ -1,4 +1,4 @@
-"""Trying a contract file before it is kept."""
+"""Testing a contract file before it is kept."""
 
 import importlib.util
 import sys
@@ -13,21 +13,24 @@ from types import ModuleType
 import msgspec
 from msgspec import Struct
 
+from sluice.authoring.examples import example_message
 from sluice.authoring.lint import lint
 from sluice.authoring.new_topic.sampling import SampledMessage
 from sluice.contract import Contract
 from sluice.contract.columns import columns_of
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.decode.decoder import Decoder
-from sluice.errors import ContractError, Refusal
+from sluice.errors import ContractError
+from sluice.refusals import Refusal
 
 
 @contextmanager
 def import_draft(source: str) -> Iterator[Contract]:
-    """The contract of a file that is not yet in its place.
+    """Import a contract file from a temporary folder.
 
     Raises:
-        ContractError: it cannot be imported, has gaps, or no table can be made from it.
+        ContractError: it cannot be imported, its documentation has gaps, a default is out of
+            bounds, or its table cannot be created.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "sluice_new_topic_trial.py"
@@ -56,16 +59,17 @@ def _import(path: Path) -> ModuleType:
 
 
 def _check_columns(contract: Contract) -> None:
-    """Refuse what no table can be made of."""
+    """Refuse a message without a table."""
     try:
         columns_of(contract.message)
     except ContractError as error:
-        raise ContractError(f"{error}, or leave one out with --skip-field") from error
+        text = f"{error.detail}, or leave one out with --skip-field"
+        raise ContractError(text, field=error.field) from error
     ClickHouseSchemaMapper.of(contract).create_table()
 
 
 def _check_defaults(module: ModuleType) -> None:
-    """Refuse a default outside of its own bounds, which msgspec does not look at."""
+    """Refuse a default that is out of bounds, which msgspec does not check."""
     for struct in vars(module).values():
         if not (isinstance(struct, type) and issubclass(struct, Struct)):
             continue
@@ -80,34 +84,40 @@ def _check_defaults(module: ModuleType) -> None:
             try:
                 msgspec.convert(msgspec.to_builtins(default), field.type)
             except msgspec.ValidationError as error:
-                raise ContractError(
-                    f"field {field.encode_name!r}: its default does not fit ({error})"
-                ) from error
+                text = f"its default is out of bounds ({error})"
+                raise ContractError(text, field=field.encode_name) from error
 
 
-def trial_notes(contract: Contract, samples: Sequence[SampledMessage]) -> list[str]:
-    """Whether the contract reads the messages it was made from, and can make some of its own."""
-    told = []
-    decoder = Decoder(contract)
-    refused: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], str] = {}
-    for sample in samples:
-        found = decoder.decode(sample.value, sample.version)
-        if isinstance(found, Refusal):
-            kind = (found.reason.value, found.field)
-            refused[kind] += 1
-            where = f"partition {sample.seen.partition}, offset {sample.seen.offset}"
-            first.setdefault(kind, f"{where}: {found.message}")
-    for (reason, field), number in refused.most_common():
-        at = f" at {field}" if field else ""
-        told.append(
-            f"{number:,} of {len(samples):,} sampled messages will be refused: {reason}{at}, e.g."
-            f" {first[(reason, field)]}"
-        )
-    if samples and not refused:
-        told.append("every sampled message is read by the contract")
+def trial_notes(contract: Contract, messages: Sequence[SampledMessage]) -> list[str]:
+    """Whether the contract reads the sampled messages, and whether it can generate messages."""
+    refusals, examples = _refusals(contract, messages)
+    notes = [
+        f"{count:,} of {len(messages):,} sampled messages will be refused: {reason}"
+        + (f" at {field}" if field else "")
+        + f", e.g. {examples[(reason, field)]}"
+        for (reason, field), count in refusals.most_common()
+    ]
+    if messages and not refusals:
+        notes.append("the contract reads every sampled message")
     try:
-        contract.example(Random(0))
+        example_message(contract, Random(0))
     except ContractError as error:
-        told.append(f"no sample messages can be made: {error}")
-    return told
+        notes.append(f"no sample messages can be generated: {error}")
+    return notes
+
+
+def _refusals(
+    contract: Contract, messages: Sequence[SampledMessage]
+) -> tuple[Counter[tuple[str, str]], dict[tuple[str, str], str]]:
+    """Refused messages by reason and field: their number, and the first one."""
+    decoder = Decoder(contract)
+    counts: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], str] = {}
+    for message in messages:
+        result = decoder.decode(message.value, message.version)
+        if isinstance(result, Refusal):
+            kind = (result.reason.value, result.field)
+            counts[kind] += 1
+            place = f"partition {message.object.partition}, offset {message.object.offset}"
+            examples.setdefault(kind, f"{place}: {result.message}")
+    return counts, examples

@@ -1,4 +1,4 @@
-"""Default values, which come as JSON, as Python writes them."""
+"""Default values, from JSON to Python source."""
 
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from sluice.authoring.new_topic import layout
 from sluice.authoring.new_topic.description import (
     Choice,
     DictOf,
@@ -19,66 +18,62 @@ from sluice.authoring.new_topic.description import (
     Scalar,
     Type,
 )
-from sluice.authoring.new_topic.layout import Expression, Group, Leaf, call, keyword
 from sluice.authoring.new_topic.naming import attributes
 from sluice.errors import ContractError
 
 ClassOf = Callable[[Object], str]
 
 
-def value_of(type_: Type, nullable: bool, value: Any, path: str, class_of: ClassOf) -> Expression:
-    """A value of a type, as an expression of the same value.
+def value_of(type_: Type, nullable: bool, value: Any, path: str, class_of: ClassOf) -> str:
+    """A Python expression for a value of a type.
 
     Args:
-        type_: what it must be.
+        type_: the type that the value must have.
         nullable: whether it may be null.
         value: as JSON has it.
-        path: names the field in errors.
-        class_of: the class of an object.
+        path: the path of the field, for errors.
+        class_of: returns the name of an object's class.
 
     Raises:
-        ContractError: the type does not hold the value.
+        ContractError: the value does not have the type; ``field`` is the path.
     """
     match type_, value:
         case _, None if nullable:
-            return Leaf("None")
+            return "None"
         case Scalar(python=python), _:
             return _scalar(python, value, path)
         case Choice(values=values), str() | int() if value in values:
-            return leaf(value)
-        case ListOf(item=item, item_nullable=maybe), list():
-            items = [value_of(item, maybe, one, path, class_of) for one in value]
-            return Group("", "[]", tuple(items))
-        case DictOf(value=inner, value_nullable=maybe), dict():
+            return repr(value)
+        case ListOf(item=item, item_nullable=null), list():
+            items = [value_of(item, null, one, path, class_of) for one in value]
+            return f"[{', '.join(items)}]"
+        case DictOf(value=inner, value_nullable=null), dict():
             pairs = [
-                keyword(layout.string(key), value_of(inner, maybe, one, path, class_of), ": ")
+                f"{key!r}: {value_of(inner, null, one, path, class_of)}"
                 for key, one in value.items()
             ]
-            return Group("", "{}", tuple(pairs))
+            return f"{{{', '.join(pairs)}}}"
         case Object(fields=fields), dict():
-            return call(class_of(type_), *_arguments(fields, value, path, class_of))
-    raise _unfit(path, value)
+            return f"{class_of(type_)}({', '.join(_arguments(fields, value, path, class_of))})"
+    raise _wrong_type(path, value)
 
 
 def _arguments(
     fields: tuple[Field, ...], value: dict[str, Any], path: str, class_of: ClassOf
-) -> list[Expression]:
-    named = attributes([field.key for field in fields])
-    given: list[Expression] = []
+) -> list[str]:
+    names = attributes([field.key for field in fields])
+    arguments: list[str] = []
     for field in fields:
-        here = f"{path}.{field.key}"
+        inner_path = f"{path}.{field.key}"
         if field.key in value:
-            inner = value_of(field.type, field.nullable, value[field.key], here, class_of)
-            given.append(keyword(named[field.key], inner))
+            inner = value_of(field.type, field.nullable, value[field.key], inner_path, class_of)
+            arguments.append(f"{names[field.key]}={inner}")
         elif field.default is UNSET:
-            raise ContractError(f"field {here!r} must be there, and the default lacks it")
-    return given
-
-
-def leaf(value: object) -> Leaf:
-    """A string or a number as Python writes it."""
-    # The formatter writes 1e22 where Python says 1e+22.
-    return Leaf(layout.string(value) if isinstance(value, str) else repr(value).replace("e+", "e"))
+            raise ContractError(
+                f"it is required, but the default of field {path!r} does not have it",
+                field=inner_path,
+            )
+    return arguments
 
 
 _PLAIN: dict[str, tuple[type, ...]] = {
@@ -87,38 +82,38 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "bool": (bool,),
 }
-"""What JSON has a kind of value for."""
+"""Types with JSON values of their own: the Python types of those values."""
 
-_READ: dict[str, tuple[Any, Callable[[Any], Expression]]] = {
-    "datetime": (datetime, lambda v: call("datetime.fromisoformat", leaf(v.isoformat()))),
-    "date": (date, lambda v: call("date.fromisoformat", leaf(v.isoformat()))),
-    "time": (time, lambda v: call("time.fromisoformat", leaf(v.isoformat()))),
-    "timedelta": (timedelta, lambda v: call("timedelta", *_parts(v))),
-    "UUID": (UUID, lambda v: call("UUID", leaf(str(v)))),
-    "Decimal": (Decimal, lambda v: call("Decimal", leaf(str(v)))),
-    "bytes": (bytes, lambda v: call("bytes.fromhex", leaf(v.hex()))),
+_PARSED: dict[str, tuple[Any, Callable[[Any], str]]] = {
+    "datetime": (datetime, lambda v: f"datetime.fromisoformat({v.isoformat()!r})"),
+    "date": (date, lambda v: f"date.fromisoformat({v.isoformat()!r})"),
+    "time": (time, lambda v: f"time.fromisoformat({v.isoformat()!r})"),
+    "timedelta": (timedelta, lambda v: f"timedelta({_timedelta_arguments(v)})"),
+    "UUID": (UUID, lambda v: f"UUID({str(v)!r})"),
+    "Decimal": (Decimal, lambda v: f"Decimal({str(v)!r})"),
+    "bytes": (bytes, lambda v: f"bytes.fromhex({v.hex()!r})"),
 }
-"""What JSON has as a string: the type that reads it, and how its values are written."""
+"""Types that JSON writes as strings: the class that parses them, and the source of a value."""
 
 
-def _parts(span: timedelta) -> list[Leaf]:
+def _timedelta_arguments(span: timedelta) -> str:
     parts = (("days", span.days), ("seconds", span.seconds), ("microseconds", span.microseconds))
-    return [Leaf(f"{name}={number}") for name, number in parts if number]
+    return ", ".join(f"{name}={number}" for name, number in parts if number)
 
 
-def _scalar(python: str, value: Any, path: str) -> Expression:
+def _scalar(python: str, value: Any, path: str) -> str:
     if kinds := _PLAIN.get(python):
-        if type(value) not in kinds:  # isinstance would take a bool for an int
-            raise _unfit(path, value)
-        return leaf(float(value) if python == "float" else value)
-    kind, write = _READ[python]
+        if type(value) not in kinds:  # isinstance would accept a bool as an int
+            raise _wrong_type(path, value)
+        return repr(float(value) if python == "float" else value)
+    kind, source_of = _PARSED[python]
     try:
-        return write(msgspec.convert(value, kind))
+        return source_of(msgspec.convert(value, kind))
     except msgspec.ValidationError as error:
-        raise _unfit(path, value) from error
+        raise _wrong_type(path, value) from error
 
 
-def _unfit(path: str, value: Any) -> ContractError:
-    shown = msgspec.json.encode(value).decode()
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return ContractError(f"field {path!r} does not hold its default {shown}")
+def _wrong_type(path: str, value: Any) -> ContractError:
+    text = msgspec.json.encode(value).decode()
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return ContractError(f"its default {text} does not have its type", field=path)

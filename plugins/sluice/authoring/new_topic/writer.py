@@ -1,12 +1,15 @@
-"""The text of a contract file, from a description of its topic."""
+"""The source of a contract file, from the description of its topic.
+
+The source is valid Python, but only docstrings and comments are laid out: a formatter does the
+rest (:mod:`.formatter`).
+"""
 
 from collections.abc import Sequence
 
 from msgspec import UNSET
 
-from sluice.authoring.new_topic import layout
+from sluice.authoring.new_topic import wrapping
 from sluice.authoring.new_topic.description import (
-    SCALARS,
     TO_BE_WRITTEN,
     Bounds,
     Choice,
@@ -19,17 +22,8 @@ from sluice.authoring.new_topic.description import (
     Type,
     objects,
 )
-from sluice.authoring.new_topic.layout import (
-    Expression,
-    Group,
-    Leaf,
-    OrNone,
-    call,
-    keyword,
-    subscript,
-)
 from sluice.authoring.new_topic.naming import attributes, class_name, module_name
-from sluice.authoring.new_topic.values import leaf, value_of
+from sluice.authoring.new_topic.values import value_of
 from sluice.contract.docstrings import SECTIONS
 
 _IMPORTS = {
@@ -40,31 +34,31 @@ _IMPORTS = {
     "msgspec": ("Meta", "Struct", "field"),
     "sluice.contract": ("Contract", "Table", "Version", "column"),
 }
-"""What a file may import, in the order of its imports."""
+"""Names that a file may import, by module, in the order of its imports."""
 
 
 def source_of(description: Description) -> str:
-    """The contract file. Formatted, linted and documented by the project's rules.
+    """The contract file, documented by the project's rules.
 
     Raises:
-        ContractError: a default that its type does not hold; names the field.
+        ContractError: a default does not have the type of its field; ``field`` is the path.
     """
     return "\n".join(_Writer(description).lines()) + "\n"
 
 
 class _Writer:
-    """Writes one file; knows the names of its classes, and what they use."""
+    """Writes one file; collects the names of its classes and the names that it imports."""
 
     def __init__(self, description: Description) -> None:
         self._description = description
-        self._message = description.found.message
+        self._message = description.draft.message
         self._used = {"date", "Struct", "Contract", "Table", "Version"}
         self._classes: list[tuple[Object, str]] = []
         # The message is named first: its name is the topic's, whatever its parts are called.
         for struct in reversed(list(objects(self._message))):
-            self._classes.insert(0, (struct, self._fresh(class_name(struct.name))))
+            self._classes.insert(0, (struct, self._unused_name(class_name(struct.name))))
 
-    def _fresh(self, name: str) -> str:
+    def _unused_name(self, name: str) -> str:
         taken = {other for _, other in self._classes}
         number, stem = 2, name.removesuffix("Message")
         while name in taken:
@@ -78,7 +72,7 @@ class _Writer:
         """The whole file, line by line."""
         classes = [line for struct, _ in self._classes for line in ("", "", *self._class(struct))]
         head = f'"""The contract of topic ``{self._description.topic}``."""'
-        if layout.width(head) > layout.WIDTH:
+        if len(head) > wrapping.WIDTH:
             head = '"""The contract of one topic."""'
         return [head, "", *self._imports(), *classes, "", "", *self._contract()]
 
@@ -92,147 +86,129 @@ class _Writer:
         return lines
 
     def _class(self, struct: Object) -> list[str]:
-        named = attributes([field.key for field in struct.fields])
-        lines = [line for text in struct.reviews for line in layout.comment(text, 0)]
+        names = attributes([field.key for field in struct.fields])
+        lines = [line for text in struct.reviews for line in wrapping.comment(text, 0)]
         lines.append(f"class {self._class_of(struct)}(Struct, frozen=True, kw_only=True):")
         if struct == self._message:
-            lines += self._message_words()
+            lines += self._message_docs()
         else:
-            lines += _summary(struct.doc or f"A part of {self._class_of(self._message)}")
+            text = struct.doc or f"A part of {self._class_of(self._message)}"
+            lines += [*wrapping.summary(_sentence(text)), ""]
         lines.append("    Attributes:")
         for field in struct.fields:
-            lines += layout.entry(named[field.key], _sentence(field.doc))
+            lines += wrapping.entry(names[field.key], _sentence(field.doc))
         lines += ['    """', ""]
         for field in struct.fields:
-            lines += self._field(struct, field, named[field.key])
+            lines += self._field(struct, field, names[field.key])
         return lines
 
-    def _message_words(self) -> list[str]:
-        """The docstring of the message's class but for its attributes."""
-        topic, found = self._description.topic, self._description.found
-        lines = _summary(self._message.doc or f"One message of topic ``{topic}``")
+    def _message_docs(self) -> list[str]:
+        """The docstring of the message's class, without its attributes."""
+        topic = self._description.topic
+        text = self._message.doc or f"One message of topic ``{topic}``"
+        lines = [*wrapping.summary(_sentence(text)), ""]
         for heading in SECTIONS:
-            match heading:
-                case "Attributes":
-                    continue
-                case "Version history":
-                    text = f"{self._description.released}. {_sentence(found.history)}"
-                    lines += [f"    {heading}:", *layout.entry(found.version, text)]
-                case "Compatibility":
-                    lines.append(f"    {heading}:")
-                    lines += layout.entry("Backward", "there is no older version.")
-                    text = "a reader ignores the fields that it does not know."
-                    lines += layout.entry("Forward", text)
-                case _:
-                    told = found.sections.get(heading, TO_BE_WRITTEN)
-                    lines += [f"    {heading}:", *layout.paragraph(_sentence(told), 2)]
-            lines.append("")
+            if heading != "Attributes":
+                lines += [f"    {heading}:", *self._section(heading), ""]
         return lines
+
+    def _section(self, heading: str) -> list[str]:
+        draft = self._description.draft
+        match heading:
+            case "Version history":
+                text = f"{self._description.released}. {_sentence(draft.history)}"
+                return wrapping.entry(draft.version, text)
+            case "Compatibility":
+                forward = "a reader ignores fields that its version does not have."
+                return [
+                    *wrapping.entry("Backward", "there is no older version."),
+                    *wrapping.entry("Forward", forward),
+                ]
+        return wrapping.paragraph(_sentence(draft.sections.get(heading, TO_BE_WRITTEN)), 2)
 
     def _field(self, struct: Object, field: Field, name: str) -> list[str]:
-        type_ = self._type(field.type)
-        lines = [line for text in field.reviews for line in layout.comment(text, 1)]
-        annotation = OrNone(type_) if field.nullable else type_
+        lines = [line for text in field.reviews for line in wrapping.comment(text, 1)]
         path = field.key if struct == self._message else f"{self._class_of(struct)}.{field.key}"
-        return lines + layout.statement(1, name, annotation, self._default(field, name, path))
+        default = self._default(field, name, path)
+        assignment = f" = {default}" if default else ""
+        return [*lines, f"    {name}: {self._or_none(field.type, field.nullable)}{assignment}"]
 
-    def _default(self, field: Field, name: str, path: str) -> Expression | None:
-        named = [keyword("name", leaf(field.key))] if name != field.key else []
+    def _default(self, field: Field, name: str, path: str) -> str:
+        """The right side of a field's declaration; empty when it has none."""
+        rename = {"name": repr(field.key)} if name != field.key else {}
         if field.default is UNSET:
-            return self._call("field", *named) if named else None
+            return self._call("field", **rename) if rename else ""
         value = value_of(field.type, field.nullable, field.default, path, self._class_of)
         shared = isinstance(field.type, ListOf | DictOf) and field.default is not None
-        if not shared or not field.default:
-            if not named and not self._is_wide(field, name):
-                return value
+        if shared and field.default:
+            # Each message needs its own list or dict.
+            return self._call("field", **rename, default_factory=f"lambda: {value}")
+        if not rename:
+            return value
+        if shared:
             kind = "list" if isinstance(field.type, ListOf) else "dict"
-            filled = Leaf(f"default_factory={kind}") if shared else keyword("default", value)
-            return self._call("field", *named, filled)
-        # A list or a dict with something in it must be made anew for each message.
-        return self._call("field", *named, keyword("default_factory=lambda", value, ": "))
+            return self._call("field", **rename, default_factory=kind)
+        return self._call("field", **rename, default=value)
 
-    def _is_wide(self, field: Field, name: str) -> bool:
-        """Whether ``name: Class = Class(`` takes more than a line, which nothing could break."""
-        if not isinstance(field.type, Object):
-            return False
-        return len(name) + 2 * len(self._class_of(field.type)) > layout.WIDTH - 12
+    def _call(self, function: str, *positional: str, **keywords: str) -> str:
+        self._used.add(function)
+        arguments = [*positional, *(f"{word}={value}" for word, value in keywords.items())]
+        return f"{function}({', '.join(arguments)})"
 
-    def _call(self, name: str, *items: Expression) -> Group:
-        self._used.add(name)
-        return call(name, *items)
+    def _or_none(self, type_: Type, nullable: bool) -> str:
+        return f"{self._type(type_)} | None" if nullable else self._type(type_)
 
-    def _type(self, type_: Type) -> Expression:
+    def _type(self, type_: Type) -> str:
         match type_:
-            case Scalar(python=python, bounds=bounds, column=column, low_cardinality=low):
-                options: list[Expression] = [leaf(column)] if column else []
-                if low:
-                    options.append(Leaf("low_cardinality=True"))
-                more = [self._call("column", *options)] if options else []
-                return self._annotated(Leaf(python), bounds, more)
+            case Scalar(python=python, bounds=bounds):
+                self._used.add(python)
+                return self._annotated(python, bounds, self._column(type_))
             case Choice(values=values):
                 self._used.add("Literal")
-                return subscript("Literal", *map(leaf, values))
+                return f"Literal[{', '.join(map(repr, values))}]"
             case ListOf(item=item, item_nullable=nullable, bounds=bounds):
-                return self._annotated(subscript("list", self._maybe(item, nullable)), bounds)
+                return self._annotated(f"list[{self._or_none(item, nullable)}]", bounds)
             case DictOf(value=value, value_nullable=nullable, bounds=bounds):
-                inner = self._maybe(value, nullable)
-                return self._annotated(subscript("dict", Leaf("str"), inner), bounds)
+                return self._annotated(f"dict[str, {self._or_none(value, nullable)}]", bounds)
             case Object():
-                return Leaf(self._class_of(type_))
+                return self._class_of(type_)
 
-    def _maybe(self, type_: Type, nullable: bool) -> Expression:
-        return OrNone(self._type(type_)) if nullable else self._type(type_)
+    def _column(self, scalar: Scalar) -> list[str]:
+        """The call of ``column`` for what differs from the usual column."""
+        type_ = [repr(scalar.column)] if scalar.column else []
+        options = {"low_cardinality": "True"} if scalar.low_cardinality else {}
+        return [self._call("column", *type_, **options)] if type_ or options else []
 
-    def _annotated(
-        self, plain: Expression, bounds: Bounds, more: Sequence[Group] = ()
-    ) -> Expression:
-        self._used.update(kind for kind in SCALARS if plain == Leaf(kind))
+    def _annotated(self, type_: str, bounds: Bounds, more: Sequence[str] = ()) -> str:
         if bounds:
-            items = [keyword(word, leaf(value)) for word, value in bounds]
-            more = [self._call("Meta", *items), *more]
+            more = [self._call("Meta", **{word: repr(value) for word, value in bounds}), *more]
         if not more:
-            return plain
+            return type_
         self._used.add("Annotated")
-        return subscript("Annotated", plain, *more)
+        return f"Annotated[{', '.join([type_, *more])}]"
 
     def _contract(self) -> list[str]:
-        description, message = self._description, self._class_of(self._message)
-        named = attributes([field.key for field in self._message.fields])
-        day = description.released
-        version = call(
-            "Version",
-            keyword("name", leaf(description.found.version)),
-            Leaf(f"released=date({day.year}, {day.month}, {day.day})"),
-        )
-        table = call(
-            "Table",
-            keyword("name", leaf(module_name(description.topic))),
-            keyword("order_by", layout.tuple_of(*map(leaf, description.order_by))),
-        )
-        arguments: dict[str, Expression] = {
-            "topic": leaf(description.topic),
-            "subject": leaf(f"{description.topic}-value"),
-            "message": Leaf(message),
-            "versions": layout.tuple_of(version),
-            "key": leaf(named[description.key]),
-            "table": table,
-            "owner": leaf(description.owner),
+        description, draft = self._description, self._description.draft
+        names = attributes([field.key for field in self._message.fields])
+        day, table = description.released, module_name(description.topic)
+        version = f"name={draft.version!r}, released=date({day.year}, {day.month}, {day.day})"
+        arguments: dict[str, str] = {
+            "topic": repr(description.topic),
+            "subject": repr(f"{description.topic}-value"),
+            "message": self._class_of(self._message),
+            "versions": f"(Version({version}),)",
+            "key": repr(names[description.key]),
+            "table": f"Table(name={table!r}, order_by={description.order_by!r})",
+            "owner": repr(description.owner),
         }
         lines = ["contract = Contract("]
         for word, value in arguments.items():
             if text := description.reviews.get(word):
-                lines += layout.comment(text, 1)
-            lines += layout.argument(1, keyword(word, value))
+                lines += wrapping.comment(text, 1)
+            lines.append(f"    {word}={value},")
         return [*lines, ")"]
 
 
-def _summary(text: str) -> list[str]:
-    shown = layout.words(_sentence(text))
-    # Four quotes in a row would end the docstring before it began.
-    first = '    """ ' if shown.startswith('"') else '    """'
-    return [*layout.wrapped(shown, first, "    "), ""]
-
-
 def _sentence(text: str) -> str:
-    shown = text.strip()
-    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
+    stripped = text.strip()
+    return stripped if stripped.endswith((".", "!", "?")) else f"{stripped}."

@@ -1,4 +1,4 @@
-"""Loading a part of a topic: ``backfill``."""
+"""Loads a part of a topic: ``backfill``."""
 
 from typing import Any
 
@@ -19,40 +19,40 @@ from sluice.store.request import Request, parse_offsets
 
 @click.command()
 @topic_argument
-@click.option("--from", "low", default="", metavar="WHEN", help="First offset, or time (ISO 8601).")
-@click.option("--to", "high", default="", metavar="WHEN", help="Offset, or time, to stop before.")
+@click.option("--from", "low", default="", metavar="WHEN", help="First offset or time (ISO 8601).")
+@click.option("--to", "high", default="", metavar="WHEN", help="Offset or time to stop before.")
 @click.option(
     "--offsets",
     default="",
     metavar="RANGES",
-    help="By partition, in place of --from and --to: '0: 100-200, 1: 50-'.",
+    help="Offsets by partition, instead of --from and --to: '0: 100-200, 1: 50-'.",
 )
-@click.option("--everything", is_flag=True, help="Everything since the topic's beginning.")
+@click.option("--everything", is_flag=True, help="The whole topic, from its beginning.")
 @click.option(
     "--existing",
     type=click.Choice(["skip", "replace"]),
     default="skip",
     show_default=True,
-    help="Leave alone what is loaded already, or load it anew and exchange the rows.",
+    help="Skip offsets that are loaded already, or load them again and replace their rows.",
 )
 @partitions_option
 @max_messages_option
 @dry_run_option
-def backfill(topic: str, everything: bool, offsets: str, dry_run: bool, **asked: Any) -> None:
+def backfill(topic: str, everything: bool, offsets: str, dry_run: bool, **options: Any) -> None:
     """Load a part of TOPIC: between two offsets or times, or all that it still has.
 
-    A time stands for the first message at or after it, in each partition. What another load is
-    loading is left to it. A backfill that was interrupted goes on when it is started again.
+    A time means the first message at or after it in each partition. Offsets that another load has
+    reserved are left to that load. Run the same command again to resume an interrupted backfill.
     """
-    if everything and (asked["low"] or asked["high"] or offsets):
-        raise PlanError("--everything stands alone: leave out --from, --to and --offsets")
+    if everything and (options["low"] or options["high"] or offsets):
+        raise PlanError("--everything excludes --from, --to and --offsets")
     if everything:
-        asked["low"] = "0"
-    request = Request(offsets=tuple(parse_offsets(offsets)), **asked)
+        options["low"] = "0"
+    request = Request(offsets=tuple(parse_offsets(offsets)), **options)
     if not request.windowed and not request.partitions:
         raise PlanError(
-            "say what to load: --from, --to, --offsets or --everything; 'sluice load' loads what"
-            " is new"
+            "choose what to load with --from, --to, --offsets or --everything; 'sluice load' loads"
+            " new messages"
         )
     loader = build_loader(find(topic))
     if dry_run:

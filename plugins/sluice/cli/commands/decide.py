@@ -1,4 +1,4 @@
-"""Deciding about a load that its audit holds: ``release``, ``discard``."""
+"""Decides about a held load: ``release``, ``discard``."""
 
 import getpass
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from sluice import decisions
 from sluice.cli.console import build_loader, console, show_report
 from sluice.contract import discover, find
 from sluice.loader import Loader
@@ -14,8 +15,8 @@ from sluice.loader import Loader
 def _decides(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.argument("load_id"),
-        click.option("--why", required=True, help="Kept with the load, and shown in its report."),
-        click.option("--by", "who", default=getpass.getuser, help="Who decides; you by default."),
+        click.option("--why", required=True, help="The reason; shown in the load's report."),
+        click.option("--by", "who", default=getpass.getuser, help="Who decides; by default you."),
     )
     for option in reversed(options):
         command = option(command)
@@ -25,33 +26,31 @@ def _decides(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @_decides
 def release(load_id: str, why: str, who: str) -> None:
-    """Publish a held load LOAD_ID in spite of what held it.
+    """Publish the held load LOAD_ID, regardless of why it was held.
 
-    Its rows become visible, exactly once; what was refused stays in quarantine.
+    Its rows become visible, exactly once. Refused messages stay in quarantine.
     """
     loader = _loader_of(load_id)
     with console.status("publishing"):
-        loader.release(load_id, who, why)
+        decisions.release(loader, load_id, who, why)
     show_report(loader.report(load_id))
 
 
 @click.command()
 @_decides
 def discard(load_id: str, why: str, who: str) -> None:
-    """Give up a held load LOAD_ID: the next load reads its offsets again."""
+    """Discard the held load LOAD_ID: the next load reads its offsets again."""
     loader = _loader_of(load_id)
-    loader.discard(load_id, who, why)
+    decisions.discard(loader, load_id, who, why)
     loader.report(load_id)
-    console.print(f"load {load_id} is given up; the next load of its topic reads its offsets again")
+    console.print(f"discarded load {load_id}; the next load of its topic reads its offsets again")
 
 
 def _loader_of(load_id: str) -> Loader:
-    """A loader of the topic that a load is of."""
+    """A loader for the topic of a load."""
     any_loader = build_loader(next(iter(discover().values())))
     any_loader.ledger.create()
     load = any_loader.ledger.load(load_id)
     if load is None:
-        raise click.ClickException(
-            f"the ledger knows no load {load_id}; 'sluice status' lists them"
-        )
+        raise click.ClickException(f"the ledger has no load {load_id}; 'sluice status' lists loads")
     return build_loader(find(load.topic))

@@ -1,4 +1,4 @@
-"""Removing old reports and documents: ``housekeeping``."""
+"""Removes old reports and documents: ``housekeeping``."""
 
 import click
 from rich.table import Table
@@ -15,13 +15,13 @@ from sluice.store.retention import Retention
     "--keep-days",
     type=click.FloatRange(min=1),
     default=None,
-    help="Days that are kept; SLUICE_KEEP_DAYS by default.",
+    help="Number of days to keep; by default SLUICE_KEEP_DAYS.",
 )
-@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def housekeeping(keep_days: float | None, dry_run: bool) -> None:
-    """Remove reports, quality results and data documents that are old.
+    """Remove old reports, quality results and data documents.
 
-    What accounts for offsets stays, and so does every refused message.
+    The records that account for offsets stay, and so does every refused message.
     """
     settings = Settings()
     clickhouse = connect(connection_from_environment(settings.clickhouse_conn_id))
@@ -29,8 +29,8 @@ def housekeeping(keep_days: float | None, dry_run: bool) -> None:
     days = keep_days or settings.keep_days
     with console.status("removing"):
         removed = Retention(clickhouse, settings.database).clean(days, dry_run)
-    verb = "would go" if dry_run else "gone"
-    table = Table("table", f"rows {verb}", title=f"older than {days:g} days")
-    for each in removed:
-        table.add_row(each.table, f"{each.rows:,}")
+    status = "to remove" if dry_run else "removed"
+    table = Table("table", f"rows {status}", title=f"older than {days:g} days")
+    for rows in removed:
+        table.add_row(rows.table, f"{rows.rows:,}")
     console.print(table)

@@ -1,4 +1,4 @@
-"""Loading what is new, and looking at loads: ``load``, ``status``, ``report``."""
+"""Loads new messages, and shows loads: ``load``, ``status``, ``report``."""
 
 from pathlib import Path
 
@@ -21,14 +21,14 @@ from sluice.store.request import Request
 @partitions_option
 @max_messages_option
 def load(topic: str, partitions: tuple[int, ...], max_messages: int) -> None:
-    """Load everything new of TOPIC: plan, drain, audit, publish, report."""
+    """Load all new messages of TOPIC: plan, drain, audit, publish, report."""
     run_load(build_loader(find(topic)), Request(partitions=partitions, max_messages=max_messages))
 
 
 @click.command()
 @topics_argument
 def status(topics: tuple[str, ...]) -> None:
-    """Show what is loaded of each topic, and what is not yet (all TOPICS by default)."""
+    """Show the progress, the lag and the last loads of TOPICS (all by default)."""
     for contract in [find(topic) for topic in topics] or discover().values():
         _show_status(build_loader(contract))
 
@@ -42,8 +42,8 @@ def _show_status(loader: Loader) -> None:
         table.add_column(column, justify="right")
     for lag in measure_lag(topic, loader.broker, loader.ledger):
         row = (lag.partition, lag.low, lag.high, lag.published, lag.waiting)
-        behind = "?" if lag.seconds is None else f"{lag.seconds:,.0f}"
-        table.add_row(*(f"{n:,}" for n in row), behind)
+        seconds = "?" if lag.seconds is None else f"{lag.seconds:,.0f}"
+        table.add_row(*(f"{n:,}" for n in row), seconds)
     console.print(table)
     loads = loader.ledger.loads_of(topic)
     unfinished = [load_ for load_ in loads if load_.live]
@@ -60,20 +60,20 @@ def _show_status(loader: Loader) -> None:
 
 @click.command()
 @click.argument("load_id")
-@click.option("--html", type=click.Path(dir_okay=False), help="Write the page to this file.")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write an HTML page to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def report(load_id: str, html: str | None, as_json: bool) -> None:
     """Show the report of a load."""
     settings = Settings()
     loader = build_loader(next(iter(discover().values())))
     loader.ledger.create()
-    found = find_report(loader.clickhouse, settings.database, load_id=load_id)
-    if found is None:
+    stored_report = find_report(loader.clickhouse, settings.database, load_id=load_id)
+    if stored_report is None:
         raise click.ClickException(f"no report of load {load_id}; 'sluice status' lists loads")
     if html:
-        Path(html).write_text(render_report(found))
+        Path(html).write_text(render_report(stored_report))
         console.print(f"wrote {html}")
     elif as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        click.echo(msgspec.json.format(msgspec.json.encode(stored_report)))
     else:
-        show_report(found)
+        show_report(stored_report)

@@ -20,15 +20,15 @@ STATUSES = click.Choice(["quarantined", "loaded", "superseded", "pending", "drop
 
 @click.group()
 def quarantine() -> None:
-    """Look at messages that were refused, and replay them; they are kept whole."""
+    """Show, export and replay refused messages."""
 
 
-def narrowed_down(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that narrow down which messages, by what they are."""
+def refusal_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that filter refused messages."""
     options = (
-        click.option("--reason", default="", help="Only of this reason, such as missing_field."),
+        click.option("--reason", default="", help="Only with this reason, such as missing_field."),
         click.option("--field", default="", help="Only about this field."),
-        click.option("--version", default="", help="Only nearest to this version."),
+        click.option("--version", default="", help="Only with this nearest version."),
         click.option("--load", "load_id", default="", help="Only of this load."),
         click.option("--partition", type=int, help="Only of this partition."),
         click.option("--from", "low", type=int, help="First offset."),
@@ -39,17 +39,18 @@ def narrowed_down(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, and by what became of them."""
+def status_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same options, and a filter by status."""
     status = click.option(
         "--status",
         type=STATUSES,
         default="quarantined",
         show_default=True,
-        help="Of published loads; loaded or refused again by a later one; of loads that are held or"
-        " under way; or of abandoned ones.",
+        help="quarantined: refused by a published load; loaded, superseded: loaded or refused"
+        " again by a later load; pending: refused by a held or running load; dropped: refused by"
+        " a load that will never be published.",
     )
-    return narrowed_down(status(command))
+    return refusal_options(status(command))
 
 
 def _open(topic: str) -> Quarantine:
@@ -60,21 +61,21 @@ def _open(topic: str) -> Quarantine:
 
 @quarantine.command("list")
 @topic_argument
-@filtered
-def list_(topic: str, **narrowed: Any) -> None:
-    """How many messages of TOPIC were refused, and why."""
-    kinds = _open(topic).kinds(RefusalFilter(topic=topic, **narrowed))
-    if not kinds:
-        console.print(f"no {narrowed['status']} messages of {topic}")
+@status_option
+def list_(topic: str, **filters: Any) -> None:
+    """Show the number of refused messages of TOPIC by reason, field and version."""
+    groups = _open(topic).groups(RefusalFilter(topic=topic, **filters))
+    if not groups:
+        console.print(f"no {filters['status']} messages of {topic}")
         return
     table = Table()
     for column in ("count", "reason", "field", "version", "last", "for example"):
         table.add_column(column, no_wrap=column in ("count", "reason"))
-    for kind in kinds:
-        example = f"partition {kind.partition}, offset {kind.offset}: {kind.example}"
-        last = f"{kind.last:%Y-%m-%d %H:%M}"
-        cells = (kind.reason, kind.field, kind.version, last, example)
-        table.add_row(f"{kind.count:,}", *(Text(printable(cell.encode())) for cell in cells))
+    for group in groups:
+        example = f"partition {group.partition}, offset {group.offset}: {group.example}"
+        last = f"{group.last:%Y-%m-%d %H:%M}"
+        cells = (group.reason, group.field, group.version, last, example)
+        table.add_row(f"{group.count:,}", *(Text(printable(cell.encode())) for cell in cells))
     console.print(table)
 
 
@@ -84,21 +85,21 @@ def list_(topic: str, **narrowed: Any) -> None:
 @click.argument("offset", type=int)
 @click.option("--status", type=STATUSES, default="quarantined", show_default=True)
 def show(topic: str, partition: int, offset: int, status: str) -> None:
-    """One refused message of TOPIC, whole; what is not printable is escaped."""
+    """Show one refused message of TOPIC in full; bytes that are not printable are escaped."""
     wanted = RefusalFilter(
         topic=topic, partition=partition, low=offset, high=offset + 1, status=status
     )
-    found = list(_open(topic).messages(wanted))
-    if not found:
+    messages = list(_open(topic).messages(wanted))
+    if not messages:
         raise click.ClickException(
             f"no {status} message of {topic} in partition {partition} at offset {offset};"
-            f" 'sluice quarantine list {topic}' shows what there is"
+            f" 'sluice quarantine list {topic}' shows the refused messages"
         )
-    for message in found:
+    for message in messages:
         lines = {
             "reason": message.reason,
             "field": message.field,
-            "said": message.message,
+            "error": message.message,
             "nearest version": message.version,
             "ClickHouse code": str(message.code or ""),
             "timestamp": message.timestamp.isoformat(),
@@ -119,16 +120,16 @@ def show(topic: str, partition: int, offset: int, status: str) -> None:
 @quarantine.command("export")
 @topic_argument
 @click.argument("file", type=click.Path(dir_okay=False, writable=True))
-@click.option("--most", default=0, help="At most so many; 0 is all.")
-@filtered
-def export(topic: str, file: str, most: int, **narrowed: Any) -> None:
-    """Write refused messages of TOPIC to FILE, a JSON object a line; bytes as base64."""
+@click.option("--most", default=0, help="Maximum number of messages; 0 for all.")
+@status_option
+def export(topic: str, file: str, most: int, **filters: Any) -> None:
+    """Write refused messages of TOPIC to FILE, one JSON object per line; bytes are base64."""
     store = _open(topic)
-    wanted = RefusalFilter(topic=topic, **narrowed)
-    whole = sum(kind.count for kind in store.kinds(wanted))
+    wanted = RefusalFilter(topic=topic, **filters)
+    total = sum(group.count for group in store.groups(wanted))
     encode, count = msgspec.json.Encoder().encode, 0
     with progress_bar() as bar, Path(file).open("wb") as out:
-        task = bar.add_task("writing", total=min(whole, most) if most else whole)
+        task = bar.add_task("writing", total=min(total, most) if most else total)
         for message in store.messages(wanted, most):
             out.write(encode(export_record(message)) + b"\n")
             count += 1
@@ -138,20 +139,20 @@ def export(topic: str, file: str, most: int, **narrowed: Any) -> None:
 
 @quarantine.command("replay")
 @topic_argument
-@narrowed_down
+@refusal_options
 @max_messages_option
 @dry_run_option
-def replay(topic: str, max_messages: int, dry_run: bool, **narrowed: Any) -> None:
-    """Validate refused messages of TOPIC again, under today's contract.
+def replay(topic: str, max_messages: int, dry_run: bool, **filters: Any) -> None:
+    """Validate refused messages of TOPIC again, with the current contract.
 
-    What passes, as it is or after the contract's repair function, becomes rows with their original
-    offsets. What fails stays in quarantine, with today's reason. Replaying twice is harmless.
+    Valid messages, with or without the contract's repair function, become rows with their original
+    offsets. Invalid ones stay in quarantine, with the current reason. Replaying twice is harmless.
     """
-    partition = narrowed.pop("partition")
+    partition = filters.pop("partition")
     request = Request(
         partitions=() if partition is None else (partition,),
         max_messages=max_messages,
-        refused=RefusalFilter(topic=topic, **narrowed),
+        refused=RefusalFilter(topic=topic, **filters),
     )
     loader = build_loader(find(topic))
     if dry_run:

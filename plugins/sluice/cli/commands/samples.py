@@ -1,4 +1,4 @@
-"""Messages to try things with: ``produce-samples``."""
+"""Produces sample messages: ``produce-samples``."""
 
 from random import Random
 
@@ -12,18 +12,20 @@ from sluice.contract import find
 
 @click.command("produce-samples")
 @topic_argument
-@click.option("--count", default=10_000, show_default=True, help="Messages to produce.")
-@click.option("--partitions", default=4, show_default=True, help="Of the topic, if it is new.")
+@click.option("--count", default=10_000, show_default=True, help="Number of messages.")
+@click.option(
+    "--partitions", default=4, show_default=True, help="Number of partitions, if the topic is new."
+)
 @click.option("--broken", default=0.004, show_default=True, help="Share of broken messages.")
 @click.option("--tombstones", default=0.004, show_default=True, help="Share of null values.")
-@click.option("--seed", type=int, help="For the same messages each time.")
+@click.option("--seed", type=int, help="Seed of the random values, for repeatable messages.")
 def produce_samples(
     topic: str, count: int, partitions: int, broken: float, tombstones: float, seed: int | None
 ) -> None:
-    """Produce sample messages of TOPIC: every version, some broken, some tombstones.
+    """Produce sample messages of TOPIC: all versions, some broken messages, some tombstones.
 
-    With a schema registry (SCHEMA_REGISTRY_URL), the contract's versions are registered and
-    half of the messages carry the id of theirs.
+    With a schema registry (SCHEMA_REGISTRY_URL), the contract's versions are registered, and half
+    of the messages carry their schema id.
     """
     loader = build_loader(find(topic))
     if loader.broker.create_topic(topic, partitions):
@@ -31,6 +33,6 @@ def produce_samples(
     with progress_bar() as bar:
         task = bar.add_task("producing", total=count)
         ids = register_versions(loader.registry, loader.contract) if loader.registry else {}
-        made = make_samples(loader.contract, count, Random(seed), broken, tombstones, ids)
-        produce(loader.contract, loader.broker, made, lambda done: bar.advance(task, done))
+        messages = make_samples(loader.contract, count, Random(seed), broken, tombstones, ids)
+        produce(loader.contract, loader.broker, messages, lambda done: bar.advance(task, done))
     console.print(f"produced {count:,} messages to {topic}")

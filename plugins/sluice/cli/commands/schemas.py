@@ -1,4 +1,4 @@
-"""The contracts and their documentation: ``topics`` and ``schema``."""
+"""Lists contracts and manages their documentation: ``topics`` and ``schema``."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sluice.authoring.lint import lint
 from sluice.authoring.registration import register_versions
 from sluice.authoring.version_samples import samples_folder, unreadable_versions, write_missing
 from sluice.cli.console import console, topics_argument
-from sluice.cli.generated import check_files, folder_option, write_files
+from sluice.cli.generated_files import check_files, folder_option, write_files
 from sluice.contract import discover, find
 from sluice.contract.discovery import project_folder
 from sluice.contract.json_schema import json_schema
@@ -37,12 +37,12 @@ def topics() -> None:
 
 @click.group()
 def schema() -> None:
-    """Look after the documentation of the schemas."""
+    """Check, write and register the documentation of the schemas."""
 
 
 @schema.command("lint")
 def schema_lint() -> None:
-    """Fail when a schema class lacks a section, an attribute's words or a version's history."""
+    """Fail if a schema class lacks a section, or the entry of an attribute or a version."""
     problems = [problem for contract in discover().values() for problem in lint(contract)]
     for problem in problems:
         click.echo(problem)
@@ -55,12 +55,12 @@ def schema_lint() -> None:
 @click.option("--write", is_flag=True, help="Write the pages.")
 @folder_option("docs/schemas")
 def schema_docs(write: bool, folder: Path | None) -> None:
-    """Check that the catalogue of the schemas is up to date, or write it."""
+    """Check that the schema catalogue is up to date, or write it."""
     docs = folder or project_folder() / "docs" / "schemas"
     files = pages(discover(), samples_folder())
     obsolete = [path for path in sorted(docs.glob("*.md")) if path.name not in files]
     for path in obsolete:
-        click.echo(f"{path.name} belongs to no contract")
+        click.echo(f"{path.name} does not belong to a contract")
     if write:
         for path in obsolete:
             path.unlink()
@@ -72,15 +72,14 @@ def schema_docs(write: bool, folder: Path | None) -> None:
 
 
 @schema.command("samples")
-@click.option("--write", is_flag=True, help="Write samples of the versions that have none.")
+@click.option("--write", is_flag=True, help="Write the missing samples.")
 def schema_samples(write: bool) -> None:
-    """Check that a sample of every released version can still be read."""
+    """Check that the contracts read a sample of every released version."""
     contracts = discover().values()
     if write:
-        for path in [
-            path for contract in contracts for path in write_missing(contract, samples_folder())
-        ]:
-            console.print(f"wrote {path.parent.name}/{path.name}")
+        for contract in contracts:
+            for path in write_missing(contract, samples_folder()):
+                console.print(f"wrote {path.parent.name}/{path.name}")
     problems = [
         problem
         for contract in contracts
@@ -95,25 +94,26 @@ def schema_samples(write: bool) -> None:
 
 @schema.command("register")
 @topics_argument
-@click.option("--check", is_flag=True, help="Only say whether the current version may follow.")
+@click.option("--check", is_flag=True, help="Only check the compatibility of the current version.")
 def schema_register(topics: tuple[str, ...], check: bool) -> None:
     """Register the versions of TOPICS (all by default) in the schema registry.
 
-    The registry is found by SCHEMA_REGISTRY_URL. A version that breaks the compatibility of its
+    SCHEMA_REGISTRY_URL is the registry's address. A version that breaks the compatibility of its
     subject is refused.
     """
     for contract in [find(topic) for topic in topics] or discover().values():
         registry = registry_from_environment(contract.subject)
         if registry is None:
-            raise SettingsError("SCHEMA_REGISTRY_URL is not set: there is no registry to ask")
+            raise SettingsError("SCHEMA_REGISTRY_URL is not set, so there is no schema registry")
         if check:
             text = msgspec.json.encode(json_schema(contract, contract.version)).decode()
             if not registry.compatible(contract.subject, text):
                 raise RegistryError(
-                    f"subject {contract.subject!r}: version {contract.version.name} is not"
-                    " compatible with the latest registered schema"
+                    f"version {contract.version.name} is not compatible with the latest schema of"
+                    f" subject {contract.subject!r}",
+                    topic=contract.topic,
                 )
-            console.print(f"{contract.subject}: version {contract.version.name} may follow")
+            console.print(f"{contract.subject}: version {contract.version.name} is compatible")
             continue
         for version, schema_id in register_versions(registry, contract).items():
             console.print(f"{contract.subject}  version {version}  id {schema_id}")

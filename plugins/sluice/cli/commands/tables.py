@@ -1,4 +1,4 @@
-"""The tables made from the contracts: ``ddl`` and ``migrate``."""
+"""Generates and migrates the tables of the contracts: ``ddl`` and ``migrate``."""
 
 from pathlib import Path
 from textwrap import indent
@@ -6,7 +6,7 @@ from textwrap import indent
 import click
 
 from sluice.cli.console import build_loader, console, topics_argument
-from sluice.cli.generated import check_files, folder_option, write_files
+from sluice.cli.generated_files import check_files, folder_option, write_files
 from sluice.contract import Contract, discover, find
 from sluice.contract.ddl import ClickHouseSchemaMapper, file_text
 from sluice.contract.discovery import project_folder
@@ -17,13 +17,17 @@ from sluice.store.migration import TableChange
 
 @click.command()
 @topics_argument
-@click.option("--check", is_flag=True, help="Fail, showing the difference, when sql/ is stale.")
+@click.option(
+    "--check", is_flag=True, help="Fail and show the difference if sql/ is not up to date."
+)
 @click.option("--write", is_flag=True, help="Write the files.")
 @folder_option("sql")
 @click.option("--apply", "apply_", is_flag=True, help="Create the tables in ClickHouse.")
-@click.option("--cluster", metavar="NAME", help="Print the tables for a ClickHouse cluster.")
+@click.option("--cluster", metavar="NAME", help="Print the DDL for a ClickHouse cluster.")
 @click.option(
-    "--kafka-engine", metavar="BROKERS", help="Print ClickHouse's own streaming path instead."
+    "--kafka-engine",
+    metavar="BROKERS",
+    help="Print the DDL of ClickHouse's Kafka table engine instead.",
 )
 def ddl(
     topics: tuple[str, ...],
@@ -34,7 +38,7 @@ def ddl(
     cluster: str | None,
     kafka_engine: str | None,
 ) -> None:
-    """Print, check, write or apply the DDL made from the contracts (all TOPICS by default)."""
+    """Print, check, write or apply the DDL of the contracts (all TOPICS by default)."""
     contracts = [find(topic) for topic in topics] or list(discover().values())
     sql = folder or project_folder() / "sql"
     if cluster:
@@ -52,7 +56,7 @@ def ddl(
     elif apply_:
         for contract in contracts:
             build_loader(contract).create_tables()
-            console.print(f"{contract.table.name} is there")
+            console.print(f"table {contract.table.name} exists")
     else:
         click.echo("\n".join(file_text(contract) for contract in contracts), nl=False)
 
@@ -61,7 +65,7 @@ def _files(contracts: list[Contract], whole: bool) -> dict[str, str]:
     """The generated files by name.
 
     Args:
-        whole: also the tables of Sluice's own, which belong to no topic.
+        whole: whether to include Sluice's own tables, which belong to no topic.
     """
     files = {f"{contract.topic}.sql": file_text(contract) for contract in contracts}
     return files | ({BOOKKEEPING.name: BOOKKEEPING.read_text()} if whole else {})
@@ -69,13 +73,13 @@ def _files(contracts: list[Contract], whole: bool) -> dict[str, str]:
 
 @click.command()
 @topics_argument
-@click.option("--plan", is_flag=True, help="Only show; change nothing.")
+@click.option("--plan", is_flag=True, help="Show the changes without applying them.")
 def migrate(topics: tuple[str, ...], plan: bool) -> None:
-    """Bring the tables up to their contracts (all TOPICS by default).
+    """Change the tables to match their contracts (all TOPICS by default).
 
-    New and wider columns, comments, codecs, defaults, indexes and settings are applied. What
-    would lose data or cannot be altered is refused, with the steps to take by hand. A load
-    applies new and wider columns by itself.
+    New and wider columns, comments, codecs, defaults, indexes and settings are applied. Changes
+    that would lose data, or that ClickHouse cannot make, are refused, with the manual steps. Loads
+    apply new and wider columns by themselves.
     """
     refused = 0
     for contract in [find(topic) for topic in topics] or discover().values():
@@ -83,7 +87,7 @@ def migrate(topics: tuple[str, ...], plan: bool) -> None:
         loader.ledger.create()
         migration = loader.migration
         if not migration.exists():
-            click.echo(f"-- {migration.table} is not there yet")
+            click.echo(f"-- {migration.table} does not exist yet")
             for statement in loader.create_statements():
                 click.echo(statement.rstrip() + ";\n")
             if not plan:
@@ -95,18 +99,18 @@ def migrate(topics: tuple[str, ...], plan: bool) -> None:
         if not plan:
             migration.apply([step for step in steps if step.kind in ("addition", "choice")])
     if refused:
-        raise click.ClickException(f"{refused} differences must be settled by hand")
+        raise click.ClickException(f"{refused} differences need manual changes")
 
 
 def _show_steps(table: str, steps: list[TableChange]) -> None:
-    """A table's differences as SQL that can be read, and run, as it is."""
+    """Print a table's differences as SQL that can be run as it is."""
     if not any(step.kind != "note" for step in steps):
-        click.echo(f"-- {table} is as its contract says")
+        click.echo(f"-- {table} matches its contract")
     for step in steps:
-        told = {"refused": "refused: ", "note": "note: "}.get(step.kind, "")
-        click.echo(f"-- {table}: {told}{step.why}")
+        label = {"refused": "refused: ", "note": "note: "}.get(step.kind, "")
+        click.echo(f"-- {table}: {label}{step.why}")
         if step.kind == "refused":
-            click.echo("-- by hand, while no load of the topic runs:")
+            click.echo("-- run manually, while no load of the topic runs:")
         for sql in step.sql:
             text = f"{sql};"
             click.echo(indent(text, "-- ") if step.kind == "refused" else text)

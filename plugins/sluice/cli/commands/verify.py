@@ -1,4 +1,4 @@
-"""Auditing what was loaded: ``verify``."""
+"""Audits loaded data: ``verify``."""
 
 import click
 from rich.table import Table
@@ -14,17 +14,21 @@ from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange, intersect, merge, total
 from sluice.records import Progress, retained_ranges
 
-SHOWN = 20
-"""Ranges that are printed of one finding."""
+MAX_RANGES = 20
+"""Number of ranges that are printed per finding."""
 
 
 @click.command()
 @topic_argument
-@click.option("--from", "low", metavar="WHEN", help="First offset, or time of messages (ISO 8601).")
-@click.option("--to", "high", metavar="WHEN", help="Offset, or time, to stop before.")
-@click.option("--partition", "partitions", multiple=True, type=int, help="Only this; repeatable.")
-@click.option("--messages", is_flag=True, help="Also read the topic, and miss no message of it.")
-@click.option("--content", is_flag=True, help="Also decode the messages, and compare every row.")
+@click.option("--from", "low", metavar="WHEN", help="First offset or time (ISO 8601).")
+@click.option("--to", "high", metavar="WHEN", help="Offset or time to stop before.")
+@click.option(
+    "--partition", "partitions", multiple=True, type=int, help="Only this partition; repeatable."
+)
+@click.option(
+    "--messages", is_flag=True, help="Also read the topic, to find messages that no table has."
+)
+@click.option("--content", is_flag=True, help="Also decode the messages and compare every row.")
 def verify(
     topic: str,
     low: str | None,
@@ -33,11 +37,11 @@ def verify(
     messages: bool,
     content: bool,
 ) -> None:
-    """Audit everything that was loaded of TOPIC, offset by offset; changes nothing.
+    """Audit all loaded offsets of TOPIC. Reads only.
 
-    Holds ledger, target, quarantine and the topic's watermarks against each other, and names every
-    offset that is missing, doubled or unexplained. Fails when there is one. Loads may run
-    meanwhile; what they are publishing is left out.
+    Compares the ledger, the target table, the quarantine and the topic's watermarks. Lists every
+    offset that is missing, doubled or unexplained, and fails if there are any. Loads can run at the
+    same time; offsets that are being published are left out.
     """
     loader = build_loader(find(topic))
     loader.ledger.create()
@@ -51,20 +55,25 @@ def verify(
         within,
     )
     published = merge(t.range for t in loader.ledger.held_ranges(topic) if t.published)
-    asked = published if within is None else intersect(published, within)
+    audited = published if within is None else intersect(published, within)
     with progress_bar() as bar:
-        task = bar.add_task("auditing the tables", total=total(asked))
-        verdict = verifier.run(lambda done: bar.advance(task, done))
+        task = bar.add_task("auditing the tables", total=total(audited))
+        verdict = verifier.run(lambda count: bar.advance(task, count))
         findings = list(verdict.findings)
         if messages or content:
-            task = bar.add_task("reading the topic", total=total(asked))
-            findings += verifier.against_broker(lambda done: bar.advance(task, done))
+            task = bar.add_task("reading the topic", total=total(audited))
+            findings += verifier.against_broker(lambda count: bar.advance(task, count))
         if content:
-            task = bar.add_task("comparing rows", total=total(asked))
-            findings += _content(loader, asked, lambda done: bar.advance(task, done))
-    _show(verdict)
+            task = bar.add_task("comparing rows", total=total(audited))
+            findings += _compare_content(loader, audited, lambda count: bar.advance(task, count))
+    _show_result(verdict, findings)
+
+
+def _show_result(verdict: Verification, findings: list[Finding]) -> None:
+    """Print the partitions and the findings; fail if there are findings."""
+    _show_partitions(verdict)
     for finding in findings:
-        _tell(finding)
+        _show_finding(finding)
     if findings:
         raise click.ClickException(f"{len(findings)} findings")
     rate = verdict.offsets / verdict.seconds if verdict.seconds else 0
@@ -74,15 +83,17 @@ def verify(
     )
 
 
-def _content(loader: Loader, asked: list[OffsetRange], progress: Progress) -> list[Finding]:
+def _compare_content(
+    loader: Loader, audited: list[OffsetRange], progress: Progress
+) -> list[Finding]:
     decoder = build_decoder(loader.contract, loader.registry)
     check = ContentCheck(loader.contract, loader.broker, loader.clickhouse, loader.ledger, decoder)
     topic = loader.broker.topic(loader.contract.topic)
     marks = loader.broker.watermarks(topic)
-    return check.run(topic, intersect(asked, retained_ranges(marks)), progress)
+    return check.run(topic, intersect(audited, retained_ranges(marks)), progress)
 
 
-def _show(verdict: Verification) -> None:
+def _show_partitions(verdict: Verification) -> None:
     table = Table(title=f"topic {verdict.topic}")
     columns = ("partition", "published", "loaded", "quarantined", "skipped", "not loaded yet")
     for column in columns:
@@ -93,9 +104,9 @@ def _show(verdict: Verification) -> None:
     console.print(table)
 
 
-def _tell(finding: Finding) -> None:
+def _show_finding(finding: Finding) -> None:
     click.echo(f"{finding.kind}: {finding.text}")
-    for r in finding.ranges[:SHOWN]:
+    for r in finding.ranges[:MAX_RANGES]:
         click.echo(f"    partition {r.partition}, offsets {r.low} to {r.high - 1}")
-    if len(finding.ranges) > SHOWN:
-        click.echo(f"    and {len(finding.ranges) - SHOWN:,} more ranges")
+    if len(finding.ranges) > MAX_RANGES:
+        click.echo(f"    and {len(finding.ranges) - MAX_RANGES:,} more ranges")

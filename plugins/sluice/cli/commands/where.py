@@ -1,4 +1,4 @@
-"""Where is message X: ``where``."""
+"""Finds a message: ``where``."""
 
 import click
 from rich.table import Table
@@ -13,15 +13,15 @@ from sluice.store.quarantine import printable
 
 @click.command()
 @topic_argument
-@click.argument("question", metavar="NAME=VALUE")
-def where(topic: str, question: str) -> None:
-    """Find a message of TOPIC: its offset, its load and run, or why it was refused.
+@click.argument("condition", metavar="NAME=VALUE")
+def where(topic: str, condition: str) -> None:
+    """Find a message of TOPIC: its offset, its load and run, or the reason of its refusal.
 
     NAME is a column of the table (order_id=o-17), correlation_id, or offset (offset=3:81234).
     """
-    name, equals, value = question.partition("=")
+    name, equals, value = condition.partition("=")
     if not equals or not value:
-        raise PlanError(f"ask with a name and a value, such as order_id=o-17; not {question!r}")
+        raise PlanError(f"write a name and a value, such as order_id=o-17, not {condition!r}")
     loader = build_loader(find(topic))
     loader.ledger.create()
     places = MessageFinder(loader.contract, loader.clickhouse, loader.ledger.database).find(
@@ -29,20 +29,22 @@ def where(topic: str, question: str) -> None:
     )
     if not places:
         raise click.ClickException(
-            f"no row and no refused message of {topic} has {question}; 'sluice status {topic}'"
-            " shows what is not loaded yet"
+            f"no row and no refused message of {topic} has {condition}; 'sluice status {topic}'"
+            " shows how far the topic is loaded"
         )
     for place in places:
         table = Table(show_header=False)
-        at = f"partition {place.partition}, offset {place.offset}, sent {place.timestamp:%F %T} UTC"
+        message = (
+            f"partition {place.partition}, offset {place.offset}, sent {place.timestamp:%F %T} UTC"
+        )
         lines = {
-            "message": at,
+            "message": message,
             place.status: f"{place.at:%F %T} UTC",
             "load": place.load_id,
             "run": place.run,
             "correlation id": place.correlation_id,
             "refused": f"{place.reason} {place.field}".strip(),
-            "said": place.message,
+            "error": place.message,
         }
         for label, text in lines.items():
             if text:

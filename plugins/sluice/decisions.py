@@ -1,0 +1,53 @@
+"""What a person decides about a load that its audit holds: release it, or discard it."""
+
+import msgspec
+import structlog
+
+from sluice.audit.accounting import Accounting
+from sluice.errors import LoadLost
+from sluice.loader import Loader
+from sluice.store.load_state import EventDetail, Load, State
+
+log = structlog.get_logger()
+
+
+def release(loader: Loader, load_id: str, who: str, why: str) -> None:
+    """Publish a load in spite of what held it.
+
+    Raises:
+        LoadLost, AccountingError: see :func:`allow`.
+    """
+    allow(loader, load_id, who, why)
+    loader.publish(load_id)
+
+
+def allow(loader: Loader, load_id: str, who: str, why: str) -> None:
+    """Let a held load be published; the accounting identity must hold all the same.
+
+    Raises:
+        LoadLost: the load is not held.
+        AccountingError: its counts do not add up, or it was not read to its end.
+    """
+    load = _held(loader, load_id)
+    accounting = Accounting(loader.contract, loader.clickhouse, loader.ledger)
+    detail = msgspec.structs.replace(accounting.balance(load_id).detail(), released_by=who, why=why)
+    loader.ledger.record(load_id, load.topic, State.AUDITED, loader.owner, detail)
+    log.warning("released", load_id=load_id, who=who, why=why)
+
+
+def discard(loader: Loader, load_id: str, who: str, why: str) -> None:
+    """Give a held load up; its offsets are free, and the next load reads them again.
+
+    Raises:
+        LoadLost: the load is not held, or has been released meanwhile.
+    """
+    load = _held(loader, load_id)
+    if not loader.settler.abandon(load, EventDetail(discarded_by=who, why=why)):
+        raise LoadLost("it has been released, or has ended, meanwhile", load_id=load_id)
+
+
+def _held(loader: Loader, load_id: str) -> Load:
+    load = loader.known(load_id)
+    if load.state is not State.HELD:
+        raise LoadLost(f"the load is {load.state}, and not held", load_id=load_id)
+    return load

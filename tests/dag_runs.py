@@ -1,0 +1,180 @@
+"""DAG runs whose tasks run in this process, with the context that Airflow would pass to them.
+
+The broker and the engine are real. Airflow's scheduler is not there: its rules for a failed task
+are in :meth:`DagRun.run`, and the tests in ``end_to_end`` run the same tasks under the real one.
+"""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from airflow.sdk import AssetAlias
+from airflow.sdk.definitions.param import ParamsDict
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.execution_time.context import OutletEventAccessors, set_current_context
+
+from sluice.airflow import tasks
+from sluice.airflow.decision import Decision
+from sluice.airflow.form import load_form, replay_form
+from sluice.contract import find
+from sluice.loader import Loader
+from sluice.report.model import Report
+from sluice.report.reporter import find_report
+
+numbers = itertools.count()
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task reads of its DAG run."""
+
+    dag_id: str
+    run_id: str
+    run_type: str
+    logical_date: datetime | None
+
+
+class DagRun:
+    """One run of a topic's load or replay DAG.
+
+    Args:
+        states: state by run of all runs of a test, as Airflow's database has them.
+        conf: the fields of the trigger form that are filled in.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        states: dict[tuple[str, str], str],
+        kind: str = "load",
+        run_type: str = "manual",
+        logical_date: datetime | None = None,
+        run_id: str = "",
+        **conf: Any,
+    ) -> None:
+        self.topic, self.states = topic, states
+        self.what = "quarantined" if kind == "replay" else ""
+        self.info = RunInfo(
+            dag_id=f"{kind}_{topic}",
+            run_id=run_id or f"{run_type}__{next(numbers)}",
+            run_type=run_type,
+            logical_date=logical_date,
+        )
+        contract = find(topic)
+        params = ParamsDict(dict(replay_form(contract) if self.what else load_form(contract)))
+        params.update(conf)
+        self.params = params.validate()
+        self.task_states: dict[str, str] = {}
+        self.errors: dict[str, str] = {}
+        self.assets: list[dict[str, Any]] = []
+        states[self.key] = "running"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.info.dag_id, self.info.run_id
+
+    @property
+    def owner(self) -> str:
+        return tasks.owner_of_run(*self.key)
+
+    @contextmanager
+    def context(self) -> Iterator[Any]:
+        """The current context of a task of this run."""
+        events, instance = OutletEventAccessors(), _TaskInstance(self.states)
+        context: Any = {
+            "params": self.params,
+            "dag_run": self.info,
+            "ti": instance,
+            "task_instance": instance,
+            "outlet_events": events,
+        }
+        with set_current_context(context):
+            yield context
+        alias = events[AssetAlias(f"sluice {self.topic}")]
+        self.assets += [event.extra for event in alias.asset_alias_events]
+
+    def call(self, task: Callable[..., Any], *arguments: Any) -> Any:
+        """Call one task of the run."""
+        with self.context():
+            return task(self.topic, *arguments)
+
+    def plan(self) -> list[dict[str, Any]]:
+        return list(self.call(tasks.plan, self.what))
+
+    def drain(self, chunks: list[dict[str, Any]]) -> None:
+        for chunk in chunks:
+            self.call(tasks.drain, chunk)
+
+    def decide(self) -> Any:
+        """What the task ``decide`` does before a person is needed."""
+        with self.context() as context:
+            return Decision(task_id="decide", topic=self.topic).execute(context)
+
+    def answer(self, option: str, **fields: str) -> Any:
+        """What the task ``decide`` does when a person has filled in its form."""
+        event = {
+            "chosen_options": [option],
+            "params_input": fields,
+            "responded_by_user": {"id": "1", "name": "admin"},
+            "responded_at": datetime.now(UTC),
+        }
+        return self.resume(event)
+
+    def resume(self, event: dict[str, Any]) -> Any:
+        """What the task ``decide`` does when Airflow resumes it."""
+        with self.context() as context:
+            return Decision(task_id="decide", topic=self.topic).execute_complete(context, event)
+
+    def run(self) -> str:
+        """Run all tasks; returns the state of the run, which is that of its last task.
+
+        After a failed task the others do not run, except the report. A skipped one stops nothing.
+        """
+        chunks: list[dict[str, Any]] = []
+        steps: dict[str, Callable[[], Any]] = {
+            "plan": lambda: chunks.extend(self.plan()),
+            "drain": lambda: self.drain(chunks),
+            "audit": lambda: self.call(tasks.audit),
+            "decide": self.decide,
+            "publish": lambda: self.call(tasks.publish),
+            "report": lambda: self.call(tasks.report),
+        }
+        self.task_states, self.errors = {}, {}
+        for name, step in steps.items():
+            if name != "report" and "failed" in self.task_states.values():
+                self.task_states[name] = "upstream_failed"
+                continue
+            try:
+                step()
+                self.task_states[name] = "success"
+            except AirflowSkipException:
+                self.task_states[name] = "skipped"
+            except AirflowFailException as error:
+                self.task_states[name], self.errors[name] = "failed", str(error)
+        self.states[self.key] = self.task_states["report"]
+        return self.states[self.key]
+
+    def loader(self) -> Loader:
+        """The loader that the run's tasks use."""
+        with self.context():
+            return tasks.loader_of_run(self.topic)
+
+    def report(self) -> Report:
+        """The run's report, as its last task or its dry run has stored it."""
+        loader = self.loader()
+        report = find_report(loader.clickhouse, loader.ledger.database, owner=self.owner)
+        assert report is not None
+        return report
+
+
+class _TaskInstance:
+    """What a task asks of its own instance."""
+
+    def __init__(self, states: dict[tuple[str, str], str]) -> None:
+        self._states, self.id = states, uuid.uuid4()
+
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
+        return self._states[dag_id, run_id]

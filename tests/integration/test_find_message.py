@@ -1,0 +1,114 @@
+"""Finding a message by a value, a correlation id or an offset."""
+
+from random import Random
+
+import msgspec
+import pytest
+
+from sluice.authoring.examples import example_message
+from sluice.contract import Contract
+from sluice.decode.tracing import TracingHelper
+from sluice.errors import PlanError
+from sluice.loader import Loader
+from sluice.report.find_message import FoundMessage, MessageFinder
+from tests.commands import Run
+from tests.conftest import MakeLoader, load
+
+
+def find_message(loader: Loader, name: str, value: str) -> list[FoundMessage]:
+    return MessageFinder(loader.contract, loader.clickhouse, loader.ledger.database).find(
+        name, value
+    )
+
+
+def loader_with_messages(make_loader: MakeLoader, contract: Contract, *values: bytes) -> Loader:
+    """A loader whose topic holds the given messages in one partition."""
+    loader = make_loader(contract, "airflow/load_orders/run+1")
+    loader.broker.create_topic(contract.topic, 1)
+    producer = loader.broker.producer()
+    for value in values:
+        producer.produce(contract.topic, value, headers=[("correlation_id", b"from the header")])
+    producer.flush()
+    return loader
+
+
+def test_a_loaded_message_is_found_by_key_correlation_id_and_offset(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    order = example_message(contract, Random(1))
+    key = str(getattr(order, "order_id"))  # noqa: B009
+    loader = loader_with_messages(make_loader, contract, b"{}", msgspec.json.encode(order))
+    load_id = load(loader)
+    (place,) = find_message(loader, "order_id", key)
+    assert (place.status, place.partition, place.offset) == ("loaded", 0, 1)
+    assert (place.load_id, place.run) == (load_id, "airflow/load_orders/run+1")
+    assert place.correlation_id == "from the header"
+    assert find_message(loader, "offset", "0:1") == [place]
+    assert place in find_message(loader, "correlation_id", "from the header")
+    assert find_message(loader, "order_id", "another") == []
+
+
+def test_a_refused_message_is_found_by_text_in_its_bytes(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = loader_with_messages(
+        make_loader, contract, b'{"order_id": "o-17", "total_price": "<b>much</b>"}'
+    )
+    load_id = load(loader)
+    (place,) = find_message(loader, "order_id", "o-17")
+    assert (place.status, place.load_id, place.offset) == ("quarantined", load_id, 0)
+    assert place.reason
+    assert place.message
+    assert find_message(loader, "correlation_id", "from the header") == [place]
+    assert find_message(loader, "offset", "0:0") == [place]
+
+
+def test_ids_in_the_body_of_a_traced_message_are_stored_in_the_row(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    traced = TracingHelper.add_tracing(example_message(contract, Random(2)), "in the body")
+    traced = msgspec.structs.replace(traced, trace_id="t" * 32, span_id="s" * 16)
+    producer = loader.broker.producer()
+    producer.produce(contract.topic, msgspec.json.encode(traced))
+    producer.flush()
+    load(loader)
+    (place,) = find_message(loader, "correlation_id", "in the body")
+    assert place.status == "loaded"
+    (row,) = loader.clickhouse.rows("SELECT _trace_id AS t, _span_id AS s FROM orders")
+    assert row == {"t": "t" * 32, "s": "s" * 16}
+
+
+def test_an_unknown_field_or_a_malformed_value_is_refused(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = loader_with_messages(make_loader, contract)
+    loader.create_tables()
+    for name, value in (("colour", "red"), ("offset", "17")):
+        with pytest.raises(PlanError) as raised:
+            find_message(loader, name, value)
+        assert (raised.value.topic, raised.value.field) == (contract.topic, name)
+    for name, value, kind in (
+        ("created_at", "soon", "DateTime64"),
+        ("total_price", "much", "Float64"),
+    ):
+        with pytest.raises(PlanError) as raised:
+            find_message(loader, name, value)
+        assert raised.value.topic == contract.topic
+        assert repr(value) in raised.value.detail
+        assert kind in raised.value.detail
+
+
+def test_the_where_command(run: Run) -> None:
+    run("produce-samples", "payments", "--count", "50", "--partitions", "1")
+    assert run("load", "payments").exit_code == 0
+    result = run("where", "payments", "offset=0:3")
+    assert result.exit_code == 0, result.output
+    assert "loaded" in result.output
+    missing = run("where", "payments", "payment_id=x")
+    assert missing.exit_code == 1
+    assert "payment_id=x" in missing.output
+    malformed = run("where", "payments", "x")
+    assert malformed.exit_code == 1
+    assert "order_id=o-17" in malformed.output
