@@ -203,7 +203,8 @@ def project_with_topic(
         "import msgspec\n"
         "from include.schemas.orders import contract as orders\n"
         "from sluice.contract import Breaker\n"
-        f"contract = msgspec.structs.replace(orders, topic={topic!r}, breaker=Breaker(min_refused=10))\n"
+        "breaker = Breaker(min_refused=10)\n"
+        f"contract = msgspec.structs.replace(orders, topic={topic!r}, breaker=breaker)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("SLUICE_CONTRACTS", package)

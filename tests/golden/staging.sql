@@ -12,4 +12,5 @@ CREATE TABLE IF NOT EXISTS `sluice`.`staging_1`
 )
 ENGINE = MergeTree
 ORDER BY (_attempt, _partition, _offset)
-SETTINGS non_replicated_deduplication_window = 10000, max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1, parts_to_delay_insert = 1000000, parts_to_throw_insert = 1000000;
+SETTINGS non_replicated_deduplication_window = 10000, max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1, parts_to_delay_insert = 1000000, parts_to_throw_insert = 1000000
+COMMENT 'Sluice work table';

@@ -2,6 +2,7 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from random import Random
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
+from sluice.contract.ddl import WORK_TABLE
 from sluice.errors import LoadLost
 from sluice.publish.publisher import Slice
 from sluice.ranges import merge, total
@@ -142,7 +144,7 @@ def test_a_plan_interrupted_before_its_overlap_check_is_withdrawn(
     second = make_loader(contract, "run two")
     second.settler.is_over = lambda _: False
     staging = second.ledger.staging_table("interrupted")
-    second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = MergeTree ORDER BY a")
+    second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = Null")
     topic_id, shape = second.broker.topic(contract.topic).id, second.planner.mapper.shape
     plan_record = PlanRecord(topic_id=topic_id, shape=shape, watermarks={0: (0, 1)})
     second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, plan_record)
@@ -192,3 +194,27 @@ def test_a_load_that_cannot_be_rolled_forward_does_not_block_the_topic(
     record = stopped.ledger.load(plan.load_id)
     assert record is not None
     assert record.state == "publishing"
+
+
+def test_a_plan_drops_no_table_that_sluice_has_not_marked_as_its_own(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 10)
+    loader.ledger.create()
+    database = loader.ledger.database
+    foreign = ["audit_events", "staging_area", "publishing_house", "wanted_x", "content_y"]
+    for name in foreign:
+        table = f"{database}.{name}"
+        loader.clickhouse.execute(f"CREATE TABLE {table} (a Int8) ENGINE = MergeTree ORDER BY a")
+    marked = f"{database}.staging_orphan"
+    loader.clickhouse.execute(
+        f"CREATE TABLE {marked} (a Int8) ENGINE = Null COMMENT '{WORK_TABLE}'"
+    )
+    loader.settler._lease = timedelta(seconds=-1)
+    load(loader)
+    left = loader.clickhouse.rows(
+        "SELECT name FROM system.tables WHERE database = {db:String}", {"db": database}
+    )
+    names = {row["name"] for row in left}
+    assert set(foreign) <= names
+    assert "staging_orphan" not in names

@@ -13,6 +13,7 @@ from sluice.audit.verify.findings import Finding
 from sluice.audit.verify.verifier import Verification, Verifier
 from sluice.authoring.examples import example_message
 from sluice.contract import Contract
+from sluice.contract.ddl import WORK_TABLE
 from sluice.decode.decoder import Decoder
 from sluice.errors import PlanError, UnknownPartition
 from sluice.loader import Loader
@@ -121,7 +122,7 @@ def _add_row(loader: Loader, query: str) -> None:
 def _leave_staging(loader: Loader) -> None:
     load_id = loader.ledger.loads_of(loader.contract.topic)[0].load_id
     table = loader.ledger.staging_table(load_id)
-    run(loader, f"CREATE TABLE {table} (a Int8) ENGINE = MergeTree ORDER BY a")
+    run(loader, f"CREATE TABLE {table} (a Int8) ENGINE = Null COMMENT '{WORK_TABLE}'")
 
 
 def run(loader: Loader, sql: str) -> None:

@@ -19,7 +19,7 @@ import tenacity
 from sluice.audit.expectations import ROW_KEY, SENT_AT, ExpectationSpec, expectations_for
 from sluice.audit.quality_results import EXAMPLES, FailingRow, RuleResult, SuiteOutcome
 from sluice.contract import Contract
-from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.errors import QualityError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier, quote_string
@@ -62,6 +62,7 @@ class QualityGate:
         # Every statement may be sent twice: a response may be lost.
         self._clickhouse.execute(
             f"CREATE OR REPLACE VIEW {name} AS {self._select(load_id, attempts)}"
+            f" COMMENT {quote_string(WORK_TABLE)}"
         )
         try:
             return self._run_patiently(view, expectations_for(self._contract, rows, new))

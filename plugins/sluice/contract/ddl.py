@@ -47,6 +47,10 @@ STAGED_COLUMNS: dict[str, str] = {
 DEDUPLICATION_WINDOW = 10_000
 """Number of recent insert tokens that a table keeps for deduplication."""
 
+WORK_TABLE = "Sluice work table"
+"""Comment of every table and view that Sluice creates for itself and drops again: only these are
+ever swept."""
+
 _STAGING_SETTINGS = {
     "non_replicated_deduplication_window": DEDUPLICATION_WINDOW,
     # The table is read twice and then dropped, so merging its parts is wasted work, and inserts
@@ -174,6 +178,7 @@ class ClickHouseSchemaMapper:
         return (
             f"CREATE TABLE IF NOT EXISTS {table}\n(\n    {body}\n)\nENGINE = MergeTree\n"
             f"ORDER BY (_attempt, _partition, _offset)\nSETTINGS {settings}\n"
+            f"COMMENT {quote_string(WORK_TABLE)}\n"
         )
 
     def published_columns(self) -> dict[str, str]:

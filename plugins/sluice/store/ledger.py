@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from sluice.contract.ddl import statements
+from sluice.contract.ddl import WORK_TABLE, statements
 from sluice.errors import EngineError
 from sluice.ranges import OffsetRange
 from sluice.sql import quote_identifier
@@ -173,9 +173,8 @@ class Ledger:
         return self.clickhouse.rows(
             "SELECT name, substring(name, position(name, '_') + 1) AS load_id,"
             " now() - metadata_modification_time AS age FROM system.tables"
-            " WHERE database = {db:String}"
-            " AND match(name, '^(staging|publishing|audit|wanted|content)_')",
-            {"db": self.database},
+            " WHERE database = {db:String} AND comment = {mark:String}",
+            {"db": self.database, "mark": WORK_TABLE},
         )
 
     def last_activity(self, load: Load) -> datetime:

@@ -13,10 +13,10 @@ import structlog
 from msgspec import Struct
 
 from sluice.contract import Contract
-from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.contract.sql_type import SqlType
 from sluice.errors import MigrationError
-from sluice.sql import quote_identifier
+from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.table_declaration import DeclaredColumn, TableDeclaration, read_declaration
 from sluice.store.type_widening import widens
@@ -73,7 +73,8 @@ class Migration:
         """
         name = f"wanted_{uuid.uuid4().hex}"
         table = f"{quote_identifier(self._scratch)}.{quote_identifier(name)}"
-        self._clickhouse.execute(self._plain.create_table(table))
+        declaration = self._plain.create_table(table)
+        self._clickhouse.execute(f"{declaration}COMMENT {quote_string(WORK_TABLE)}")
         try:
             declared = read_declaration(self._clickhouse, self._scratch, name)
         finally:
