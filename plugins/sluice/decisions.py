@@ -3,7 +3,6 @@
 import msgspec
 import structlog
 
-from sluice.audit.accounting import Accounting
 from sluice.errors import LoadLost
 from sluice.loader import Loader
 from sluice.store.load_state import EventDetail, Load, State
@@ -11,26 +10,30 @@ from sluice.store.load_state import EventDetail, Load, State
 log = structlog.get_logger()
 
 
-def release(loader: Loader, load_id: str, who: str, why: str) -> None:
+def release(loader: Loader, load_id: str, who: str, why: str, unchecked: bool = False) -> None:
     """Publish a load in spite of what held it.
 
     Raises:
-        LoadLost, AccountingError: see :func:`allow`.
+        LoadLost, AccountingError, QualityHeld: see :func:`allow`.
     """
-    allow(loader, load_id, who, why)
+    allow(loader, load_id, who, why, unchecked)
     loader.publish(load_id)
 
 
-def allow(loader: Loader, load_id: str, who: str, why: str) -> None:
+def allow(loader: Loader, load_id: str, who: str, why: str, unchecked: bool = False) -> None:
     """Let a held load be published; the accounting identity must hold all the same.
+
+    Args:
+        unchecked: whether to publish although a critical rule could not be checked.
 
     Raises:
         LoadLost: the load is not held.
         AccountingError: its counts do not add up, or it was not read to its end.
+        QualityHeld: a critical rule could not be checked, and ``unchecked`` is not set.
     """
     load = _held(loader, load_id)
-    accounting = Accounting(loader.contract, loader.clickhouse, loader.ledger)
-    detail = msgspec.structs.replace(accounting.balance(load_id).detail(), released_by=who, why=why)
+    balance = loader.auditor.check_releasable(load_id, unchecked)
+    detail = msgspec.structs.replace(balance.detail(), released_by=who, why=why)
     loader.ledger.record(load_id, load.topic, State.AUDITED, loader.owner, detail)
     log.warning("released", load_id=load_id, who=who, why=why)
 

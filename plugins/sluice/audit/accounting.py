@@ -111,27 +111,26 @@ class Accounting:
         versions = self._versions(load_id, parameters)
         return Balance(accounts=accounts, versions=versions, attempts=attempts)
 
-    def check_breaker(self, load_id: str, balance: Balance) -> None:
-        """Stop a load in which too many messages were refused.
-
-        Raises:
-            BreakerTripped: names the share, the limit and the most frequent reason.
+    def breaker(self, load_id: str, balance: Balance) -> BreakerTripped | None:
+        """Why too many messages of a load were refused: the share, the limit and the most frequent
+        reason; None when they were not too many.
         """
         refused, loaded = balance.sum("quarantined"), balance.sum("loaded")
         read, breaker = refused + loaded, self._contract.breaker
         reasons = self.reasons(load_id, list(balance.attempts.values()))
         for reason in reasons[:LOGGED_REASONS]:
             log.warning("refused", **msgspec.structs.asdict(reason))
-        if breaker.trips(refused, read):
-            first = reasons[0]
-            raise BreakerTripped(
-                f"{refused:,} of {read:,} messages were refused ({refused / read:.1%}; the"
-                f" contract's limit is {breaker.max_refused_share:.1%}). Most frequent:"
-                f" {first.reason} {first.field} ({first.count:,} times, e.g. partition"
-                f" {first.partition}, offset {first.offset}: {first.message}). Nothing is"
-                f" published; the messages are in {self._ledger.database}.quarantine",
-                load_id=load_id,
-            )
+        if not breaker.trips(refused, read):
+            return None
+        first = reasons[0]
+        return BreakerTripped(
+            f"{refused:,} of {read:,} messages were refused ({refused / read:.1%}; the"
+            f" contract's limit is {breaker.max_refused_share:.1%}). Most frequent:"
+            f" {first.reason} {first.field} ({first.count:,} times, e.g. partition"
+            f" {first.partition}, offset {first.offset}: {first.message}). Nothing is"
+            f" published; the messages are in {self._ledger.database}.quarantine",
+            load_id=load_id,
+        )
 
     def outside(self, load_id: str, balance: Balance, window: TimeWindow) -> int:
         """Staged rows whose timestamps lie outside of a range of time."""

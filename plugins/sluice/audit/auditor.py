@@ -6,9 +6,9 @@ import structlog
 from sluice.audit.accounting import Accounting, Balance
 from sluice.audit.anomalies import Anomalies
 from sluice.audit.quality_gate import QualityGate
-from sluice.audit.quality_results import QualityResults, SuiteOutcome, raise_if_held
+from sluice.audit.quality_results import ANOMALY, LISTED, QualityResults, SuiteOutcome, judge
 from sluice.contract import Contract
-from sluice.errors import SluiceError
+from sluice.errors import BreakerTripped, QualityHeld, SluiceError
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
@@ -63,16 +63,49 @@ class Auditor:
         )
 
     def _check(self, load: Load, balance: Balance, nulls: dict[str, int]) -> None:
-        # Most of what is replayed may be refused again; it was refused before.
-        if load.kind != "replay":
-            self._accounting.check_breaker(load.load_id, balance)
+        """Run every check, whatever the others found: a person who releases a load sees all."""
         outcome = SuiteOutcome([], "")
         if self._gate and (rows := balance.sum("loaded")):
             attempts = list(balance.attempts.values())
             outcome = self._gate.run(load.load_id, attempts, rows, load.loads_everything_new)
         results = [*outcome.results, *self._anomalies.find(load, balance, nulls)]
         self._results.save(load.load_id, load.topic, results, outcome.document)
-        raise_if_held(load.load_id, results)
+        failed = judge(load.load_id, results)
+        # Most of what is replayed may be refused again; it was refused before.
+        tripped = None if load.kind == "replay" else self._accounting.breaker(load.load_id, balance)
+        if tripped and failed:
+            raise BreakerTripped(f"{tripped.detail}. {failed.detail}", load_id=load.load_id)
+        if held := tripped or failed:
+            raise held
+
+    def check_releasable(self, load_id: str, unchecked: bool) -> Balance:
+        """Refuse to release a load whose rows are not known; returns its account.
+
+        Args:
+            unchecked: whether the person accepts critical rules that could not be checked.
+
+        Raises:
+            AccountingError: its counts do not add up, or it was not read to its end.
+            QualityHeld: a critical rule could not be checked, or no rule has seen the rows.
+        """
+        balance = self._accounting.balance(load_id)
+        if not self._gate or unchecked or not balance.sum("loaded"):
+            return balance
+        results = self._results.results_of(load_id)
+        if all(result.expectation == ANOMALY for result in results):
+            raise QualityHeld(
+                "no quality rule has seen its rows: clear the audit task to run them, or release"
+                " it with --unchecked",
+                load_id=load_id,
+            )
+        if rules := [result for result in results if result.is_unchecked]:
+            listed = "; ".join(f"{r.description} ({r.error})" for r in rules[:LISTED])
+            raise QualityHeld(
+                f"{len(rules)} critical quality rules could not be checked: {listed}. Clear the"
+                " audit task to check again, or release it with --unchecked",
+                load_id=load_id,
+            )
+        return balance
 
     def _outside(self, load: Load, balance: Balance) -> int:
         request = load.plan.request

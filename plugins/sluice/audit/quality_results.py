@@ -14,6 +14,9 @@ from sluice.store.clickhouse import ClickHouse
 
 log = structlog.get_logger()
 
+LISTED = 5
+"""Failed rules that the reason of a held load lists."""
+
 EXAMPLES = 20
 """Failing rows kept of each rule."""
 
@@ -56,6 +59,22 @@ class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
     def is_anomaly(self) -> bool:
         """Whether it reports that the load is unlike those before it."""
         return self.expectation == ANOMALY and not self.success
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether it is critical and could not be checked, so nothing is known of the rows."""
+        return self.severity == "critical" and bool(self.error)
+
+    @property
+    def finding(self) -> str:
+        """What was found, in a few words, with the first failing row."""
+        if self.error:
+            return f"could not be checked: {self.error}"
+        if not self.examples:
+            return f"{self.unexpected_count:,} rows" if self.unexpected_count else self.observed
+        first = self.examples[0]
+        where = f"e.g. partition {first.partition}, offset {first.offset}"
+        return f"{self.unexpected_count:,} rows, {where}"
 
 
 class SuiteOutcome(NamedTuple):
@@ -118,12 +137,8 @@ class QualityResults:
         return str(rows[0]["document"]) if rows else ""
 
 
-def raise_if_held(load_id: str, results: Sequence[RuleResult]) -> None:
-    """Log what failed, and hold the load when a critical rule did.
-
-    Raises:
-        QualityHeld: a critical rule failed, or could not be checked.
-    """
+def judge(load_id: str, results: Sequence[RuleResult]) -> QualityHeld | None:
+    """Log what failed; returns why the load is held, or None when no critical rule failed."""
     failed = [result for result in results if not result.success]
     for result in failed:
         log.warning(
@@ -135,9 +150,12 @@ def raise_if_held(load_id: str, results: Sequence[RuleResult]) -> None:
             error=result.error or None,
         )
     log.info("quality", rules=len(results), failed=len(failed))
-    if held := [result for result in failed if result.severity == "critical"]:
-        rules = "; ".join(f"{r.description} ({r.error or r.unexpected_count})" for r in held[:5])
-        raise QualityHeld(
-            f"{len(held)} critical quality rules failed, nothing is published: {rules}",
-            load_id=load_id,
-        )
+    held = [result for result in failed if result.severity == "critical"]
+    if not held:
+        return None
+    rules = "; ".join(f"{r.description} ({r.finding})" for r in held[:LISTED])
+    more = f"; and {len(held) - LISTED} more" if len(held) > LISTED else ""
+    return QualityHeld(
+        f"{len(held)} critical quality rules failed, nothing is published: {rules}{more}",
+        load_id=load_id,
+    )

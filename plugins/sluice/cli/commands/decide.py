@@ -25,14 +25,19 @@ def _decides(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @_decides
-def release(load_id: str, why: str, who: str) -> None:
+@click.option(
+    "--unchecked",
+    is_flag=True,
+    help="Publish it although critical quality rules could not be checked.",
+)
+def release(load_id: str, why: str, who: str, unchecked: bool) -> None:
     """Publish the held load LOAD_ID, regardless of why it was held.
 
     Its rows become visible, exactly once. Refused messages stay in quarantine.
     """
     loader = _loader_of(load_id)
     with console.status("publishing"):
-        decisions.release(loader, load_id, who, why)
+        decisions.release(loader, load_id, who, why, unchecked)
     show_report(loader.report(load_id))
 
 
