@@ -28,6 +28,10 @@ from tests.commands import Run
 MakeLoader = Callable[..., Loader]
 
 
+IMPORTS_AIRFLOW = "tests/integration/test_airflow_tasks.py"
+"""Run in one process, because the import takes seconds."""
+
+
 class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
     """Runs all tests that need Airflow in one process, which starts it; others in any process.
 
@@ -35,7 +39,9 @@ class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "airflow" if nodeid.startswith("tests/end_to_end") else nodeid
+        if nodeid.startswith("tests/end_to_end"):
+            return "airflow"
+        return IMPORTS_AIRFLOW if nodeid.startswith(IMPORTS_AIRFLOW) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow:
@@ -68,11 +74,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     AIRFLOW_HOME.cleanup()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests start first, so that no process is busy long after the others."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests that need Airflow have precedence on the processors: theirs is the longest chain."""
     beside = "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith("tests/end_to_end")
@@ -99,7 +100,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def kafka(stack: Stack) -> Connection:
     """Connection to the real broker."""
     stack.up("kafka")
-    return parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"])
+    connection = parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"])
+    # Clients return soon to a broker that a test has killed and started again.
+    extra = connection.extra | {"reconnect.backoff.max.ms": 500}
+    return msgspec.structs.replace(connection, extra=extra)
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from airflow.sdk import AssetAlias
 from airflow.sdk.definitions.param import ParamsDict
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+    ErrorType,
+)
+from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.execution_time.context import OutletEventAccessors, set_current_context
 
 from sluice.airflow import tasks
@@ -35,6 +41,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     run_type: str
     logical_date: datetime | None
+    run_after: datetime
+    start_date: datetime
+    conf: dict[str, Any] = {}
+    clear_number: int = 0
 
 
 class DagRun:
@@ -53,6 +63,7 @@ class DagRun:
         run_type: str = "manual",
         logical_date: datetime | None = None,
         run_id: str = "",
+        run_after: datetime | None = None,
         **conf: Any,
     ) -> None:
         self.topic, self.states = topic, states
@@ -62,6 +73,9 @@ class DagRun:
             run_id=run_id or f"{run_type}__{next(numbers)}",
             run_type=run_type,
             logical_date=logical_date,
+            run_after=run_after or datetime.now(UTC),
+            start_date=datetime.now(UTC),
+            conf=conf,
         )
         contract = find(topic)
         params = ParamsDict(dict(replay_form(contract) if self.what else load_form(contract)))
@@ -78,23 +92,29 @@ class DagRun:
 
     @property
     def owner(self) -> str:
-        return tasks.owner_of_run(*self.key)
+        return tasks.owner_of_run(self.info)
+
+    def reprocess(self) -> str:
+        """Run the tasks again, as Airflow does when a backfill reprocesses the run."""
+        self.info = msgspec.structs.replace(self.info, run_type="backfill")
+        return self.run()
 
     @contextmanager
     def context(self) -> Iterator[Any]:
         """The current context of a task of this run."""
-        events, instance = OutletEventAccessors(), _TaskInstance(self.states)
+        events, instance = OutletEventAccessors(), _TaskInstance(self)
+        alias = tasks.topic_alias(self.topic)
         context: Any = {
             "params": self.params,
             "dag_run": self.info,
             "ti": instance,
             "task_instance": instance,
             "outlet_events": events,
+            "inlet_events": {alias: _SentEvents(self.assets)},
         }
         with set_current_context(context):
             yield context
-        alias = events[AssetAlias(f"sluice {self.topic}")]
-        self.assets += [event.extra for event in alias.asset_alias_events]
+        self.assets += [event.extra for event in events[alias].asset_alias_events]
 
     def call(self, task: Callable[..., Any], *arguments: Any) -> Any:
         """Call one task of the run."""
@@ -173,8 +193,25 @@ class DagRun:
 class _TaskInstance:
     """What a task asks of its own instance."""
 
-    def __init__(self, states: dict[tuple[str, str], str]) -> None:
-        self._states, self.id = states, uuid.uuid4()
+    def __init__(self, run: DagRun) -> None:
+        self._run, self.id, self.try_number = run, uuid.uuid4(), 1
 
     def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
-        return self._states[dag_id, run_id]
+        if (dag_id, run_id) not in self._run.states:
+            not_found = ErrorResponse(error=ErrorType.GENERIC_ERROR)
+            raise AirflowRuntimeError(not_found)
+        return self._run.states[dag_id, run_id]
+
+    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
+        assert (dag_id, run_ids) == (self._run.info.dag_id, [self._run.info.run_id])
+        return {run_ids[0]: self._run.task_states}
+
+
+class _SentEvents:
+    """The asset events that Airflow has received from a run."""
+
+    def __init__(self, sent: list[dict[str, Any]]) -> None:
+        self._sent = sent
+
+    def after(self, at: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(extra=extra) for extra in self._sent]

@@ -13,8 +13,9 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect as mi
 
+from sluice.contract.inspection import unwrap
 from sluice.contract.sql_type import SqlType
-from sluice.contract.type_map import column_type_of, unwrap
+from sluice.contract.type_map import column_type_of
 
 Strategy = st.SearchStrategy[Any]
 
@@ -120,11 +121,14 @@ def _integers(info: mi.IntType, column: SqlType) -> Strategy:
 
 
 def _moments(column: SqlType) -> Strategy:
-    """Moments that the column holds, in several zones, to the microsecond."""
+    """Moments that the column holds, in several zones, to the column's last digit."""
     limits = column.time_range
     assert limits
     low, high = (limit.replace(tzinfo=None) for limit in limits)
-    naive = st.datetimes(low, high)
+    unit = 10 ** max(0, 6 - (column.second_digits or 0))
+    naive = st.datetimes(low, high).map(
+        lambda at: at.replace(microsecond=at.microsecond // unit * unit)
+    )
     return st.builds(lambda at, zone: at.replace(tzinfo=dt.UTC).astimezone(zone), naive, ZONES)
 
 

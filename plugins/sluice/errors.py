@@ -96,20 +96,29 @@ class BrokerError(SluiceError):
 
 
 class EngineError(SluiceError):
-    """ClickHouse refused a statement or could not be reached (``code`` 0)."""
+    """ClickHouse refused a statement or could not be reached (``code`` 0).
+
+    Attributes:
+        name: ClickHouse's name for the error, such as ``UNKNOWN_TABLE``; empty if it gave none.
+        transient: whether the same statement may succeed when it is repeated.
+    """
 
     retryable = True
 
-    def __init__(self, code: int, detail: str) -> None:
-        super().__init__(detail, code=code)
+    def __init__(
+        self, code: int, detail: str, name: str = "", field: str = "", transient: bool = False
+    ) -> None:
+        super().__init__(detail, code=code, field=field)
+        self.name, self.transient = name, transient
 
-    def __reduce__(self) -> tuple[type["EngineError"], tuple[int, str]]:
-        return type(self), (self.code, self.detail)
+    def __reduce__(self) -> tuple[type["EngineError"], tuple[int, str, str, str, bool]]:
+        return type(self), (self.code, self.detail, self.name, self.field, self.transient)
 
     @property
     def place(self) -> str:
-        """ClickHouse's error code."""
-        return f"ClickHouse error {self.code}"
+        """ClickHouse's error code, and the field if there is one."""
+        field = f", field {self.field!r}" if self.field else ""
+        return f"ClickHouse error {self.code}{field}"
 
 
 class AttemptFailed(SluiceError):
@@ -156,6 +165,10 @@ class ShapeChanged(SluiceError):
 
 class MigrationError(SluiceError):
     """A table differs from its contract in a way that must not be fixed automatically."""
+
+
+class TableMissing(MigrationError):
+    """The target table does not exist, although the ledger has published rows of it."""
 
 
 class MessageRefused(SluiceError):

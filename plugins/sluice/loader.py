@@ -16,7 +16,14 @@ from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.decode.factory import build_decoder
 from sluice.drain.drain import Drain
 from sluice.drain.quarantine_source import QuarantineSource
-from sluice.errors import BreakerTripped, BrokerError, EngineError, LoadLost, TopicRecreated
+from sluice.errors import (
+    BreakerTripped,
+    BrokerError,
+    EngineError,
+    LoadLost,
+    TableMissing,
+    TopicRecreated,
+)
 from sluice.kafka.broker import Broker
 from sluice.kafka.schema_registry import registry_from_environment
 from sluice.plan.range_pinning import Plan, Planner
@@ -67,7 +74,9 @@ class Loader:
         self.contract, self.settings, self.owner = contract, settings, owner
         self.kafka_connection, self.clickhouse_connection = kafka, clickhouse
         self.broker = Broker(kafka, settings)
-        self.clickhouse: ClickHouse = connect(clickhouse, settings.clickhouse_retry_seconds)
+        self.clickhouse: ClickHouse = connect(
+            clickhouse, settings.clickhouse_retry_seconds, hides_values=bool(contract.sensitive)
+        )
         self.registry = registry_from_environment(contract.subject)
         self.ledger = Ledger(self.clickhouse, settings.database)
         self.publisher = Publisher(contract, self.clickhouse, self.ledger, settings.cluster)
@@ -102,11 +111,32 @@ class Loader:
 
         Raises:
             MigrationError: the table differs in a way that must not be changed automatically.
+            TableMissing: the ledger has published rows of the table, and it does not exist.
         """
         self.ledger.create()
+        self.refuse_missing_table()
         for statement in self.create_statements():
             self.clickhouse.execute(statement)
         self.migration.apply_required()
+
+    def refuse_missing_table(self) -> None:
+        """Refuse to continue without the table that published loads have filled.
+
+        A new table in its place would lack their rows, and no load would read them again.
+
+        Raises:
+            TableMissing: states what to do.
+        """
+        if self.migration.exists():
+            return
+        topic, table = self.contract.topic, self.clickhouse.qualified(self.migration.table)
+        if rows := self.ledger.published_rows(topic):
+            raise TableMissing(
+                f"table {table} does not exist, but loads have published {rows:,} rows into it."
+                " Restore it, or rename it back if it or the contract was renamed. To load the"
+                f" topic again into a new table, run 'sluice forget {topic}' first",
+                topic=topic,
+            )
 
     def create_statements(self) -> list[str]:
         """The statements that create the target table."""
@@ -135,8 +165,10 @@ class Loader:
 
         Raises:
             PlanError, OffsetsExpired, BrokerError: see :meth:`Survey.preview`.
+            TableMissing: see :meth:`refuse_missing_table`.
         """
         self.ledger.create()
+        self.refuse_missing_table()
         return self.planner.survey.preview(request)
 
     def last(self) -> Load | None:
@@ -238,13 +270,24 @@ class Loader:
             self.mirror()
 
     def mirror(self) -> None:
-        """Commit, for each partition, the offset up to which everything is published."""
-        topic = self.broker.topic(self.contract.topic)
-        ends: dict[int, int] = {}
-        for r in merge(h.range for h in self.ledger.held_ranges(topic.name) if h.published):
-            ends.setdefault(r.partition, r.high)
-        if ends:
-            self.broker.mirror(topic.name, self.group, ends)
+        """Commit, for each partition, the end of what is published without a gap.
+
+        It starts at the low watermark. Tools that show lag read it, and no load does: if it cannot
+        be committed, a warning is logged.
+        """
+        try:
+            topic = self.broker.topic(self.contract.topic)
+            lows = {p: marks.low for p, marks in self.broker.watermarks(topic).items()}
+            held = self.ledger.held_ranges(topic.name)
+            ends = {
+                r.partition: r.high
+                for r in merge(h.range for h in held if h.published)
+                if r.low <= lows.get(r.partition, -1) <= r.high
+            }
+            if ends:
+                self.broker.mirror(topic.name, self.group, ends)
+        except BrokerError as error:
+            log.warning("offsets_not_mirrored", group=self.group, error=str(error))
 
     def write_report(self, load_id: str, waiting: int | None = None) -> Report:
         """Make and store the report of a load as it stands; see :meth:`Reporter.build`."""

@@ -1,7 +1,8 @@
 """Types of what is read from a topic: topics, watermarks, records, and skipped offsets."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from operator import methodcaller
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -20,7 +21,10 @@ class Record(Protocol):
         """Its offset in the partition."""
 
     def timestamp(self) -> tuple[int, int]:
-        """Type of the timestamp, and milliseconds since 1970; -1 if it has none."""
+        """Type of the timestamp, and milliseconds since 1970; -1 if it has none.
+
+        Producers may send any number; see :func:`timestamp_ms`.
+        """
 
     def key(self) -> bytes | None:
         """The key, or None."""
@@ -29,12 +33,66 @@ class Record(Protocol):
         """The value; None for a tombstone."""
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
-        """The headers, or None."""
+        """The headers, or None; see :func:`readable_headers`."""
+
+
+LAST_TIMESTAMP = 10_413_791_999_999
+"""The last millisecond that DateTime64(3) holds: the end of the year 2299."""
+
+UNREADABLE = "\ufffd"
+"""The name of a header whose name is not UTF-8; the client does not return it."""
 
 
 def timestamp_ms(record: Record) -> int:
-    """A message's timestamp in milliseconds since 1970; 0 if it has none."""
-    return max(record.timestamp()[1], 0)
+    """A message's timestamp in milliseconds since 1970; 0 if it has none that can be stored.
+
+    A timestamp that is negative, or after the year 2299 (microseconds in place of milliseconds, for
+    example), cannot be stored: clients of ClickHouse fail to read it.
+    """
+    at = record.timestamp()[1]
+    return at if 0 <= at <= LAST_TIMESTAMP else 0
+
+
+def readable_headers(record: Record) -> list[tuple[str, bytes | None]] | None:
+    """A message's headers, or None; a name that is not UTF-8 is :data:`UNREADABLE`.
+
+    ``Message.headers`` is not safe to call: for such a name it returns a tuple with a null pointer,
+    and reading that ends the process.
+    """
+    try:
+        return _call_headers(record)
+    except (SystemError, UnicodeDecodeError):
+        return _headers_after_failure(record)
+
+
+_call_headers: Callable[[Record], list[tuple[str, bytes | None]] | None] = methodcaller("headers")
+"""Called this way, Python raises the error that the client leaves; a plain call ignores it."""
+
+
+def _headers_after_failure(record: Record) -> list[tuple[str, bytes | None]] | None:
+    """The headers with null pointers, which ``repr`` shows and nothing else may read.
+
+    The message keeps the result, because another call would return the null pointers again.
+    """
+    try:
+        headers = _call_headers(record)
+    except (SystemError, UnicodeDecodeError):
+        return None
+    readable = [
+        (UNREADABLE if repr(header).startswith("(<NULL>,") else header[0], header[1])
+        for header in headers or ()
+    ]
+    if isinstance(record, _Adjustable):
+        record.set_headers(readable)
+    return readable
+
+
+@runtime_checkable
+class _Adjustable(Protocol):
+    """confluent-kafka's Message, whose headers can be set."""
+
+    def set_headers(self, value: list[tuple[str, bytes | None]]) -> None:
+        """Set what ``headers`` returns."""
 
 
 class Topic(msgspec.Struct, frozen=True):

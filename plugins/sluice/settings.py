@@ -12,15 +12,20 @@ line. Outside Airflow they are read from the environment, as Airflow itself woul
 ``extra`` is passed on unchanged, to librdkafka or to clickhouse-connect.
 """
 
+import html
+import json
 import os
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 import msgspec
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from sluice.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ENV_FILES: tuple[str, ...] = (".local/stack.env", ".env")
 """Files of settings: the local stack's, then the user's own. A later one takes precedence, and the
@@ -29,6 +34,9 @@ environment takes precedence over both."""
 
 class Settings(BaseSettings):
     """Sluice's own settings: environment variables with the prefix ``SLUICE_``, or ``.env``.
+
+    Raises:
+        SettingsError: a value cannot be used; names the variable.
 
     Attributes:
         contracts: importable package whose modules define the contracts.
@@ -59,23 +67,34 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=ENV_FILES, extra="ignore")
 
-    contracts: str = "include.schemas"
-    kafka_conn_id: str = "kafka_default"
-    clickhouse_conn_id: str = "clickhouse_default"
-    database: str = "sluice"
+    contracts: str = Field("include.schemas", pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+    kafka_conn_id: str = Field("kafka_default", min_length=1)
+    clickhouse_conn_id: str = Field("clickhouse_default", min_length=1)
+    database: str = Field("sluice", min_length=1)
     cluster: str = ""
-    chunk_offsets: int = 500_000
-    batch_rows: int = 40_000
-    batch_bytes: int = 16 * 1024 * 1024
-    lease_minutes: float = 60
-    hold_hours: float = 24
-    keep_days: float = 90
-    stall_seconds: float = 60
-    broker_seconds: float = 30
-    clickhouse_retry_seconds: float = 120
-    max_message_bytes: int = 16 * 1024 * 1024
-    scan_offsets: int = 5_000_000
-    consumer_group: str = "sluice-{topic}"
+    chunk_offsets: int = Field(500_000, ge=1)
+    batch_rows: int = Field(40_000, ge=1)
+    batch_bytes: int = Field(16 * 1024 * 1024, ge=1)
+    lease_minutes: float = Field(60, ge=0, allow_inf_nan=False)
+    hold_hours: float = Field(24, ge=0, allow_inf_nan=False)
+    keep_days: float = Field(90, ge=0, allow_inf_nan=False)
+    stall_seconds: float = Field(60, gt=0, allow_inf_nan=False)
+    broker_seconds: float = Field(30, gt=0, allow_inf_nan=False)
+    clickhouse_retry_seconds: float = Field(120, ge=0, allow_inf_nan=False)
+    max_message_bytes: int = Field(16 * 1024 * 1024, ge=1)
+    scan_offsets: int = Field(5_000_000, ge=0)
+    consumer_group: str = Field("sluice-{topic}", min_length=1)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError("; ".join(map(_describe, error.errors()))) from None
+
+
+def _describe(error: "ErrorDetails") -> str:
+    name = "_".join(map(str, error["loc"])).upper()
+    return f"SLUICE_{name}={error['input']!r} cannot be used: {error['msg']}"
 
 
 def lineage_is_wanted() -> bool:
@@ -99,6 +118,17 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Connection(host={self.host!r}, port={self.port!r}, schema={self.schema!r})"
+
+    def redact(self, text: str) -> str:
+        """Replace the password, in every form in which a library may have written it."""
+        secret = self.password.get_secret_value()
+        if not secret:
+            return text
+        quoted = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        escaped = {repr(secret)[1:-1], json.dumps(secret)[1:-1], html.escape(secret)}
+        for form in sorted({secret} | quoted | escaped, key=len, reverse=True):
+            text = text.replace(form, "***")
+        return text
 
 
 def connection_from_environment(conn_id: str) -> Connection:
@@ -138,7 +168,7 @@ def parse_connection(value: str) -> Connection:
             login=unquote(uri.username or ""),
             password=SecretStr(unquote(uri.password or "")),
             schema=uri.path.lstrip("/"),
-            extra=dict(parse_qsl(uri.query)),
+            extra=_uri_extra(uri.query),
         )
     fields = msgspec.json.decode(value, type=dict[str, Any])
     extra = fields.get("extra") or {}
@@ -150,6 +180,14 @@ def parse_connection(value: str) -> Connection:
         schema=fields.get("schema") or "",
         extra=msgspec.json.decode(extra, type=dict[str, Any]) if isinstance(extra, str) else extra,
     )
+
+
+def _uri_extra(query: str) -> dict[str, Any]:
+    """The ``extra`` of a URI: its parameters, or what ``__extra__`` holds as JSON, as Airflow."""
+    extra: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+    if nested := extra.pop("__extra__", ""):
+        extra |= msgspec.json.decode(nested, type=dict[str, Any])
+    return extra
 
 
 def _from_env_files(name: str) -> str | None:

@@ -15,6 +15,7 @@ from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import discover
 from sluice.contract import find as contract_of
 from sluice.loader import Loader
+from sluice.plan.run_owners import airflow_owner
 from sluice.report.model import Report
 from sluice.report.reporter import find_report
 from sluice.settings import Settings, parse_connection
@@ -29,7 +30,9 @@ HOSTILE = "<script>alert('x')</script>"
 FOR_TESTS = {
     # An hourly run would take messages that a test has produced for a run of its own.
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+    # Other tests need the processors.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     # Tasks of an Airflow that was killed are found within seconds.
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
@@ -168,11 +171,17 @@ def _triggered(stack: Stack, run_dag: RunDag, dag_id: str) -> Triggered:
 
 
 def report_of(stack: Stack, dag_id: str, run_id: str) -> Report:
-    """The report of a run of a topic's DAG."""
+    """The report of a run of a topic's DAG; the latest, if runs of the same id were deleted."""
     loader = loader_of(stack, dag_id.partition("_")[2])
-    report = find_report(
-        loader.clickhouse, loader.ledger.database, owner=f"airflow/{dag_id}/{run_id}"
+    database = loader.ledger.database
+    # The owner also has the time at which Airflow created the run.
+    rows = loader.clickhouse.rows(
+        f"SELECT owner FROM {database}.reports WHERE startsWith(owner, {{run:String}})"
+        " ORDER BY at DESC LIMIT 1",
+        {"run": f"{airflow_owner(dag_id, run_id)}#"},
     )
+    assert rows, f"no report of {run_id}"
+    report = find_report(loader.clickhouse, database, owner=rows[0]["owner"])
     assert report is not None
     return report
 

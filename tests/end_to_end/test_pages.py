@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from local.airflow import Api
 from local.stack import Stack
@@ -86,14 +87,17 @@ def test_where_is_an_order(api: Api, orders_run: Triggered, hostile: str) -> Non
     )
     assert echoed.headers["X-Correlation-ID"] == "r-1"
     lost = page(api, api.url, "/where", topic="orders", question="order_id=<b>")
-    assert "No row and no refused message" in lost.text
+    assert "No row, no staged row and no refused message" in lost.text
     wrong = page(api, api.url, "/where", topic="orders", question="colour=red")
-    assert "has no &#39;colour&#39;" in wrong.text
+    assert "there is no column &#39;colour&#39;" in wrong.text
 
 
 def test_metrics_are_openmetrics_text(api: Api, orders_run: Triggered) -> None:
     text = page(api, api.url, "/metrics").text
     assert text.endswith("# EOF\n")
-    line = next(x for x in text.splitlines() if 'topic="orders",outcome="loaded"' in x)
-    assert line.startswith("sluice_offsets_total{")
-    assert float(line.rpartition(" ")[2]) > 0
+    families = text_string_to_metric_families(text)
+    (offsets,) = (family for family in families if family.name == "sluice_offsets")
+    labels = {"topic": "orders", "outcome": "loaded"}
+    (loaded,) = (sample for sample in offsets.samples if sample.labels.items() >= labels.items())
+    assert loaded.name == "sluice_offsets_total"
+    assert loaded.value > 0

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS `orders_newest_local` ON CLUSTER `events`
     `_loaded_at` DateTime64(3, 'UTC') COMMENT 'when the row became visible',
     INDEX `_by_offset` (_partition, _offset) TYPE minmax GRANULARITY 1
 )
-ENGINE = ReplicatedReplacingMergeTree(_offset)
+ENGINE = ReplicatedReplacingMergeTree(_timestamp)
 ORDER BY (order_id)
 SETTINGS index_granularity = 8192, replicated_deduplication_window = 10000;
 

@@ -23,6 +23,6 @@ CREATE TABLE IF NOT EXISTS `orders_newest`
     `_loaded_at` DateTime64(3, 'UTC') COMMENT 'when the row became visible',
     INDEX `_by_offset` (_partition, _offset) TYPE minmax GRANULARITY 1
 )
-ENGINE = ReplacingMergeTree(_offset)
+ENGINE = ReplacingMergeTree(_timestamp)
 ORDER BY (order_id)
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;

@@ -201,17 +201,15 @@ def test_an_hour_that_a_run_by_hand_holds_is_loaded_when_it_is_reprocessed(
     start: StartRun, send_at: Callable[..., None]
 ) -> None:
     """Its own hour: the interval that Airflow gives to such a run is that of the hour before."""
-    by_hand = start(logical_date=HOUR)
-    assert by_hand.run() == "success"
+    run = start(logical_date=HOUR)
+    assert run.run() == "success"
     send_at(HOUR - timedelta(hours=1), 11)
     send_at(HOUR, 12)
-    name = by_hand.info.run_id
-    backfill = start(run_type="backfill", logical_date=HOUR, run_id=name)
-    assert backfill.run() == "success"
-    report = backfill.report()
+    assert run.reprocess() == "success"
+    report = run.report()
     assert report.sum("loaded") == 12
     assert report.asked.startswith(f"from {HOUR.isoformat()}")
-    assert verdict(backfill.loader()).findings == []
+    assert verdict(run.loader()).findings == []
 
 
 def test_a_replay(start: StartRun, send: Callable[..., None]) -> None:

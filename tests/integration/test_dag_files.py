@@ -11,6 +11,7 @@ import pytest
 
 from local.airflow import environment
 from local.stack import ROOT
+from sluice.contract import discover
 
 
 def in_airflow(tmp_path: Path, code: str) -> dict[str, Any]:
@@ -55,7 +56,8 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_topic_has_its_load_dag(bag: dict[str, Any]) -> None:
     assert bag["errors"] == {}
-    topics = {"load_orders", "load_payments", "replay_orders", "replay_payments"}
+    topics = {f"{kind}_{topic}" for topic in discover() for kind in ("load", "replay")}
+    assert {"load_orders", "replay_payments"} <= topics
     assert set(bag["dags"]) == topics | {"sluice_housekeeping"}
 
 

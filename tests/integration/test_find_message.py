@@ -10,7 +10,8 @@ from sluice.contract import Contract
 from sluice.decode.tracing import TracingHelper
 from sluice.errors import PlanError
 from sluice.loader import Loader
-from sluice.report.find_message import FoundMessage, MessageFinder
+from sluice.report.find_message import MessageFinder
+from sluice.report.found_message import FoundMessage
 from tests.commands import Run
 from tests.conftest import MakeLoader, load
 

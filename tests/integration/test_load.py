@@ -1,5 +1,6 @@
-"""Whole loads: the real broker, the real engine, the law counted in ClickHouse."""
+"""Whole loads: the real broker, the real engine, the accounting identity counted in ClickHouse."""
 
+import os
 from random import Random
 
 import msgspec
@@ -15,14 +16,17 @@ from sluice.store.request import Request
 from tests.conftest import MakeLoader, load, with_topic
 from tests.loads import filled, leftovers, sums, target
 
+MESSAGES = int(os.environ.get("MESSAGES", "100000"))
 
-def test_400_000_mixed_messages_load_to_the_message(
+
+def test_many_mixed_messages_load_to_the_message(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    loader = filled(make_loader, contract, 400_000)
+    """``MESSAGES`` of them, by default a hundred thousand."""
+    loader = filled(make_loader, contract, MESSAGES)
     load_id = load(loader)
     account = sums(loader, load_id)
-    assert account["planned"] == 400_000
+    assert account["planned"] == MESSAGES
     assert account["difference"] == 0
     for term in ("loaded", "upgraded", "quarantined", "tombstones"):
         assert account[term] > 0, term
@@ -153,7 +157,7 @@ def test_a_replacing_table_keeps_the_newest_row_of_a_key_and_every_offset_is_acc
     make_loader: MakeLoader, contract: Contract
 ) -> None:
     """Rows that were merged away are neither missed nor copied again, whatever is repeated."""
-    table = Table(name="newest", order_by=("order_id",), engine="ReplacingMergeTree(_offset)")
+    table = Table(name="newest", order_by=("order_id",), engine="ReplacingMergeTree(_timestamp)")
     contract = msgspec.structs.replace(contract, table=table)
     loader = make_loader(contract)
     loader.broker.create_topic(contract.topic, 1)

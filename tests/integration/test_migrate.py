@@ -185,7 +185,7 @@ def test_clickhouse_refuses_a_ttl_of_a_key_column(clickhouse: ClickHouse) -> Non
     [
         Table(name="things", order_by=("size", "id")),
         Table(name="things", order_by=("id",), partition_by="size"),
-        Table(name="things", order_by=("id",), engine="ReplacingMergeTree(_offset)"),
+        Table(name="things", order_by=("id",), engine="ReplacingMergeTree(_timestamp)"),
     ],
 )
 def test_changes_of_keys_and_engine_are_refused_and_the_steps_for_a_person_work(

@@ -273,7 +273,10 @@ def offsets(r: OffsetRange) -> range:
 def test_a_replay_into_a_replacing_table(make_loader: MakeLoader, contract: Contract) -> None:
     """A message was refused, and the table already holds a newer message with the same key."""
     table = msgspec.structs.replace(
-        contract.table, engine="ReplacingMergeTree(created_at)", order_by=("order_id",)
+        contract.table,
+        engine="ReplacingMergeTree(created_at)",
+        order_by=("order_id",),
+        partition_by="",
     )
     contract = disable_breaker(msgspec.structs.replace(contract, table=table))
     loader = make_loader(contract)

@@ -107,7 +107,7 @@ TYPES = {
     "real": "Float64",
     "flag": "Bool",
     "blob": "String",
-    "at": "DateTime64(3, 'UTC')",
+    "at": "DateTime64(6, 'UTC')",
     "at_exact": "DateTime64(6, 'UTC')",
     "day": "Date32",
     "clock": "Time64(6)",

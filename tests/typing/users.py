@@ -62,7 +62,7 @@ contract = Contract(
         name="pings",
         order_by=("at", "id"),
         partition_by="toYYYYMM(at)",
-        engine="ReplacingMergeTree(_offset)",
+        engine="ReplacingMergeTree(_timestamp)",
         indexes={"by_host": "host TYPE bloom_filter GRANULARITY 4"},
         settings={"index_granularity": 1024},
     ),

@@ -34,7 +34,7 @@ def versions(**added: Any) -> list[Version]:
         (Thing, {"sensitive": frozenset({"nope"})}, "nope", "sensitive"),
         (Thing, {"versions": []}, "", "empty"),
         (Thing, {"versions": versions(nope=1)}, "nope", "adds"),
-        (Thing, {"versions": versions(note="")}, "note", "default"),
+        (Thing, {"versions": versions(note="x")}, "note", "default"),
         (Thing, {"versions": versions(size=[])}, "size", "immutable"),
         (Thing, {"versions": versions(size=1)[::-1]}, "", "oldest first"),
         (Thing, {"versions": versions(size=1)[1:]}, "", "first version"),
@@ -68,11 +68,12 @@ def test_the_breaker_trips_on_a_share_and_a_minimum_number() -> None:
 
 
 def test_the_contracts_of_the_project_are_discovered() -> None:
-    assert list(discover()) == ["orders", "payments"]
+    assert {"orders", "payments"} <= discover().keys()
+    assert list(discover()) == sorted(discover())
     assert find("orders").version.name == "1.2"
 
 
 def test_the_error_of_an_unknown_topic_lists_the_known_ones() -> None:
-    with pytest.raises(ContractError, match="orders, payments") as raised:
+    with pytest.raises(ContractError, match=", ".join(discover())) as raised:
         find("nope")
     assert raised.value.topic == "nope"

@@ -72,10 +72,8 @@ def test_a_low_cardinality_string_is_not_the_default_key_if_there_is_another() -
         ({"n": "float"}, {}, "", "--key"),
         ({"id": "str?", "n": "int"}, {"key": "id"}, "", "'id' may be null .* --order-by _offset"),
         ({"id": "str"}, {"key": "nope"}, "nope", r"--key .*\('id'\)"),
-        ({"id": "str", "_offset": "int"}, {}, "_offset", "lineage column.*--skip-field _offset"),
         ({"id": "str", 'a"b': "int"}, {}, 'a"b', "msgspec allows no quotes"),
         ({"id": "str", "": "int"}, {}, "", "empty name"),
-        ({"id": "str", "null": "int"}, {}, "null", "ClickHouse reserves its name"),
         ({"id": "str", "{a:b}": "int"}, {}, "{a:b}", "query parameter"),
     ],
 )

@@ -136,8 +136,8 @@ def test_contract_files_pass_the_formatter_and_the_linter(written: Written) -> N
 )
 def test_texts_keep_their_value(text: str, written: Written) -> None:
     fields = (Field(key="id", type=Scalar("str"), default=text, doc=text, reviews=(text,)),)
-    contract = written(Draft(message=Object("things", fields)), key="id", owner=text)
-    assert contract.owner == text
+    contract = written(Draft(message=Object("things", fields)), key="id", owner=text[:100])
+    assert contract.owner == text[:100]
     assert contract.message() == contract.message(id=text)
 
 

@@ -1,9 +1,13 @@
 import json
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
+from pydantic import SecretStr
 
 from sluice.errors import SettingsError
 from sluice.settings import Connection, Settings, connection_from_environment, parse_connection
+from sluice.store.clickhouse import server_address
 
 NAME = "AIRFLOW_CONN_CLICKHOUSE_DEFAULT"
 JSON = json.dumps(
@@ -71,3 +75,63 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SLUICE_DATABASE", "elsewhere")
     monkeypatch.setenv("SLUICE_CHUNK_OFFSETS", "10")
     assert (Settings().database, Settings().chunk_offsets) == ("elsewhere", 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCH_ROWS", "0"),
+        ("CHUNK_OFFSETS", "-5"),
+        ("BATCH_BYTES", "0"),
+        ("HOLD_HOURS", "nan"),
+        ("KEEP_DAYS", "-1"),
+        ("STALL_SECONDS", "0"),
+        ("MAX_MESSAGE_BYTES", "many"),
+        ("DATABASE", ""),
+        ("CONTRACTS", "not a package"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SLUICE_{name}", value)
+    with pytest.raises(SettingsError) as raised:
+        Settings()
+    assert f"SLUICE_{name}={value!r}" in raised.value.detail
+
+
+PASSWORD = "+ / @ \" ß'<&"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [PASSWORD, quote(PASSWORD), quote(PASSWORD, safe=""), quote_plus(PASSWORD), repr(PASSWORD)],
+)
+def test_no_form_of_a_password_is_shown(written: str) -> None:
+    connection = Connection(password=SecretStr(PASSWORD))
+    assert PASSWORD not in connection.redact(f"at {written}!")
+    assert written.strip("'") not in connection.redact(f"at {written}!")
+
+
+def test_the_uri_form_takes_the_password_and_the_extra_as_airflow_does() -> None:
+    extra = quote(json.dumps({"secure": True, "settings": {"max_threads": 2}}))
+    uri = f"clickhouse://me:{quote(PASSWORD, safe='')}@ch/shop?__extra__={extra}"
+    connection = parse_connection(uri)
+    assert connection.password.get_secret_value() == PASSWORD
+    assert connection.extra == {"secure": True, "settings": {"max_threads": 2}}
+    assert server_address(connection) == ("ch", 8443)
+
+
+@pytest.mark.parametrize(
+    ("extra", "port"),
+    [
+        ({}, 8123),
+        ({"secure": True}, 8443),
+        ({"secure": "true"}, 8443),
+        ({"secure": "false"}, 8123),
+        ({"interface": "https"}, 8443),
+    ],
+)
+def test_the_port_is_the_drivers_own_by_default(extra: dict[str, Any], port: int) -> None:
+    assert server_address(Connection(host="ch", extra=extra)) == ("ch", port)
+    assert server_address(Connection(host="ch", port=9, extra=extra)) == ("ch", 9)

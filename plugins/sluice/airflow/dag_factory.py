@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import AssetAlias, task
+from airflow.sdk import task
 
 from sluice.airflow import tasks
 from sluice.airflow.decision import Decision
@@ -39,8 +39,10 @@ def add_tasks(topic: str, what: str = "") -> None:
     )
     audited = task(task_id="audit", trigger_rule="none_failed")(tasks.audit)(topic)
     decided = Decision(task_id="decide", topic=topic, trigger_rule="none_failed")
+    alias = tasks.topic_alias(topic)
+    # The inlet lets the task read which events it has sent before.
     published = task(
-        task_id="publish", trigger_rule="none_failed", outlets=[AssetAlias(f"sluice {topic}")]
+        task_id="publish", trigger_rule="none_failed", inlets=[alias], outlets=[alias]
     )(tasks.publish)(topic)
     reported = task(task_id="report", trigger_rule="all_done", retries=1)(tasks.report)(topic)
     drained >> audited >> decided >> published >> reported

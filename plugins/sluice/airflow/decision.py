@@ -42,15 +42,19 @@ class Decision(ApprovalOperator):
         load_id = tasks.load_of_run(loader)
         if loader.known(load_id).state is not State.HELD:
             return None
-        error = loader.ledger.events(load_id)[-1].detail.error
+        held = loader.ledger.events(load_id)[-1]
         if not self.waits:
-            raise AirflowFailException(error)
+            raise AirflowFailException(held.detail.error)
         # The text repeats contents of messages, so it is shown verbatim, and not as Markdown.
-        verbatim = "\n".join(f"    {line}" for line in error.splitlines())
+        verbatim = "\n".join(f"    {line}" for line in held.detail.error.splitlines())
+        hours = (self.response_timeout or timedelta()) / timedelta(hours=1)
         self.body = (
             f"{verbatim}\n\nThe report of this run (tab *Load report*) has the details. *Release*"
             " publishes the load in spite of it. *Discard* gives it up, and the next load reads its"
-            " offsets again. Other loads continue meanwhile."
+            " offsets again. Other loads continue meanwhile.\n\nAn answer is carried out while this"
+            f" task waits: for {hours:g} hours, unless somebody ends the task or the run by hand."
+            f" After that, use `sluice release {load_id}` or `sluice discard {load_id}`. If this"
+            " form appears again after an answer, that answer was not carried out: answer again."
         )
         self.params = _fields(load_id)
         log.warning("waits_for_a_decision", load_id=load_id)
@@ -66,7 +70,11 @@ class Decision(ApprovalOperator):
         if "error" in event:
             if state is State.PUBLISHED:
                 return None
-            raise AirflowFailException(f"no one decided about load {load_id}: {event['error']}")
+            raise AirflowFailException(
+                f"no one decided about load {load_id}: {event['error']} The load is {state}."
+                f" 'sluice release {load_id}' or 'sluice discard {load_id}' decides now, and so"
+                " does clearing this task; the next plan of the topic abandons the load"
+            )
         form = event["params_input"] or {}
         # Airflow keeps the form of a task that was cleared, and its load may be another one now.
         if form.get("load", load_id) != load_id:

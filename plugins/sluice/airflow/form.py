@@ -5,7 +5,7 @@ A form checks types; combinations are checked by :mod:`.form_request` when the r
 
 from airflow.sdk import Param
 
-from sluice.airflow.form_fields import OFFSETS, TITLES
+from sluice.airflow.form_fields import OFFSETS, PARTITIONS, TITLES
 from sluice.contract import Contract
 from sluice.refusals import Reason
 
@@ -54,7 +54,6 @@ def load_form(contract: Contract) -> dict[str, Param]:
 
 def replay_form(contract: Contract) -> dict[str, Param]:
     """The form of a replay DAG."""
-    versions = ", ".join(f"`{version.name}`" for version in contract.versions)
     return {
         "reason": Param(
             None,
@@ -64,7 +63,13 @@ def replay_form(contract: Contract) -> dict[str, Param]:
             description_md="Only messages that were refused for this reason.",
         ),
         "field": _filter("Field", "refused because of this field, such as `order_id`"),
-        "version": _filter("Version", f"nearest to this version: {versions}"),
+        "version": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *(version.name for version in contract.versions)],
+            title="Version",
+            description_md="Only messages that are nearest to this version.",
+        ),
         "load": _filter("Load", "refused by this load"),
         **_common(contract),
     }
@@ -75,7 +80,7 @@ def _common(contract: Contract) -> dict[str, Param]:
         "partitions": Param(
             None,
             type=["null", "string"],
-            pattern=r"^\s*(\d+\s*(,\s*\d+\s*)*)?$",
+            pattern=PARTITIONS,
             title="Partitions",
             section=MORE,
             description_md=f"Only these partitions of `{contract.topic}`, such as `0, 3`;"

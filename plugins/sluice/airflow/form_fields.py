@@ -22,5 +22,28 @@ CHOICE_OF_FIELD: Mapping[str, tuple[str, str]] = {
 }
 """Field → the only choice that it applies to, and its title."""
 
-OFFSETS = r"^\s*(\d+\s*:\s*\d+\s*(-|–|to)\s*\d*\s*([,;\n]\s*|$))*$"
+FIELDS = (
+    "what",
+    *CHOICE_OF_FIELD,
+    "existing",
+    "partitions",
+    "max_messages",
+    "dry_run",
+)
+"""The names that the configuration of a load DAG's run may have."""
+
+REPLAY_FIELDS = (
+    "what",
+    *(name for name, (choice, _) in CHOICE_OF_FIELD.items() if choice == "quarantined"),
+    "partitions",
+    "max_messages",
+    "dry_run",
+)
+"""The same of a replay DAG's run."""
+
+_RANGE = r"[0-9]{1,9}\s*:\s*[0-9]{1,18}\s*(-|–|to)\s*[0-9]{0,18}"
+OFFSETS = rf"^\s*({_RANGE}\s*([,;\n]\s*|$))*$"
 """How ranges are written, as a form checks it: ``0: 100-200, 1: 50-``."""
+
+PARTITIONS = r"^\s*([0-9]{1,9}\s*(,\s*[0-9]{1,9}\s*)*)?$"
+"""How partitions are written, as a form checks it: ``0, 3``."""

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from sluice.contract import find
 from sluice.errors import BreakerTripped, QualityHeld, SluiceError
+from sluice.plan.run_owners import airflow_owner, is_process_over, parse_airflow_owner
 from sluice.ranges import merge, total
 from sluice.settings import Connection, Settings
 
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     from sluice.loader import Loader
     from sluice.plan.range_pinning import Plan
     from sluice.report.metrics import MetricValue
+    from sluice.store.load_state import Load
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 LOGGED_RANGES = 50
+LOGGED_TASKS = 10
 
 
 def connection(conn_id: str) -> Connection:
@@ -50,6 +53,11 @@ def connection(conn_id: str) -> Connection:
 def topic_asset(topic: str) -> Asset:
     """The asset that a load updates when it has published rows; other DAGs can depend on it."""
     return Asset(name=f"sluice_{topic}", uri=f"x-sluice://{topic}")
+
+
+def topic_alias(topic: str) -> AssetAlias:
+    """Through which the events of the topic's asset are sent: Airflow keeps who has sent each."""
+    return AssetAlias(f"sluice {topic}")
 
 
 def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
@@ -72,26 +80,20 @@ def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
 
 
 def _plan(topic: str, what: str) -> "Plan | None":
-    from sluice.airflow.form_request import parse_request
+    from sluice.airflow import run_request
 
     context: Any = get_current_context()
-    params = {**context["params"]} | ({"what": what} if what else {})
     loader, run = loader_of_run(topic), context["dag_run"]
-    is_backfill = run.run_type == "backfill"
-    if is_backfill:
-        from sluice.airflow.backfill_interval import interval_params
-
-        loader.ledger.create()
-        loads = loader.ledger.loads_of(topic, loader.owner)
-        loaded = any(load.state == "published" for load in loads)
-        params = interval_params(params, loader.contract, run.logical_date, loaded)
-    request = parse_request(topic, params)
-    if params.get("dry_run"):
+    loader.ledger.create()
+    request = run_request.request_of_run(loader, run, _params(context), what)
+    if _is_dry():
         preview = loader.report_dry_run(request)
         ranges = [str(r) for r in preview.ranges[:LOGGED_RANGES]]
         log.info("would_read", request=preview.asked, offsets=total(preview.ranges), ranges=ranges)
         return None
-    return loader.plan(request, again=is_backfill)
+    planned = loader.plan(request, again=run_request.is_replanned(loader, run))
+    run_request.log_reservations(loader, planned.load_id)
+    return planned
 
 
 def drain(topic: str, chunk: dict[str, Any]) -> int:
@@ -123,24 +125,36 @@ def audit(topic: str) -> None:
 def publish(topic: str) -> None:
     """Make the load visible, exactly once, and update the topic's asset."""
     loader = loader_of_run(topic)
-    load_id = load_of_run(loader)
-    run_step(lambda: loader.publish(load_id))
-    rows = sum(account.loaded for account in loader.ledger.attempts.accounts(load_id))
-    if rows:
-        context: Any = get_current_context()
-        ranges = merge(r for part in loader.ledger.chunks(load_id).values() for r in part)
-        offsets = [str(r) for r in ranges[:LOGGED_RANGES]]
-        extra = {"load_id": load_id, "rows": rows, "offsets": offsets}
-        alias = AssetAlias(f"sluice {topic}")
-        context["outlet_events"][alias].add(topic_asset(topic), extra=extra)
+    load = loader.known(load_of_run(loader))
+    run_step(lambda: loader.publish(load.load_id))
+    rows = sum(account.loaded for account in loader.ledger.attempts.accounts(load.load_id))
+    if not rows or (load.state == "published" and _has_asset_event(topic, load)):
+        return
+    context: Any = get_current_context()
+    ranges = merge(r for part in loader.ledger.chunks(load.load_id).values() for r in part)
+    offsets = [str(r) for r in ranges[:LOGGED_RANGES]]
+    extra = {"load_id": load.load_id, "rows": rows, "offsets": offsets}
+    context["outlet_events"][topic_alias(topic)].add(topic_asset(topic), extra=extra)
+
+
+def _has_asset_event(topic: str, load: "Load") -> bool:
+    """Whether Airflow has an event of the load: an earlier try of this task has sent it."""
+    context: Any = get_current_context()
+    events = context["inlet_events"][topic_alias(topic)].after(load.planned_at.isoformat())
+    return any(event.extra.get("load_id") == load.load_id for event in events)
 
 
 def report(topic: str) -> dict[str, Any]:
-    """Store the run's report; fails when the load is not published, so that the run shows it.
+    """Store the run's report; fails when a task has failed or the load is not published.
 
     This task always runs and is the last one; a DAG run takes the state of its last task.
     """
+    failed = _failed_tasks()
     if _is_dry():
+        if failed:
+            raise AirflowFailException(
+                f"the dry run has no report: {failed} failed, and its log has the reason"
+            )
         return {"dry_run": True}
     loader = loader_of_run(topic)
 
@@ -149,6 +163,11 @@ def report(topic: str) -> dict[str, Any]:
         stored = loader.report(load_id, partial(emit_metrics, topic))
         if stored.state != "published":
             raise AirflowFailException(f"load {load_id} is {stored.state}. {stored.error}")
+        if failed:
+            raise AirflowFailException(
+                f"load {load_id} is published, but {failed} of this run failed: read the log, and"
+                " clear it"
+            )
         return {
             "load_id": load_id,
             "loaded": stored.sum("loaded"),
@@ -156,6 +175,17 @@ def report(topic: str) -> dict[str, Any]:
         }
 
     return run_step(run)
+
+
+def _failed_tasks() -> str:
+    """The tasks of this run that failed, in words; empty if none did."""
+    context: Any = get_current_context()
+    run = context["dag_run"]
+    states = context["ti"].get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+    failed = sorted(name for name, state in states.items() if state == "failed")
+    if not failed:
+        return ""
+    return f"{'task' if len(failed) == 1 else 'tasks'} {', '.join(failed[:LOGGED_TASKS])}"
 
 
 def clean() -> dict[str, int]:
@@ -187,9 +217,9 @@ def emit_metrics(topic: str, values: "Sequence[MetricValue]") -> None:
             stats.gauge(value.name, value.value, tags=tags)
 
 
-def owner_of_run(dag_id: str, run_id: str) -> str:
-    """The owner that the ledger records for the loads of a DAG run."""
-    return f"airflow/{dag_id}/{run_id}"
+def owner_of_run(run: Any) -> str:
+    """The owner that the ledger records for the loads of a DAG run, as Airflow describes it."""
+    return airflow_owner(run.dag_id, run.run_id, run.run_after)
 
 
 def loader_of_run(topic: str) -> "Loader":
@@ -204,14 +234,18 @@ def loader_of_run(topic: str) -> "Loader":
         connection(settings.kafka_conn_id),
         connection(settings.clickhouse_conn_id),
         settings,
-        owner_of_run(run.dag_id, run.run_id),
+        owner_of_run(run),
         is_over,
     )
 
 
 def _is_dry() -> bool:
-    context: Any = get_current_context()
-    return bool(context["params"].get("dry_run"))
+    return _params(get_current_context()).get("dry_run") is True
+
+
+def _params(context: Any) -> dict[str, Any]:
+    """The filled-in form; the run's configuration counts even where Airflow is set to ignore it."""
+    return {**context["params"]} | (context["dag_run"].conf or {})
 
 
 def load_of_run(loader: "Loader", also_abandoned: bool = False) -> str:
@@ -233,17 +267,17 @@ def load_of_run(loader: "Loader", also_abandoned: bool = False) -> str:
 
 def is_over(owner: str) -> bool | None:
     """Whether the run or process that owns a load is over; None when it cannot be determined."""
-    kind, _, rest = owner.partition("/")
-    if kind == "airflow":
-        dag_id, _, run_id = rest.partition("/")
-        ti: Any = get_current_context()["ti"]
-        try:
-            return ti.get_dagrun_state(dag_id, run_id) in ("success", "failed")
-        except AirflowRuntimeError:
-            return None  # the run was deleted, or belongs to another Airflow
-    from sluice.plan.run_owners import is_process_over
-
-    return is_process_over(owner)
+    run = parse_airflow_owner(owner)
+    if run is None:
+        return is_process_over(owner)
+    context: Any = get_current_context()
+    this = context["dag_run"]
+    if run.mark and run[:2] == (this.dag_id, this.run_id) and owner != owner_of_run(this):
+        return True  # deleted: there is only one run of an id
+    try:
+        return context["ti"].get_dagrun_state(run.dag_id, run.run_id) in ("success", "failed")
+    except AirflowRuntimeError:
+        return None  # the run was deleted, or belongs to another Airflow
 
 
 def run_step(run: Callable[[], T]) -> T:

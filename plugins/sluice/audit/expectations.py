@@ -9,7 +9,7 @@ from msgspec import inspect as mi
 
 from sluice.contract import Contract, Severity
 from sluice.contract.columns import Column, columns_of
-from sluice.contract.type_map import unwrap
+from sluice.contract.inspection import unwrap
 from sluice.sql import quote_identifier, quote_string
 
 ROW_KEY = ("_partition", "_offset")

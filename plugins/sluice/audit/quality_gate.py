@@ -10,7 +10,6 @@ import os
 import re
 from html import escape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus, urlencode
 
 import nh3
 import structlog
@@ -23,7 +22,12 @@ from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.errors import QualityError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier, quote_string
-from sluice.store.clickhouse import ClickHouse, sqlalchemy_dialect
+from sluice.store.clickhouse import (
+    ClickHouse,
+    dbapi_connection,
+    open_client,
+    sqlalchemy_dialect,
+)
 from sluice.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -68,7 +72,7 @@ class QualityGate:
             return self._run_patiently(view, expectations_for(self._contract, rows, new))
         except Exception as error:  # Great Expectations raises what its parts raise
             raise QualityError(
-                f"the quality suite did not run: {self._without_password(str(error))}",
+                f"the quality suite did not run: {self._connection.redact(str(error))}",
                 topic=self._contract.topic,
                 load_id=load_id,
             ) from None
@@ -113,7 +117,10 @@ class QualityGate:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         source = context.data_sources.add_sql(
-            "clickhouse", connection_string=self._url(), create_temp_table=False
+            "clickhouse",
+            connection_string="clickhousedb://",
+            kwargs={"creator": self._dbapi_connection},  # type: ignore[call-arg]
+            create_temp_table=False,
         )
         # Great Expectations looks regular expressions up by the dialect's module.
         source.get_execution_engine().dialect_module = sqlalchemy_dialect()
@@ -140,16 +147,11 @@ class QualityGate:
         raised = any(result.error for result in results)
         return SuiteOutcome(results, "" if raised else render_document(validated))
 
-    def _url(self) -> str:
-        connection = self._connection
-        login = quote_plus(connection.login or "default")
-        password = quote_plus(connection.password.get_secret_value())
+    def _dbapi_connection(self) -> Any:
+        """The connection that SQLAlchemy uses: of our own client, so no URL has the password."""
         # `limit` caps what a failing expectation fetches; counts stay exact.
-        query = urlencode(connection.extra | {"limit": 1000})
-        return (
-            f"clickhousedb://{login}:{password}@{connection.host}:{connection.port or 8123}"
-            f"/{self._ledger.database}?{query}"
-        )
+        client = open_client(self._connection, self._ledger.database, {"limit": 1000})
+        return dbapi_connection(client)
 
     def _result(self, found: dict[str, Any]) -> RuleResult:
         """One result of the library as ours; an expectation that raised has failed."""
@@ -190,11 +192,7 @@ class QualityGate:
         if error and self._contract.sensitive:
             code = re.search(r"Code: \d+", error)
             return f"it could not be checked (ClickHouse {code[0]})" if code else "it raised"
-        return self._without_password(error)
-
-    def _without_password(self, text: str) -> str:
-        secret = self._connection.password.get_secret_value()
-        return text.replace(secret, "***") if secret else text
+        return self._connection.redact(error)
 
 
 def _expectation(spec: ExpectationSpec) -> "Expectation":

@@ -12,8 +12,8 @@ from sluice.authoring.version_samples import sample_path
 from sluice.contract import Contract, Version
 from sluice.contract.columns import columns_of
 from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections, section_entries
+from sluice.contract.inspection import walk_structs
 from sluice.contract.type_descriptions import type_name
-from sluice.contract.type_map import walk_structs
 from sluice.contract.versions import later_versions, origin_of, version_class
 from sluice.decode.decoder import Decoder
 from sluice.refusals import Refusal

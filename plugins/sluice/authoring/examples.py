@@ -11,10 +11,12 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec import inspect as mi
 
+from sluice.authoring.example_columns import fit_column
 from sluice.authoring.example_text import TRIES, Maker, impossible, text_maker
 from sluice.contract import ColumnOptions, Contract, M
+from sluice.contract.inspection import unwrap
 from sluice.contract.sql_type import SqlType
-from sluice.contract.type_map import column_type_of, unwrap
+from sluice.contract.type_map import column_type_of
 
 S = TypeVar("S", bound=Struct)
 
@@ -66,7 +68,7 @@ def _struct(info: mi.StructType, path: tuple[str, ...], stack: tuple[type, ...])
 
 def _maker(type_: mi.Type, path: tuple[str, ...], stack: tuple[type, ...]) -> Maker:
     inner, options, nullable = unwrap(type_)
-    make = _value_maker(inner, type_, options, path, stack)
+    make = fit_column(_value_maker(inner, type_, options, path, stack), inner, type_, path)
     if not nullable:
         return make
     return lambda random: None if random.random() < _NULL_SHARE else make(random)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from sluice.contract import Contract
 from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections, section_entries
-from sluice.contract.type_map import walk_structs
+from sluice.contract.inspection import walk_structs
 
 
 def lint(contract: Contract) -> list[str]:

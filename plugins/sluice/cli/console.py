@@ -1,6 +1,6 @@
 """Shared by all commands: console, progress bar, report, and a loader from the environment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 from sluice.contract import Contract
 from sluice.loader import Loader
 from sluice.plan import run_owners
+from sluice.plan.reservations import Reservation
 from sluice.report.model import Report
 from sluice.settings import Settings, connection_from_environment
 
@@ -57,7 +58,7 @@ def build_loader(contract: Contract) -> Loader:
 def show_report(report: Report) -> None:
     """Print a report: accounts, versions, refusals, and what else it has."""
     if not report.ranges:
-        console.print(f"nothing new: every offset of {report.topic} is accounted for")
+        _show_nothing_new(report)
         return
     _show_accounts(report)
     if report.versions:
@@ -72,6 +73,7 @@ def show_report(report: Report) -> None:
             soft_wrap=True,
         )
     show_other_offsets(report.survey)
+    show_reservations(report.reservations)
     if report.changes and report.changes.compared:
         columns = ", ".join(f"{c} {n:,}" for c, n in report.changes.columns.items()) or "none"
         console.print(
@@ -84,6 +86,24 @@ def show_report(report: Report) -> None:
         console.print(f"expired   {report.expired:,} offsets left the topic before the load")
     for step in report.steps:
         console.print(f"{step.name:<16}{step.seconds:8.2f} s  {step.rows_per_second:>9,} offsets/s")
+
+
+def _show_nothing_new(report: Report) -> None:
+    """State that nothing was read, and of which offsets that is not the whole truth."""
+    if not report.is_all_loaded:
+        console.print(f"nothing of {report.topic} was read: {report.asked}", markup=False)
+        if report.waiting_before:
+            console.print(f"{report.waiting_before:>15,} offsets of the topic are not loaded yet")
+        show_other_offsets(report.survey)
+        show_reservations(report.reservations)
+    else:
+        console.print(f"nothing new: every offset of {report.topic} is accounted for")
+
+
+def show_reservations(reservations: Sequence[Reservation]) -> None:
+    """Print which offsets other loads hold, and how to free them."""
+    for reservation in reservations:
+        console.print(str(reservation), markup=False, soft_wrap=True)
 
 
 def _show_accounts(report: Report) -> None:

@@ -3,8 +3,16 @@
 import click
 from rich.table import Table
 
-from sluice.cli.console import console, progress_bar, show_other_offsets, show_report
+from sluice.cli.console import (
+    console,
+    progress_bar,
+    show_other_offsets,
+    show_report,
+    show_reservations,
+)
+from sluice.errors import SluiceError
 from sluice.loader import Loader
+from sluice.plan.reservations import find_reservations
 from sluice.ranges import total
 from sluice.store.request import Request, describe_request
 from sluice.telemetry import span
@@ -45,12 +53,22 @@ def run_load(loader: Loader, request: Request) -> None:
                 loader.audit(plan.load_id)
             with console.status("publishing"):
                 loader.publish(plan.load_id)
-        except KeyboardInterrupt:
-            raise click.ClickException(
-                f"interrupted; load {plan.load_id} is kept, and the same command resumes it"
-            ) from None
-        finally:
-            show_report(loader.report(plan.load_id))
+        except BaseException as error:
+            _report_failure(loader, plan.load_id)
+            if isinstance(error, KeyboardInterrupt):
+                raise click.ClickException(
+                    f"interrupted; load {plan.load_id} is kept, and the same command resumes it"
+                ) from None
+            raise
+        show_report(loader.report(plan.load_id))
+
+
+def _report_failure(loader: Loader, load_id: str) -> None:
+    """Show the report of a load that failed; why it failed is told after it in any case."""
+    try:
+        show_report(loader.report(load_id))
+    except SluiceError as error:
+        console.print(f"the report could not be made: {error}", markup=False)
 
 
 def show_preview(loader: Loader, request: Request) -> None:
@@ -66,6 +84,8 @@ def show_preview(loader: Loader, request: Request) -> None:
     if len(selection.ranges) > MAX_RANGES:
         console.print(f"and {len(selection.ranges) - MAX_RANGES:,} more ranges")
     show_other_offsets(selection.left_alone)
+    if selection.elsewhere:
+        show_reservations(find_reservations(loader.ledger, loader.contract.topic))
     offsets, pace = total(selection.ranges), loader.ledger.pace(loader.contract.topic)
     if pace is None:
         console.print(f"{offsets:,} offsets; there is no load yet to estimate the duration from")

@@ -12,6 +12,7 @@ from sluice import __version__
 from sluice.cli.commands import (
     backfill,
     decide,
+    forget,
     housekeeping,
     loads,
     new_topic,
@@ -76,6 +77,7 @@ for command in (
     quarantine.quarantine,
     decide.release,
     decide.discard,
+    forget.forget,
     where.where,
     housekeeping.housekeeping,
     samples.produce_samples,

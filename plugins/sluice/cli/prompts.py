@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import click
+import msgspec
 
 from sluice.authoring.new_topic import answers
 from sluice.authoring.new_topic.choices import Choices, default_key, default_order
@@ -66,7 +67,7 @@ def ask_choices(topic: str, draft: Draft, choices: Choices) -> Choices:
         order_by = (answer,)
     if not owner:
         owner = click.prompt("Owner, the responsible team", default="unknown")
-    return Choices(key=key, order_by=order_by, owner=owner)
+    return msgspec.structs.replace(choices, key=key, order_by=order_by, owner=owner)
 
 
 def _or_empty(default: Callable[[], str]) -> str | None:

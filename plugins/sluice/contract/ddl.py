@@ -16,6 +16,9 @@ from sluice.contract.columns import STAGED, Column, columns_of
 from sluice.contract.definition import Contract
 from sluice.contract.parts import Table
 from sluice.contract.type_map import staged_type
+from sluice.contract.version_column import check_version_column
+from sluice.contract.version_history import implied_fields
+from sluice.contract.versions import origin_of
 from sluice.errors import ContractError
 from sluice.sql import format_value, quote_identifier, quote_string
 
@@ -92,7 +95,9 @@ class ClickHouseSchemaMapper:
     @classmethod
     def of(cls, contract: Contract, cluster: str = "") -> "ClickHouseSchemaMapper":
         """The mapper of a contract's message and table."""
-        fillings = {name: value for v in contract.versions for name, value in v.added.items()}
+        implied = implied_fields(contract.message, contract.versions)
+        fillings = {n: v for n, v in implied.items() if v is not msgspec.NODEFAULT}
+        fillings |= origin_of(contract, contract.versions[0]).filled
         return cls(contract.message, contract.table, fillings, cluster)
 
     @property
@@ -211,13 +216,8 @@ class ClickHouseSchemaMapper:
                     )
             if re.fullmatch(r"\w+", key) and key not in by_name and key not in LINEAGE:
                 raise ContractError(f"table {table!r} has no such column to order by", field=key)
-        newest = self.table.replaces
-        if newest and newest not in by_name and newest not in ("_offset", "_timestamp"):
-            raise ContractError(
-                f"the version column of table {table!r} must be a column of the message, _timestamp"
-                " or _offset",
-                field=newest,
-            )
+        if self.table.replaces:
+            check_version_column(self.table, self.columns)
 
     def _column_line(self, column: Column) -> str:
         line = f"{quote_identifier(column.name)} {column.type.stored}"

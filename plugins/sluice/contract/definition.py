@@ -6,16 +6,23 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import pairwise
 from random import Random
 from typing import Any, Generic, Literal, NoReturn
 
 import msgspec
+from croniter import croniter  # type: ignore[import-untyped]
 from msgspec import Struct
 from typing_extensions import TypeVar
 
+from sluice.contract.columns import columns_of
+from sluice.contract.default_values import check_supplied_values
 from sluice.contract.parts import Breaker, Rule, Table, Version
+from sluice.contract.version_column import check_version_column
+from sluice.contract.version_history import check_history
 from sluice.errors import ContractError
+
+LONGEST_OWNER = 100
+"""Characters of a tag in Airflow."""
 
 M = TypeVar("M", bound=Struct, default=Struct, covariant=True)  # noqa: PLC0105
 """The class of a contract's messages."""
@@ -93,7 +100,7 @@ def check(contract: Contract) -> None:
     """
     message = contract.message
     name = message.__name__
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", contract.topic):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", contract.topic):
         _refuse(contract, "Kafka does not allow a character of the topic name, or its length")
     if not message.__struct_config__.frozen:
         _refuse(contract, f"{name} must be frozen: class {name}(Struct, frozen=True)")
@@ -106,76 +113,24 @@ def check(contract: Contract) -> None:
             contract, f"`sensitive` names fields that {name} does not have: {names}", unknown[0]
         )
     _check_versions(contract)
+    _check_values(contract)
     _check_engine(contract)
+    _check_operation(contract)
+
+
+def _check_values(contract: Contract) -> None:
+    try:
+        columns_of(contract.message)
+        check_supplied_values(contract.message, contract.versions)
+    except ContractError as error:
+        _refuse(contract, error.detail, error.field)
 
 
 def _check_versions(contract: Contract) -> None:
-    versions = contract.versions
-    if not versions:
-        _refuse(contract, "`versions` is empty; its last entry must be the current version")
-    for version in versions:
-        if not re.fullmatch(r"\d+\.\d+", version.name):
-            _refuse(contract, f"version {version.name!r} does not have the form major.minor")
-    numbers = [version.number for version in versions]
-    if numbers != sorted(set(numbers)):
-        _refuse(contract, "`versions` must list each version once, oldest first")
-    first = versions[0]
-    if first.added or first.renamed or first.removed or first.lift:
-        _refuse(contract, f"the first version, {first.name}, has no older version to change")
-    fields = {f.name: f for f in msgspec.structs.fields(contract.message)}
-    known = set(fields)  # field names as of the version that the loop has reached
-    for before, version in reversed(list(pairwise(versions))):
-        _check_step(contract, before, version, known, fields)
-        for old, new in version.renamed.items():
-            known.discard(new)
-            known.add(old)
-        known.update(version.removed)
-        known.difference_update(version.added)
-
-
-def _check_step(
-    contract: Contract,
-    before: Version,
-    version: Version,
-    known: set[str],
-    fields: dict[str, msgspec.structs.FieldInfo],
-) -> None:
-    name, message = version.name, contract.message.__name__
-    breaking = version.renamed or version.removed or version.lift
-    if breaking and version.number[0] == before.number[0]:
-        _refuse(
-            contract,
-            f"version {name} renames, removes or lifts fields, which breaks older readers:"
-            f" make it version {version.number[0] + 1}.0",
-        )
-    for field, value in version.added.items():
-        if field not in known:
-            _refuse(
-                contract, f"version {name} adds this field, but {message} does not have it", field
-            )
-        if field in fields and not fields[field].required:
-            _refuse(
-                contract,
-                f"the field has a default in {message}, so any version may omit it; remove it from"
-                f" `added` of version {name}",
-                field,
-            )
-        try:
-            hash(value)
-        except TypeError:
-            _refuse(contract, f"its value in `added` of version {name} must be immutable", field)
-    for old, new in version.renamed.items():
-        if new not in known:
-            _refuse(
-                contract,
-                f"version {name} renames {old!r} to this field, but {message} does not have it",
-                new,
-            )
-        if old in known:
-            _refuse(contract, f"version {name} renames this field, but it still exists", old)
-    for field in version.removed:
-        if field in known:
-            _refuse(contract, f"version {name} removes this field, but it still exists", field)
+    try:
+        check_history(contract.message, contract.versions)
+    except ContractError as error:
+        _refuse(contract, error.detail, error.field)
 
 
 def _check_engine(contract: Contract) -> None:
@@ -194,6 +149,27 @@ def _check_engine(contract: Contract) -> None:
             "the order key of a ReplacingMergeTree decides which rows replace each other, so it"
             " must consist of plain columns",
         )
+    if contract.table.replaces:
+        try:
+            check_version_column(contract.table, columns_of(contract.message))
+        except ContractError as error:
+            _refuse(contract, error.detail, error.field)
+
+
+def _check_operation(contract: Contract) -> None:
+    """What Airflow and the report take from a contract."""
+    if contract.schedule is not None and not croniter.is_valid(contract.schedule):
+        _refuse(contract, f"the schedule {contract.schedule!r} is not a cron expression")
+    if not 1 <= len(contract.owner) <= LONGEST_OWNER:
+        _refuse(
+            contract,
+            f"`owner` has {len(contract.owner)} characters; it is a tag of the DAGs in Airflow,"
+            f" which has 1 to {LONGEST_OWNER}",
+        )
+    if contract.fresh_within is not None and contract.fresh_within <= timedelta():
+        _refuse(contract, "`fresh_within` must be longer than zero")
+    if contract.on_expired not in ("fail", "record"):
+        _refuse(contract, f"`on_expired` is fail or record, not {contract.on_expired!r}")
 
 
 def _refuse(contract: Any, detail: str, field: str = "") -> NoReturn:

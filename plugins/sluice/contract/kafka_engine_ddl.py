@@ -8,7 +8,8 @@ from msgspec import inspect as mi
 
 from sluice.contract.columns import columns_of
 from sluice.contract.definition import Contract
-from sluice.contract.type_map import column_type_of, staged_type, unwrap
+from sluice.contract.inspection import unwrap
+from sluice.contract.type_map import column_type_of, staged_type
 from sluice.errors import ContractError
 from sluice.sql import quote_identifier, quote_string
 

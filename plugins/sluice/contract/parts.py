@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
+
+from sluice.errors import ContractError
 
 Severity = Literal["critical", "warning"]
 
@@ -15,43 +17,53 @@ class ColumnOptions(Struct, frozen=True, kw_only=True):
     """ClickHouse options of one field; see :func:`column`."""
 
     type: str | None = None
+    name: str | None = None
     codec: str | None = None
     default: str | None = None
     ttl: str | None = None
     low_cardinality: bool = False
     smallest: bool = False
+    truncate: bool = False
     comment: str | None = None
 
 
 def column(
     type: str | None = None,
     *,
+    name: str | None = None,
     codec: str | None = None,
     default: str | None = None,
     ttl: str | None = None,
     low_cardinality: bool = False,
     smallest: bool = False,
+    truncate: bool = False,
     comment: str | None = None,
 ) -> Meta:
     """ClickHouse options for a field: ``amount: Annotated[Decimal, column("Decimal(18, 4)")]``.
 
     Args:
         type: the column's type in ClickHouse syntax; replaces the default type.
+        name: the column's name; by default, the path of the field joined with ``_``. For a nested
+            Struct, it replaces the first part of the names of its columns.
         codec: for example ``"Delta, ZSTD"``.
         default: SQL expression for DEFAULT.
         ttl: SQL expression for the column's TTL.
         low_cardinality: store a string field as LowCardinality.
         smallest: store an integer in the smallest type that holds its bounds
             (``Meta(ge=0, le=200)`` gives UInt8). Wider bounds later require a wider column.
+        truncate: store a time that is finer than the column without its surplus digits. Otherwise
+            such a message is refused. Digits beyond microseconds are rounded first.
         comment: the column's comment; by default, the attribute's text in the class docstring.
     """
     options = ColumnOptions(
         type=type,
+        name=name,
         codec=codec,
         default=default,
         ttl=ttl,
         low_cardinality=low_cardinality,
         smallest=smallest,
+        truncate=truncate,
         comment=comment,
     )
     return Meta(extra={"column": options})
@@ -133,6 +145,14 @@ class Rule(Struct, frozen=True, kw_only=True):
     fails_when: str
     severity: Severity = "critical"
 
+    def __post_init__(self) -> None:
+        if not self.name.strip() or not self.fails_when.strip():
+            raise ContractError("a quality rule needs a name and an expression `fails_when`")
+        if self.severity not in (known := get_args(Severity)):
+            raise ContractError(
+                f"the severity of rule {self.name!r} is {' or '.join(known)}, not {self.severity!r}"
+            )
+
 
 class Breaker(Struct, frozen=True, kw_only=True):
     """The circuit breaker: how many refused messages stop a load.
@@ -147,6 +167,16 @@ class Breaker(Struct, frozen=True, kw_only=True):
     max_refused_share: float = 0.01
     min_refused: int = 100
     max_consecutive: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_refused_share <= 1:
+            raise ContractError(
+                "the breaker's `max_refused_share` is a share from 0 to 1 (0.01 is one percent),"
+                f" not {self.max_refused_share}"
+            )
+        for name in ("min_refused", "max_consecutive"):
+            if getattr(self, name) < 0:
+                raise ContractError(f"the breaker's `{name}` must not be negative")
 
     def trips(self, refused: int, read: int) -> bool:
         """Whether too many of the messages that were read were refused."""

@@ -32,7 +32,7 @@ class SqlType(msgspec.Struct, frozen=True):
             return cls(text.strip())
         name, types, names, parameters = match[1], [], [], []
         for argument in _split(match[2]):
-            if re.match(r"[-\d']", argument) or "=" in argument:
+            if re.match(r"[-\d']|\w+\s*=", argument):
                 parameters.append(argument)
                 continue
             element = _ELEMENT.fullmatch(argument) if name in ("Tuple", "Nested") else None
@@ -95,9 +95,32 @@ class SqlType(msgspec.Struct, frozen=True):
         The values are those of ClickHouse's documentation.
         """
         if self.name == "DateTime64":
-            precision = int(self.parameters[0]) if self.parameters else 3
-            return _NANOSECONDS if precision > 8 else _EXTENDED
+            return _NANOSECONDS if (self.second_digits or 0) > 8 else _EXTENDED
         return _SECONDS if self.name == "DateTime" else None
+
+    @property
+    def second_digits(self) -> int | None:
+        """Decimal places of a second of DateTime, DateTime64, Time and Time64; otherwise None."""
+        if self.name in ("DateTime64", "Time64"):
+            return int(self.parameters[0]) if self.parameters else 3
+        return 0 if self.name in ("DateTime", "Time") else None
+
+    @property
+    def in_utc(self) -> "SqlType":
+        """The type with the zone UTC, if it is DateTime or DateTime64: a time without a zone is
+        then read as UTC, whatever zone the column displays.
+        """
+        if self.name == "DateTime64":
+            return SqlType(self.name, parameters=(str(self.second_digits), "'UTC'"))
+        return SqlType(self.name, parameters=("'UTC'",)) if self.name == "DateTime" else self
+
+    @property
+    def enum_names(self) -> tuple[str, ...] | None:
+        """The names of Enum8 and Enum16; None for other types."""
+        if self.name not in ("Enum8", "Enum16"):
+            return None
+        texts = [re.sub(r"\s*=\s*-?\d+$", "", parameter) for parameter in self.parameters]
+        return tuple(re.sub(r"\\(.)|'(')", r"\1\2", text[1:-1]) for text in texts)
 
     @property
     def date_range(self) -> tuple[date, date] | None:

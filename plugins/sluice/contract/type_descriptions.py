@@ -2,7 +2,7 @@
 
 from msgspec import inspect as mi
 
-from sluice.contract.type_map import unwrap
+from sluice.contract.inspection import unwrap
 
 
 def type_name(type_: mi.Type) -> str:

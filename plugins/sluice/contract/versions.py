@@ -8,18 +8,29 @@ version gets a class that reads its messages as current ones.
 import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
 from sluice.contract.definition import Contract
+from sluice.contract.lossless import FineTimes
 from sluice.contract.parts import Version
+from sluice.contract.struct_options import type_hints
 
 CANNOT_LIFT = "cannot be lifted to version "
 """Start of the text of a validation error that a version's ``lift`` function caused."""
+
+
+class _Absent:
+    """The value of a field that a message of an older version does not have, until it is filled."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Any = _Absent()
 
 
 class Origin(Struct, frozen=True):
@@ -28,11 +39,13 @@ class Origin(Struct, frozen=True):
     Attributes:
         filled: field that was added later → the value that it gets.
         renamed: field that was renamed later → its older name.
+        removed: names, in messages, of the fields that were removed later.
         lifted: whether a ``lift`` function lies between the two versions.
     """
 
     filled: Mapping[str, Any]
     renamed: Mapping[str, str]
+    removed: frozenset[str]
     lifted: bool
 
     @property
@@ -60,23 +73,27 @@ def origin_of(contract: Contract, version: Version) -> Origin:
         else:
             if name != field.name:
                 renamed[field.name] = name
-    return Origin(filled, renamed, any(step.lift for step in steps))
+    removed = frozenset(name for step in steps for name in step.removed)
+    return Origin(filled, renamed, removed, any(step.lift for step in steps))
 
 
 def reader_class(contract: Contract, origin: Origin) -> type[Struct]:
     """The class that reads messages of an older version: the current class or a subclass of it.
 
-    In the subclass, fields that were added later default to their filling value, and fields that
-    were renamed later have their older name.
+    In the subclass, fields that were added later are :data:`ABSENT` where the message does not have
+    them, fields that were renamed later have their older name, and fields that were removed later
+    are allowed.
     """
-    if not origin.absent_fields:
-        return contract.message
     message = contract.message
+    config = message.__struct_config__
+    forbids = config.forbid_unknown_fields and not origin.removed
+    if not origin.absent_fields and forbids == config.forbid_unknown_fields:
+        return message
     names = {f.name: f.encode_name for f in msgspec.structs.fields(message)}
-    types = get_type_hints(message, include_extras=True)
+    types = type_hints(message)
     fields: list[tuple[str, Any, Any]] = [
-        (name, types[name], msgspec.field(name=names[name], default_factory=partial(_same, value)))
-        for name, value in origin.filled.items()
+        (name, types[name], msgspec.field(name=names[name], default_factory=_absent))
+        for name in origin.filled
     ]
     fields += [
         (field.name, types[field.name], _named(field, origin.renamed[field.name]))
@@ -88,9 +105,21 @@ def reader_class(contract: Contract, origin: Origin) -> type[Struct]:
         fields,
         bases=(message,),
         frozen=True,
-        gc=message.__struct_config__.gc,
+        gc=config.gc,
         kw_only=True,
+        tag=config.tag,
+        tag_field=config.tag_field,
+        forbid_unknown_fields=forbids,
+        namespace={"__post_init__": _later} if hasattr(message, "__post_init__") else None,
     )
+
+
+def _later(message: Struct) -> None:
+    """Takes the place of ``__post_init__``, which is called when the message has been filled."""
+
+
+def _absent() -> Any:
+    return ABSENT
 
 
 def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
@@ -101,21 +130,26 @@ def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
     """
     steps, message = later_versions(contract, version), contract.message
     names = {f.name: f.encode_name for f in msgspec.structs.fields(message)}
+    times = FineTimes(message)
 
     def lift(fields: dict[str, Any], strict: bool = True) -> Any:
         value = dict(fields)
         for step in steps:
             for old, new in step.renamed.items():
                 if old in value:
-                    value[new] = value.pop(old)
+                    value[names.get(new, new)] = value.pop(old)
             if step.lift:
                 try:
                     value = step.lift(value)
                 except Exception as error:
                     reason = f"{type(error).__name__}: {error}"
                     raise msgspec.ValidationError(f"{CANNOT_LIFT}{step.name}: {reason}") from None
+            for name in step.removed:
+                value.pop(name, None)
             for name, filling in step.added.items():
                 value.setdefault(names.get(name, name), filling)
+        if violation := times.find_in(value):
+            raise msgspec.ValidationError(f"{violation.text} - at `$.{violation.path}`")
         return msgspec.convert(value, message, strict=strict)
 
     return lift
@@ -142,7 +176,7 @@ def version_class(contract: Contract, version: Version) -> type[Struct]:
     It lacks fields that were removed since, because only their names are known.
     """
     origin, message = origin_of(contract, version), contract.message
-    types = get_type_hints(message, include_extras=True)
+    types, config = type_hints(message), message.__struct_config__
     fields = [
         (
             field.name,
@@ -152,7 +186,14 @@ def version_class(contract: Contract, version: Version) -> type[Struct]:
         for field in msgspec.structs.fields(message)
         if field.name not in origin.filled
     ]
-    return msgspec.defstruct(message.__name__, fields, frozen=True, kw_only=True)
+    return msgspec.defstruct(
+        message.__name__,
+        fields,
+        frozen=True,
+        kw_only=True,
+        tag=config.tag,
+        tag_field=config.tag_field,
+    )
 
 
 def _named(field: FieldInfo, name: str) -> Any:
@@ -162,8 +203,3 @@ def _named(field: FieldInfo, name: str) -> Any:
     if field.default_factory is not msgspec.NODEFAULT:
         return msgspec.field(name=name, default_factory=field.default_factory)
     return msgspec.field(name=name)
-
-
-def _same(value: Any) -> Any:
-    """The value itself, not a copy: readers recognise a filled field by identity."""
-    return value

@@ -7,18 +7,21 @@ reader accepts it.
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
 from sluice.contract import Contract
-from sluice.contract.versions import CANNOT_LIFT
+from sluice.contract.checks import Violation
+from sluice.contract.lossless import FineTimes, build_object_check
+from sluice.contract.type_map import message_type
+from sluice.contract.version_history import changes_nothing, implied_fields
+from sluice.contract.versions import CANNOT_LIFT, origin_of
 from sluice.decode import wire
-from sluice.decode.column_limits import build_limit_check
 from sluice.decode.failures import FAILURES, NOT_TRIED, Failure, explain
 from sluice.decode.version_readers import (
-    Read,
+    ReadWith,
     VersionReader,
     build_reader,
     convert_with,
@@ -35,18 +38,45 @@ Decoded = tuple[Struct, str]
 of a subclass of the current class."""
 
 
-def _markers(contract: Contract, readers: list[VersionReader]) -> list[tuple[bytes, VersionReader]]:
+Marker = tuple[bytes, VersionReader | None]
+
+
+def _markers(contract: Contract, readers: list[VersionReader]) -> list[Marker]:
     """For each version except the first, newest first: bytes that its messages contain and older
-    ones do not, and the reader of the previous version.
+    ones do not, and the reader of the previous version; None if they do not decide alone.
+
+    Any optional field that no version lists may be what a minor version without changes has added:
+    only a message that has none of them is of the previous version.
     """
-    names = {f.name: f.encode_name for f in msgspec.structs.fields(contract.message)}
-    markers = []
-    for version, older in zip(reversed(contract.versions), readers[1:], strict=False):
-        new = [name for name in (*version.added, *version.renamed.values()) if name in names]
+    fields = {f.name: f for f in msgspec.structs.fields(contract.message)}
+    implied = implied_fields(contract.message, contract.versions)
+    markers: list[Marker] = []
+    steps = zip(reversed(contract.versions), readers, readers[1:], strict=False)
+    for version, own, older in steps:
         if older.origin.lifted:
             break
-        markers += [(msgspec.json.encode(names[name]), older) for name in new[:1]]
+        new = [name for name in (*version.added, *version.renamed.values()) if name in fields]
+        # A required field decides; an optional one may be missing in any version.
+        new = sorted(new, key=lambda name: not fields[name].required)[:1]
+        if changes_nothing(version) and version.number[1] > 0:
+            new = list(implied)
+        guesses = [own if own is not readers[0] else None] * (len(new) - 1) + [older]
+        encoded = [msgspec.json.encode(fields[name].encode_name) for name in new]
+        markers += zip(encoded, guesses, strict=False)
     return markers
+
+
+def _older_names(contract: Contract) -> dict[str, list[str]]:
+    """Field of the message → its names in older versions."""
+    names: dict[str, list[str]] = {}
+    for version in contract.versions:
+        for field, older in origin_of(contract, version).renamed.items():
+            names.setdefault(field, []).append(older)
+    return names
+
+
+def _out_of_range(violation: Violation, version: str) -> Refusal:
+    return Refusal(Reason.OUT_OF_RANGE, violation.text, violation.path, version)
 
 
 class Decoder:
@@ -66,8 +96,11 @@ class Decoder:
         self._markers = _markers(contract, self.readers)
         self._by_version = {reader.version: reader for reader in self.readers}
         self._current = self.readers[0]
-        self._decode_current = self._current.decode
-        self._check_limits = build_limit_check(contract.message)
+        self._decode_current = msgspec.json.Decoder(contract.message).decode
+        self._check_limits = message_type(contract.message).check
+        self._check_object = build_object_check(contract.message)
+        self._times = FineTimes(contract.message, _older_names(contract))
+        self._suspect_time = self._times.suspect
 
     def decode(self, value: bytes, version: str = "") -> Decoded | Refusal:
         """Decode and validate one message.
@@ -99,9 +132,9 @@ class Decoder:
         except FAILURES as error:
             return self._strip_and_try(value, Failure.of(error))
         if self._check_limits is not None and (violation := self._check_limits(message)):
-            return Refusal(
-                Reason.OUT_OF_RANGE, violation.text, violation.path, self._current.version
-            )
+            return _out_of_range(violation, self._current.version)
+        if self._suspect_time is not None and self._suspect_time(value):
+            return self._within_times(message, self._current.version, value)
         return message, self._current.version
 
     def filled(self, version: str) -> tuple[str, ...]:
@@ -111,7 +144,7 @@ class Decoder:
 
     def _decode_by_markers(self, value: bytes) -> Decoded | Refusal | None:
         """Read a message that lacks the names of later fields; None if the guess was wrong."""
-        guess = None
+        guess: VersionReader | None = None
         for marker, reader in self._markers:
             if marker in value:
                 break
@@ -119,17 +152,35 @@ class Decoder:
         if guess is None:
             return None
         try:
-            message = guess.decode(value)
+            message, later_field = guess.decode(value)
         except FAILURES:
             return None
-        if guess.later_field(message):  # its name was encoded with an escape sequence
+        if later_field:  # its name was encoded with an escape sequence
             return None
-        return self._within_limits(message, guess.version)
+        return self._within_limits(message, guess.version, value)
 
-    def _within_limits(self, message: Struct, version: str) -> Decoded | Refusal:
+    def _within_limits(
+        self, message: Struct, version: str, data: bytes, object_: Any = None
+    ) -> Decoded | Refusal:
+        """The message, or a refusal because a value would be changed.
+
+        Args:
+            data: the JSON that it was read from; empty if it was read from an object.
+            object_: that object; otherwise None.
+        """
         if self._check_limits is not None and (violation := self._check_limits(message)):
-            return Refusal(Reason.OUT_OF_RANGE, violation.text, violation.path, version)
-        return message, version
+            return _out_of_range(violation, version)
+        if data:
+            if self._suspect_time is not None and self._suspect_time(data):
+                return self._within_times(message, version, data)
+            return message, version
+        check = self._check_object
+        violation = (check(message) if check else None) or self._times.find_in(object_)
+        return _out_of_range(violation, version) if violation else (message, version)
+
+    def _within_times(self, message: Struct, version: str, data: bytes) -> Decoded | Refusal:
+        violation = self._times.find(data)
+        return _out_of_range(violation, version) if violation else (message, version)
 
     def _decode_registered(
         self, value: bytes, version: str, payloads: "RegistryPayloads"
@@ -151,21 +202,18 @@ class Decoder:
         read = partial(convert_with, value=parsed.value, strict=parsed.strict)
         if expected := version or parsed.version:
             reader = self._reader_of(expected)
-            return reader if isinstance(reader, Refusal) else self._read_as(read, reader, expected)
-        return self._read_by_fields(read)
-
-    def _read_by_fields(self, read: Read) -> Decoded | Refusal:
-        """Read an object whose version is unknown, with the current reader or an older one."""
+            if isinstance(reader, Refusal):
+                return reader
+            try:
+                message, _ = read(reader)
+            except FAILURES as error:
+                return explain(Failure.of(error), reader.version, b"")
+            return self._within_limits(message, expected, b"", parsed.value)
         try:
-            return self._within_limits(read(self._current), self._current.version)
+            message, _ = read(self._current)
         except FAILURES as error:
-            return self._try_older(read, Failure.of(error), b"")
-
-    def _read_as(self, read: Read, reader: VersionReader, version: str) -> Decoded | Refusal:
-        try:
-            return self._within_limits(read(reader), version)
-        except FAILURES as error:
-            return explain(Failure.of(error), reader.version, b"")
+            return self._try_older(read, Failure.of(error), b"", parsed.value)
+        return self._within_limits(message, self._current.version, b"", parsed.value)
 
     def _reader_of(self, version: str) -> VersionReader | Refusal:
         """The reader of the version that a header names."""
@@ -188,10 +236,11 @@ class Decoder:
         if isinstance(payload, Refusal):
             return payload
         try:
-            message = reader.decode(payload.data)
+            message, _ = reader.decode(payload.data)
         except FAILURES as error:
             return explain(Failure.of(error), reader.version, payload.data)
-        return self._within_limits(message, version)
+        # What a lift function returns is an object, not JSON.
+        return self._within_limits(message, version, b"" if reader.origin.lifted else payload.data)
 
     def _strip_and_try(self, value: bytes, failure: Failure) -> Decoded | Refusal:
         """Read bytes that are not plain JSON, after stripping their envelope."""
@@ -200,20 +249,25 @@ class Decoder:
             return payload
         if len(payload.data) == len(value):
             return explain(failure, self._current.version, value)
+        data = payload.data
+        if self._markers and (decoded := self._decode_by_markers(data)):
+            return decoded
         try:
-            return self._within_limits(self._current.decode(payload.data), self._current.version)
+            message = self._decode_current(data)
         except FAILURES as error:
-            data = payload.data
             return self._try_older(partial(decode_with, data=data), Failure.of(error), data)
+        return self._within_limits(message, self._current.version, data)
 
-    def _try_older(self, read: Read, failure: Failure, data: bytes) -> Decoded | Refusal:
+    def _try_older(
+        self, read: ReadWith, failure: Failure, data: bytes, object_: Any = None
+    ) -> Decoded | Refusal:
         """Read a message that the current reader refused with the readers of older versions."""
         nearest, first = self._current, failure
         for reader in self.readers[1:]:
             if not reader.explains(failure):
                 continue
             try:
-                message = read(reader)
+                message, later_field = read(reader)
             except FAILURES as error:
                 older_failure = Failure.of(error)
                 # If `lift` itself failed, the message is not of that version. Only a message that
@@ -221,8 +275,9 @@ class Decoder:
                 if first.missing_at_top and not older_failure.text.startswith(CANNOT_LIFT):
                     nearest, failure = reader, older_failure
                 continue
-            if reader.later_field(message):
+            if later_field:
                 # The message has a field of a later version, so it is an invalid one of that.
                 return explain(first, self._current.version, data)
-            return self._within_limits(message, reader.version)
+            text = b"" if reader.origin.lifted else data
+            return self._within_limits(message, reader.version, text, object_)
         return explain(failure, nearest.version, data)

@@ -5,6 +5,7 @@ import re
 import msgspec
 from msgspec import Struct
 
+from sluice.contract.lossless import FINER_THAN_MICROSECONDS
 from sluice.refusals import Reason, Refusal
 
 FAILURES = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
@@ -14,6 +15,7 @@ _AT = re.compile(r" - at `\$?\.?(.*)`$", re.S)
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?=[^\\])")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 _MISSING_AT_TOP = "Object missing required field `"
+_UNKNOWN_AT_TOP = "Object contains unknown field `"
 
 
 class Failure(Struct, frozen=True):
@@ -44,9 +46,17 @@ class Failure(Struct, frozen=True):
     @property
     def missing_at_top(self) -> str | None:
         """The missing field, if a top-level field is missing; otherwise None."""
+        return self._field_at_top(_MISSING_AT_TOP)
+
+    @property
+    def unknown_at_top(self) -> str | None:
+        """The unknown field, if the class forbids it at the top level; otherwise None."""
+        return self._field_at_top(_UNKNOWN_AT_TOP)
+
+    def _field_at_top(self, start: str) -> str | None:
         text = self.text
-        if text.startswith(_MISSING_AT_TOP) and text.endswith("`") and " - at `" not in text:
-            return text[len(_MISSING_AT_TOP) : -1]
+        if text.startswith(start) and text.endswith("`") and " - at `" not in text:
+            return text[len(start) : -1]
         return None
 
 
@@ -95,6 +105,6 @@ _RANGE_WORDS = (" >= ", " <= ", " > ", " < ", "of length", "matching regex", "mu
 def _reason_of(problem: str) -> Reason:
     if problem.startswith("Number out of range") or "enum value" in problem:
         return Reason.OUT_OF_RANGE
-    if any(word in problem for word in _RANGE_WORDS):
+    if any(word in problem for word in _RANGE_WORDS) or FINER_THAN_MICROSECONDS in problem:
         return Reason.OUT_OF_RANGE
     return Reason.WRONG_TYPE

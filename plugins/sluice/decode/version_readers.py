@@ -6,10 +6,21 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from sluice.contract import Contract, Version
-from sluice.contract.versions import Origin, build_lift, origin_of, parse_number, reader_class
+from sluice.contract.versions import (
+    ABSENT,
+    Origin,
+    build_lift,
+    origin_of,
+    parse_number,
+    reader_class,
+)
 from sluice.decode.failures import Failure
+
+Read = tuple[Any, str]
+"""A message, and a field of a later version that it contained; empty if it contained none."""
 
 
 class VersionReader(Struct, frozen=True):
@@ -18,6 +29,7 @@ class VersionReader(Struct, frozen=True):
     Attributes:
         version: the version's name.
         origin: where the values of the current fields come from in this version's messages.
+        absent_names: names in current messages of the fields that this version does not have.
         decode: converts JSON bytes to a message.
         convert: converts an object, as parsed from an Avro or Protobuf payload, to a message;
             takes ``strict`` as :func:`msgspec.convert` does.
@@ -25,8 +37,9 @@ class VersionReader(Struct, frozen=True):
 
     version: str
     origin: Origin
-    decode: Callable[[bytes], Any]
-    convert: Callable[..., Any]
+    absent_names: frozenset[str]
+    decode: Callable[[bytes], Read]
+    convert: Callable[..., Read]
 
     @property
     def filled(self) -> Mapping[str, Any]:
@@ -37,48 +50,78 @@ class VersionReader(Struct, frozen=True):
         """Whether a message that the current reader refused this way may be of this version."""
         if self.origin.lifted:
             return failure.validation
-        return failure.missing_at_top in self.origin.absent_fields
-
-    def later_field(self, message: Struct) -> str | None:
-        """A later version's field that a message read as this version contained; else None."""
-        if self.origin.lifted:
-            return None
-        for name, value in self.filled.items():
-            if getattr(message, name) is not value:
-                return name
-        return None
+        if failure.missing_at_top in self.absent_names:
+            return True
+        return failure.unknown_at_top in self.origin.removed | set(self.origin.renamed.values())
 
 
 def build_reader(contract: Contract, version: Version) -> VersionReader:
     """The reader of one version's messages."""
     origin, current = origin_of(contract, version), contract.message
+    names = {f.name: f.encode_name for f in msgspec.structs.fields(current)}
+    absent = frozenset(names[name] for name in origin.absent_fields)
     if origin.lifted:
         lift = build_lift(contract, version)
         read = msgspec.json.Decoder(dict[str, Any], float_hook=parse_number).decode
-        return VersionReader(version.name, origin, lambda data: lift(read(data)), lift)
+        return VersionReader(
+            version.name,
+            origin,
+            absent,
+            lambda data: (lift(read(data)), ""),
+            lambda value, strict=True: (lift(value, strict), ""),
+        )
     struct = reader_class(contract, origin)
-    decode: Callable[[bytes], Any] = msgspec.json.Decoder(struct).decode
+    decode = msgspec.json.Decoder(struct).decode
     convert = partial(msgspec.convert, type=struct)
-    if not origin.renamed:
-        return VersionReader(version.name, origin, decode, convert)
-    rename = partial(msgspec.convert, type=current, from_attributes=True)
+    finish = _finisher(current, origin)
     return VersionReader(
         version.name,
         origin,
-        lambda data: rename(decode(data)),
-        lambda value, **options: rename(convert(value, **options)),
+        absent,
+        lambda data: finish(decode(data)),
+        lambda value, **options: finish(convert(value, **options)),
     )
 
 
-Read = Callable[[VersionReader], Any]
+def _finisher(current: type[Struct], origin: Origin) -> Callable[[Any], Read]:
+    """A function that fills what a message of an older version does not have."""
+    filled = list(origin.filled.items())
+    complete: Callable[[Any], Any] | None = None
+    if origin.renamed:
+        complete = partial(msgspec.convert, type=current, from_attributes=True)
+    elif origin.filled and hasattr(current, "__post_init__"):
+        complete = partial(_post_init, current)
+
+    def finish(message: Any) -> Read:
+        later = ""
+        for name, value in filled:
+            if getattr(message, name) is ABSENT:
+                force_setattr(message, name, value)
+            else:
+                later = later or name
+        return (complete(message) if complete else message), later
+
+    return finish
+
+
+def _post_init(current: Any, message: Any) -> Any:
+    """Call the message's own ``__post_init__``, as msgspec does."""
+    try:
+        current.__post_init__(message)
+    except (ValueError, TypeError) as error:
+        raise msgspec.ValidationError(str(error)) from None
+    return message
+
+
+ReadWith = Callable[[VersionReader], Read]
 """Reads one given message with a version's reader."""
 
 
-def decode_with(reader: VersionReader, data: bytes) -> Any:
+def decode_with(reader: VersionReader, data: bytes) -> Read:
     """Read JSON bytes with a version's reader."""
     return reader.decode(data)
 
 
-def convert_with(reader: VersionReader, value: Any, strict: bool) -> Any:
+def convert_with(reader: VersionReader, value: Any, strict: bool) -> Read:
     """Read an object with a version's reader."""
     return reader.convert(value, strict=strict)

@@ -9,12 +9,13 @@ import structlog
 
 from sluice.contract import Contract
 from sluice.contract.masking import mask
+from sluice.contract.type_map import message_type
 from sluice.decode.decoder import Decoded, Decoder
 from sluice.decode.tracing import read_tracing
 from sluice.drain.repair import RepairingDecoder
 from sluice.errors import BreakerTripped
 from sluice.ranges import OffsetRange, merge
-from sluice.records import Record, Skip, timestamp_ms
+from sluice.records import LAST_TIMESTAMP, Record, Skip, readable_headers
 from sluice.refusals import Reason, Refusal
 from sluice.settings import Settings
 from sluice.telemetry import LINKS, is_recording
@@ -42,6 +43,14 @@ class RepairedValue(msgspec.Struct, frozen=True):
     value: bytes
 
 
+class UnusableTimestamp(msgspec.Struct, frozen=True):
+    """A timestamp that cannot be stored as a time; -1 if the message has none."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
 class Batch(msgspec.Struct):
     """One micro-batch: what is inserted together, under tokens made from its number.
 
@@ -59,6 +68,7 @@ class Batch(msgspec.Struct):
     refused: list[RefusedRecord] = []
     skips: list[Skip] = []
     repairs: list[RepairedValue] = []
+    timestamps: list[UnusableTimestamp] = []
     bytes: int = 0
     started: int = msgspec.field(default_factory=time.time_ns)
     producers: dict[str, str] = {}
@@ -94,6 +104,7 @@ class BatchBuilder:
     ) -> None:
         self._contract, self._settings, self._attempt = contract, settings, attempt
         self._repairing = RepairingDecoder(contract, decoder)
+        self._form = message_type(contract.message).form
         self._decode: Callable[[bytes, str], Decoded | Refusal] = (
             self._repairing.decode if replaying else decoder.decode
         )
@@ -135,7 +146,7 @@ class BatchBuilder:
 
     def _decode_all(self, messages: Sequence[Record]) -> list[Skip]:
         """Decode messages into the batch; returns the tombstones among them."""
-        decode, attempt, batch = self._decode, self._attempt, self.batch
+        decode, form, attempt, batch = self._decode, self._form, self._attempt, self.batch
         limit, size = self._settings.max_message_bytes, 0
         rows, tombstones = [], []
         for message in messages:
@@ -144,7 +155,11 @@ class BatchBuilder:
                 tombstones.append(OffsetRange(partition, offset, offset + 1))
                 continue
             size += len(value)
-            tracing = read_tracing(message.headers(), value)
+            at = message.timestamp()[1]
+            if not 0 <= at <= LAST_TIMESTAMP:
+                batch.timestamps.append(UnusableTimestamp(partition, offset, at))
+                at = 0
+            tracing = read_tracing(readable_headers(message), value)
             if tracing.trace_id and tracing.span_id and len(batch.producers) < self._links:
                 batch.producers[tracing.trace_id] = tracing.span_id
             if len(value) > limit:
@@ -160,6 +175,8 @@ class BatchBuilder:
                 continue
             self._consecutive = 0
             body, version = decoded
+            if form is not None:
+                body = form(body)
             if self._repairing.repaired_value is not None:
                 repaired = RepairedValue(partition, offset, self._repairing.repaired_value)
                 batch.repairs.append(repaired)
@@ -168,7 +185,7 @@ class BatchBuilder:
                     attempt,
                     partition,
                     offset,
-                    timestamp_ms(message),
+                    at,
                     version,
                     tracing.correlation_id,
                     tracing.trace_id,

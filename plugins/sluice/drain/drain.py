@@ -11,7 +11,8 @@ import structlog
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
 from sluice.drain.batch_builder import Batch, BatchBuilder
-from sluice.drain.stager import Position, Stager
+from sluice.drain.row_insert import Position
+from sluice.drain.stager import Stager
 from sluice.errors import AttemptFailed, OffsetsExpired
 from sluice.ranges import OffsetRange, total
 from sluice.records import Progress, Record, Skip, Source, Topic
@@ -66,7 +67,10 @@ class Drain:
             self._contract, self._decoder, self._settings, attempt, self._replaying
         )
         read_again = partial(self._read_again, topic)
-        stager = Stager(self._clickhouse, self._ledger, load_id, topic.name, attempt, read_again)
+        limit = 0 if self._replaying else self._contract.breaker.max_consecutive
+        stager = Stager(
+            self._clickhouse, self._ledger, load_id, topic.name, attempt, read_again, limit
+        )
         try:
             with _no_collection():
                 for messages, skips in self._source.read(topic, ranges):

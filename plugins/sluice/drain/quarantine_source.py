@@ -11,7 +11,7 @@ from sluice.store.request import RefusalFilter
 
 
 class QuarantinedRecord(msgspec.Struct, frozen=True):
-    """A refused message as a record; a null key that was stored as empty is null again."""
+    """A refused message as a record."""
 
     message: RefusedMessage
 
@@ -24,15 +24,15 @@ class QuarantinedRecord(msgspec.Struct, frozen=True):
         return self.message.offset
 
     def timestamp(self) -> tuple[int, int]:
-        """Kind of timestamp, which is not kept, and milliseconds since 1970."""
-        return 0, round(self.message.timestamp.timestamp() * 1000)
+        """Kind of timestamp, which is not kept, and milliseconds since 1970 as Kafka has them."""
+        return 0, self.message.timestamp_ms
 
     def key(self) -> bytes | None:
-        """The key; None when it was empty or null."""
-        return self.message.key or None
+        """The key, or None."""
+        return self.message.key
 
     def value(self) -> bytes | None:
-        """The value."""
+        """The value, or None."""
         return self.message.value
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:

@@ -4,28 +4,17 @@ import base64
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-import msgspec
-import structlog
-
-from sluice.contract.columns import STAGED
-from sluice.contract.ddl import STAGED_COLUMNS
 from sluice.drain.batch_builder import Batch, RefusedRecord, RepairedValue
-from sluice.errors import EngineError
-from sluice.records import Record, timestamp_ms
-from sluice.refusals import Reason, Refusal
-from sluice.store.clickhouse import REFUSED_DATA, ClickHouse
+from sluice.drain.row_insert import Position, RowInsert, position_of
+from sluice.errors import BreakerTripped
+from sluice.records import Record, readable_headers, timestamp_ms
+from sluice.refusals import Refusal
+from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 
-log = structlog.get_logger()
-
-Position = tuple[int, int]
-"""Partition and offset."""
-
 ReadAgain = Callable[[Collection[Position]], list[Record]]
-
-COLUMNS = ("_attempt", *STAGED_COLUMNS, STAGED)
 
 
 class Stager:
@@ -38,6 +27,8 @@ class Stager:
     Args:
         read_again: reads messages by partition and offset once more, in any order; called for rows
             that ClickHouse refuses, so that messages need not be kept in memory.
+        most_consecutive: this many rows in a row that ClickHouse refuses stop the attempt; 0 for
+            any number.
     """
 
     def __init__(
@@ -48,11 +39,13 @@ class Stager:
         topic: str,
         attempt: str,
         read_again: ReadAgain,
+        most_consecutive: int = 0,
     ) -> None:
         self._clickhouse, self._ledger = clickhouse, ledger
         self._load_id, self._topic, self._attempt = load_id, topic, attempt
         self._read_again = read_again
-        self._table = ledger.staging_table(load_id)
+        self._rows = RowInsert(clickhouse, ledger.database, f"staging_{load_id}")
+        self._most_consecutive, self._consecutive = most_consecutive, 0
         self._waiting: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self.staged = 0
@@ -109,11 +102,17 @@ class Stager:
         token = f"{self._load_id}/{self._attempt}/{batch.number}"
         refused = list(batch.refused)
         if batch.lines:
-            by_position = dict(self._stage(b"".join(batch.lines), token))
+            # JSON writes a line break within a string as \\n.
+            lines = b"".join(batch.lines).split(b"\n")[:-1]
+            by_position = dict(self._rows.run(lines, token))
             refused += [
                 RefusedRecord(record, by_position[record.partition(), record.offset()])
                 for record in (self._read_again(by_position) if by_position else ())
             ]
+            if by_position:
+                self._check_breaker(lines, by_position)
+            else:
+                self._consecutive = 0
         if refused:
             rows = [self._quarantine_row(r) for r in refused]
             self._ledger.attempts.add_quarantined(rows, f"{token}/refused")
@@ -124,31 +123,27 @@ class Stager:
         if batch.repairs:
             repairs = [self._repair_row(repaired) for repaired in batch.repairs]
             self._ledger.attempts.add_repairs(repairs, f"{token}/repairs")
+        if batch.timestamps:
+            self._ledger.attempts.add_timestamps(
+                self._load_id, self._topic, self._attempt, batch.timestamps, f"{token}/timestamps"
+            )
         self.staged += batch.rows - (len(refused) - len(batch.refused))
         self.refused += len(refused)
 
-    def _stage(self, body: bytes, token: str) -> list[tuple[Position, Refusal]]:
-        """Insert rows; halve what ClickHouse refuses until the row to blame stands alone."""
-        try:
-            self._clickhouse.insert_lines(
-                self._table, COLUMNS, body, "JSONCompactEachRow", f"{token}/rows"
-            )
-        except EngineError as error:
-            if error.code not in REFUSED_DATA:
-                raise
-            lines = body.split(b"\n")[:-1]  # JSON writes a newline within a string as \\n
-            if len(lines) == 1:
-                name = REFUSED_DATA[error.code]
-                text = f"{name}: {str(error).splitlines()[0][:500]}"
-                refusal = Refusal(Reason.REFUSED_BY_CLICKHOUSE, text, code=error.code)
-                return [(_position(lines[0]), refusal)]
-            log.info("batch_halved", rows=len(lines), code=error.code)
-            half = len(lines) // 2
-            return [
-                *self._stage(_body(lines[:half]), f"{token}.0"),
-                *self._stage(_body(lines[half:]), f"{token}.1"),
-            ]
-        return []
+    def _check_breaker(self, lines: Sequence[bytes], refused: Mapping[Position, Refusal]) -> None:
+        """Stop early when ClickHouse refuses every row, as the reader does for what it refuses."""
+        for line in lines:
+            at = position_of(line)
+            self._consecutive = self._consecutive + 1 if at in refused else 0
+            if self._most_consecutive and self._consecutive >= self._most_consecutive:
+                raise BreakerTripped(
+                    f"ClickHouse refused {self._consecutive:,} messages in a row (the contract's"
+                    f" limit is {self._most_consecutive:,}), the last one here:"
+                    f" {refused[at].message}. Nothing is published",
+                    topic=self._topic,
+                    partition=at[0],
+                    offset=at[1],
+                )
 
     def _repair_row(self, repaired: RepairedValue) -> dict[str, object]:
         return {
@@ -162,6 +157,7 @@ class Stager:
 
     def _quarantine_row(self, refused: RefusedRecord) -> dict[str, object]:
         message, refusal = refused.message, refused.refusal
+        key, value, headers = message.key(), message.value(), readable_headers(message) or []
         return {
             "load_id": self._load_id,
             "attempt": self._attempt,
@@ -169,28 +165,19 @@ class Stager:
             "partition": message.partition(),
             "offset": message.offset(),
             "timestamp": timestamp_ms(message) / 1000,
-            "key": _base64(message.key()),
-            "value": _base64(message.value()),
-            "headers": [
-                {"name": name, "value": _base64(value)} for name, value in message.headers() or ()
-            ],
+            "timestamp_ms": message.timestamp()[1],
+            "key": _base64(key),
+            "key_null": key is None,
+            "value": _base64(value),
+            "value_null": value is None,
+            "headers": [{"name": name, "value": _base64(content)} for name, content in headers],
+            "null_headers": [n for n, (_, content) in enumerate(headers, 1) if content is None],
             "reason": refusal.reason,
             "field": refusal.field,
             "message": refusal.message,
             "version": refusal.version,
             "code": refusal.code,
         }
-
-
-def _body(lines: Sequence[bytes]) -> bytes:
-    return b"\n".join(lines) + b"\n"
-
-
-def _position(line: bytes) -> Position:
-    """Partition and offset of an encoded row."""
-    row = msgspec.json.decode(line, type=list[msgspec.Raw])
-    partition, offset = (row[COLUMNS.index(name)] for name in ("_partition", "_offset"))
-    return msgspec.json.decode(partition, type=int), msgspec.json.decode(offset, type=int)
 
 
 def _base64(data: bytes | None) -> str:

@@ -24,7 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from sluice.errors import BrokerError
 from sluice.kafka.range_reader import RangeReader
 from sluice.ranges import OffsetRange
-from sluice.records import Record, Skip, Topic, Watermarks
+from sluice.records import Record, Skip, Topic, Watermarks, timestamp_ms
 from sluice.settings import Connection, Settings
 
 
@@ -164,7 +164,8 @@ class Broker:
     ) -> dict[int, datetime]:
         """The time of the first message at or after an offset, by partition.
 
-        Partitions without such a message, or whose messages have no timestamp, are left out.
+        Partitions without such a message, or whose messages have no usable timestamp, are left
+        out; see :func:`~sluice.records.timestamp_ms`.
 
         Raises:
             BrokerError: the broker does not respond.
@@ -173,7 +174,7 @@ class Broker:
         for partition, start in starts.items():
             rest = OffsetRange(partition, start, marks[partition].high)
             for records, _ in self.read(topic, [rest] if rest.count else []):
-                stamps = [r.timestamp()[1] for r in records if r.timestamp()[1] > 0]
+                stamps = [at for record in records if (at := timestamp_ms(record))]
                 if stamps:
                     times[partition] = datetime.fromtimestamp(stamps[0] / 1000, UTC)
                 if records:

@@ -6,7 +6,7 @@ from sluice.kafka.broker import Broker
 from sluice.plan.range_selection import select_partitions
 from sluice.ranges import EVER, OffsetRange
 from sluice.records import Topic
-from sluice.store.request import is_offset, parse_time
+from sluice.store.request import EPOCH, is_offset, parse_time
 
 
 def resolve_bounds(
@@ -37,4 +37,6 @@ def _resolve(broker: Broker, topic: Topic, text: str | None, default: int) -> di
         return dict.fromkeys(topic.partitions, default)
     if is_offset(text):
         return dict.fromkeys(topic.partitions, int(text))
-    return broker.offsets_at(topic, parse_time(text))
+    at = parse_time(text)
+    # Kafka reads times before 1970 as its special offsets: -1 would be the end of the topic.
+    return dict.fromkeys(topic.partitions, 0) if at <= EPOCH else broker.offsets_at(topic, at)

@@ -22,7 +22,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         ranges: what it would read.
         replaced: how many of these are loaded already, and would be replaced.
         there: in the window, and loaded already.
-        elsewhere: in the window, and reserved by another load.
+        elsewhere: in the window or, without one, new; and reserved by another load.
         gone: in the window, not loaded, and no longer in the topic.
         ahead: in the window, and beyond the topic's end.
         unsearched: after a range of time, and not searched for late messages of it.
@@ -109,7 +109,7 @@ def choose_ranges(
     if request.max_messages:
         ranges = limit(ranges, request.max_messages)
     if within is None:
-        return Selection(ranges=ranges)
+        return Selection(ranges=ranges, elsewhere=total(intersect(history.reserved, present)))
     replaced = total(intersect(ranges, history.loaded))
     before = [OffsetRange(p, 0, watermarks[p].low) for p in partitions]
     beyond = [

@@ -1,11 +1,46 @@
-"""The owners of loads that run outside of Airflow: processes, and whether they still run."""
+"""The names of the runs that own loads: DAG runs, and processes; whether a process still runs."""
 
 import os
 import socket
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
+
+
+class AirflowRun(NamedTuple):
+    """The DAG run that an owner names.
+
+    Attributes:
+        mark: distinguishes the run from a deleted one of the same id; empty in owners recorded by
+            older versions.
+    """
+
+    dag_id: str
+    run_id: str
+    mark: str
+
+
+def airflow_owner(dag_id: str, run_id: str, run_after: datetime | None = None) -> str:
+    """The owner that the ledger records for the loads of a DAG run.
+
+    Args:
+        run_after: set by Airflow when the run is created; clearing the run does not change it.
+    """
+    mark = f"#{run_after.astimezone(UTC):%Y%m%dT%H%M%S.%f}" if run_after else ""
+    return f"airflow/{dag_id}/{run_id}{mark}"
+
+
+def parse_airflow_owner(owner: str) -> AirflowRun | None:
+    """The DAG run of an owner that :func:`airflow_owner` named; None for other owners."""
+    kind, _, rest = owner.partition("/")
+    dag_id, _, run = rest.partition("/")
+    if kind != "airflow" or not run:
+        return None
+    run_id, _, mark = run.partition("#")
+    return AirflowRun(dag_id, run_id, mark)
 
 
 def process_owner() -> str:

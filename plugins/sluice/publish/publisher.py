@@ -10,8 +10,9 @@ recognised by its token, one that runs after it by the rows that are there.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
@@ -20,6 +21,7 @@ from msgspec import Struct
 from sluice.contract import Contract
 from sluice.errors import AccountingError, EngineError, LoadLost
 from sluice.publish.replacement import Replacement
+from sluice.publish.turns import CLUSTER_PATIENCE_SECONDS, PATIENCE_SECONDS, PublishTurns
 from sluice.ranges import OffsetRange, chunk, total
 from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
@@ -60,6 +62,8 @@ class Publisher:
     ) -> None:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self.target = TargetTable(contract, clickhouse, cluster)
+        patience = CLUSTER_PATIENCE_SECONDS if cluster else PATIENCE_SECONDS
+        self._turns = PublishTurns(clickhouse, ledger.database, self.target.name, patience)
 
     def publish(self, load_id: str, owner: str) -> None:
         """Make the staged rows of an audited load rows of the target.
@@ -89,7 +93,7 @@ class Publisher:
         chunks = self._ledger.chunks(load_id)
         slices = self._slices(load_id, chunks, attempts)
         replaces = replacement is not None
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(1 if self.target.replaces else AT_ONCE) as pool:
             list(pool.map(lambda part: self.copy(load_id, columns, part, replaces), slices))
         answered = list(chunks.values())
         if replacement:
@@ -112,7 +116,7 @@ class Publisher:
         listed = ", ".join(map(quote_identifier, columns))
         return (
             f"INSERT INTO {self.target.name} ({listed})"
-            f" SELECT {', '.join(columns.values())} {missing_rows}"
+            f" SELECT {', '.join(columns.values())} {missing_rows}{self.target.order}"
         )
 
     def fence(self, load_id: str) -> bool:
@@ -163,23 +167,31 @@ class Publisher:
             # counts. Only when it left rows out is there another token, named by what they are, so
             # that two publishers that find the same rows missing share that one too.
             token = f"{name}/{missing.digest}" if again else name
-            self._clickhouse.execute(
-                self.insert_statement(columns, missing_rows),
-                parameters,
-                {
-                    **self.target.settings,
-                    "log_comment": name,
-                    "insert_deduplicate": 1,
-                    "insert_deduplication_token": token,
-                    "deduplicate_blocks_in_dependent_materialized_views": 1,
-                    "join_use_nulls": 1,
-                    "max_threads": 1,
-                    "max_insert_threads": 1,
-                    "min_insert_block_size_rows": 2 * SLICE_ROWS,
-                    "min_insert_block_size_bytes": 4 << 30,
-                    "max_partitions_per_insert_block": 0,
-                },
-            )
+            settings = {
+                **self.target.settings,
+                "log_comment": name,
+                "insert_deduplicate": 1,
+                "insert_deduplication_token": token,
+                "deduplicate_blocks_in_dependent_materialized_views": 1,
+                "join_use_nulls": 1,
+                "max_threads": 1,
+                "max_insert_threads": 1,
+                "min_insert_block_size_rows": 2 * SLICE_ROWS,
+                "min_insert_block_size_bytes": 4 << 30,
+                "max_partitions_per_insert_block": 0,
+            }
+            with self._turn(name) as condition:
+                statement = self.insert_statement(columns, f"{missing_rows}{condition}")
+                self._clickhouse.execute(statement, parameters, settings)
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[str]:
+        """In a replacing table, the turn of an insert; yields a condition to append to it."""
+        if not self.target.replaces:
+            yield ""
+            return
+        with self._turns.take(name) as condition:
+            yield f" AND {condition}"
 
     def _count(self, missing_rows: str, parameters: Mapping[str, str]) -> MissingRows:
         settings = self.target.settings | {"join_use_nulls": 1}

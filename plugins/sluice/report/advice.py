@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sluice.plan.run_owners import parse_airflow_owner
 from sluice.report.model import Report
 from sluice.store.load_state import State
 
@@ -36,13 +37,22 @@ def _advise_on_offsets(report: Report, database: str) -> Iterator[str]:
         )
     if elsewhere := report.survey.get("elsewhere"):
         yield (
-            f"{elsewhere:,} of the requested offsets were reserved by another load when this one"
-            " was planned. Request them again if that load fails."
+            f"{elsewhere:,} of the requested offsets were reserved by other loads when this one"
+            " was planned, and were not read."
+            + ("" if report.reservations else " Those loads have ended since: see their reports.")
         )
+    yield from map(str, report.reservations)
     if unsearched := report.survey.get("unsearched"):
         yield (
             f"{unsearched:,} offsets after the range of time were not searched for late messages"
             " of it (SLUICE_SCAN_OFFSETS); the next load of new messages includes any that exist."
+        )
+    if report.unusable_timestamps:
+        yield (
+            f"{report.unusable_timestamps:,} messages have a Kafka timestamp that is no time from"
+            " 1970 to 2299 in milliseconds: it is absent, negative, or in another unit. They are"
+            " loaded as of 1970-01-01; the timestamps as Kafka has them are in"
+            f" {database}.record_timestamps."
         )
     if report.outside:
         yield (
@@ -62,12 +72,18 @@ def _advise_on_anomalies(report: Report) -> Iterator[str]:
 
 
 def _advise_on_state(report: Report) -> Iterator[str]:
+    if report.published_by and parse_airflow_owner(report.owner):
+        yield (
+            f"This load was published by {report.published_by}. Only the task 'publish' of its own"
+            " run updates the topic's asset: clear that task, if DAGs wait for the asset."
+        )
     if report.state == State.HELD and report.accounts and not report.sum("difference"):
         yield (
             "Nothing of this load is visible. Examine it, and either publish it anyway (the run's"
             f" task 'decide', or sluice release {report.load_id}), or discard it (there, or sluice"
-            " discard), so that the next load reads its offsets again. If no one decides, it is"
-            " abandoned after SLUICE_HOLD_HOURS."
+            f" discard {report.load_id}), so that the next load reads its offsets again. Once the"
+            " task 'decide' has ended, an answer there is not carried out: use the commands. If no"
+            " one decides, the load is abandoned after SLUICE_HOLD_HOURS."
         )
     elif report.state == State.HELD:
         yield (

@@ -1,15 +1,18 @@
-"""Where is message X? Which load has loaded it as which row, or why it was refused."""
+"""Where is message X? Which load has loaded, staged, refused or reserved it; or why none has."""
 
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from sluice.contract import Contract
 from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
-from sluice.errors import EngineError, PlanError
+from sluice.errors import BrokerError, EngineError, PlanError
+from sluice.records import Watermarks
+from sluice.report.found_message import FoundMessage
+from sluice.report.offset_search import OffsetSearch, ReadWatermarks
 from sluice.sql import quote_identifier
-from sluice.store.clickhouse import REFUSED_DATA, ClickHouse
+from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.store.ledger import Ledger
+from sluice.store.load_state import Load, State
 from sluice.store.request import is_offset
 
 MOST = 100
@@ -17,46 +20,40 @@ MOST = 100
 
 CORRELATION = "correlation_id"
 
+PAST = ("dropped", "superseded")
+"""Statuses of refused messages after which something else became of the offset."""
 
-class FoundMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One message that matches a search.
 
-    Attributes:
-        status: ``loaded``, or its status in quarantine: ``quarantined``, ``pending``, ``dropped``
-            or ``superseded``.
-        run: the DAG run or process of its load.
-        at: when its row became visible, or when it was refused.
-        timestamp: Kafka's timestamp of the message.
-        reason: why it was refused; empty when it was not.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    status: str
-    load_id: str
-    run: str
-    at: datetime
-    timestamp: datetime
-    correlation_id: str = ""
-    reason: str = ""
-    field: str = ""
-    message: str = ""
+def _no_broker() -> Mapping[int, Watermarks]:
+    raise BrokerError("no broker was given")
 
 
 class MessageFinder:
-    """Searches the messages of one topic."""
+    """Searches the messages of one topic.
 
-    def __init__(self, contract: Contract, clickhouse: ClickHouse, database: str) -> None:
+    Args:
+        read_watermarks: see :class:`OffsetSearch`.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        clickhouse: ClickHouse,
+        database: str,
+        read_watermarks: ReadWatermarks = _no_broker,
+    ) -> None:
         self._contract, self._clickhouse = contract, clickhouse
+        self._ledger = Ledger(clickhouse, database)
+        self._offsets = OffsetSearch(contract, clickhouse, database, read_watermarks)
         self._db = quote_identifier(database)
         self._table = clickhouse.qualified(contract.table.name)
-        self._types = {
-            c.name: str(c.type.stored) for c in ClickHouseSchemaMapper.of(contract).columns
-        }
+        self._columns = {c.name: c for c in ClickHouseSchemaMapper.of(contract).columns}
+        self._types = {name: str(c.type.stored) for name, c in self._columns.items()}
 
     def find(self, name: str, value: str, payloads: bool = True) -> list[FoundMessage]:
-        """Messages whose column has a value, and refused messages that contain it.
+        """Messages whose column has a value, loaded or staged, and refused ones that contain it.
+
+        For an offset there is always an answer: each :class:`FoundMessage` has a sentence.
 
         Args:
             name: a column of the table, ``correlation_id``, or ``offset`` with a value such as
@@ -69,14 +66,14 @@ class MessageFinder:
         """
         if name == "offset":
             return self._at(value)
+        parameters = {"value": value}
         if name == CORRELATION and name not in self._types:
-            loaded = self._loaded("_correlation_id = {value:String}", {"value": value})
+            where = staged_where = "_correlation_id = {value:String}"
         elif name in self._types:
-            kind = self._types[name]
-            loaded = self._loaded(
-                f"{quote_identifier(name)} = CAST({{value:String}}, {{type:String}})",
-                {"value": value, "type": kind},
-            )
+            parameters["type"] = self._types[name]
+            typed = "CAST({value:String}, {type:String})"
+            where = f"{quote_identifier(name)} = {typed}"
+            staged_where = f"{self._columns[name].source} = {typed}"
         else:
             known = ", ".join((*self._types, CORRELATION, "offset"))
             raise PlanError(
@@ -84,10 +81,11 @@ class MessageFinder:
                 topic=self._contract.topic,
                 field=name,
             )
+        found = [*self._loaded(where, parameters), *self._staged(staged_where, parameters)]
         matches = "arrayExists(h -> h.2 = {value:String}, q.headers)"
         if payloads:
             matches = f"(position(q.value, {{value:String}}) > 0 OR {matches})"
-        return [*loaded, *self._refused(matches, {"value": value})]
+        return [*found, *self._refused(matches, {"value": value})]
 
     def _at(self, value: str) -> list[FoundMessage]:
         partition, _, offset = value.partition(":")
@@ -97,11 +95,62 @@ class MessageFinder:
                 topic=self._contract.topic,
                 field="offset",
             )
-        at = {"p": int(partition), "o": int(offset)}
-        return [
+        place = int(partition), int(offset)
+        if place[0] >= 1 << 31 or place[1] >= 1 << 63:
+            raise PlanError(
+                "Kafka has no such offset: the number is too large",
+                topic=self._contract.topic,
+                field="offset",
+            )
+        at = {"p": place[0], "o": place[1]}
+        found = [
             *self._loaded("_partition = {p:Int32} AND _offset = {o:Int64}", at),
+            *self._staged("_partition = {p:Int32} AND _offset = {o:Int64}", at),
             *self._refused("q.partition = {p:Int32} AND q.offset = {o:Int64}", at),
         ]
+        if any(message.status not in PAST for message in found):
+            return found
+        return [*self._offsets.find(*place), *found]
+
+    def _staged(self, where: str, parameters: dict[str, Any]) -> list[FoundMessage]:
+        """Rows that unfinished loads have staged, and that are not visible yet."""
+        found: list[FoundMessage] = []
+        tables = {row["load_id"]: row["name"] for row in self._ledger.work_tables()}
+        for load in self._ledger.loads_of(self._contract.topic, live=True):
+            if table := tables.get(load.load_id):
+                found += self._staged_by(load, table, where, parameters)
+        return found
+
+    def _staged_by(
+        self, load: Load, table: str, where: str, parameters: dict[str, Any]
+    ) -> list[FoundMessage]:
+        accepted = self._ledger.attempts.accepted(load.load_id).values()
+        try:
+            rows = self._clickhouse.rows(
+                "SELECT _partition AS partition, _offset AS offset,"
+                " fromUnixTimestamp64Milli(_timestamp, 'UTC') AS timestamp,"
+                " _correlation_id AS correlation_id"
+                f" FROM {self._db}.{quote_identifier(table)}"
+                f" WHERE _attempt IN {{attempts:Array(String)}} AND {where}"
+                f" AND (_partition, _offset) NOT IN (SELECT _partition, _offset FROM {self._table}"
+                "  WHERE _topic = {topic:String} AND _load_id = {load:String})"
+                f" ORDER BY partition, offset LIMIT {MOST}",
+                parameters
+                | {
+                    "attempts": [result.attempt for result in accepted],
+                    "topic": load.topic,
+                    "load": load.load_id,
+                },
+            )
+        except EngineError as error:
+            if error.transient:
+                raise
+            return []  # it was staged under another contract, or has ended since
+        status = "held" if load.state is State.HELD else "staged"
+        if load.state.is_publishing:
+            status = "publishing"
+        about = {"topic": load.topic, "load_id": load.load_id, "run": load.owner, "status": status}
+        return [FoundMessage(**row | about, at=load.last_at) for row in rows]
 
     def _loaded(self, where: str, parameters: dict[str, Any]) -> list[FoundMessage]:
         try:
@@ -117,7 +166,9 @@ class MessageFinder:
                 parameters | {"topic": self._contract.topic},
             )
         except EngineError as error:
-            if error.code in REFUSED_DATA:
+            if error.code == UNKNOWN_TABLE:
+                return []
+            if "type" in parameters and error.code and not error.transient:
                 value, kind = parameters["value"], parameters["type"]
                 raise PlanError(
                     f"{value!r} is not a value of type {kind}", topic=self._contract.topic

@@ -7,6 +7,7 @@ import msgspec
 
 from sluice.audit.accounting import ReasonCount
 from sluice.audit.quality_results import RuleResult
+from sluice.plan.reservations import Reservation
 from sluice.ranges import OffsetRange
 from sluice.store.attempts import Account
 from sluice.store.load_state import Changes
@@ -37,6 +38,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         survey: for a part of the topic, the offsets that were left alone; see ``Selection``.
         changes: what a replacing load has changed.
         outside: rows with timestamps outside of the range of time that was requested.
+        unusable_timestamps: messages whose Kafka timestamp is no time from 1970 to 2299.
         bytes: size of the values that were read.
         cpu_seconds: of reading and validating them.
         nulls: null values by column, of the columns that may have any.
@@ -44,6 +46,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             not measured.
         waiting_after: the same when the report was made.
         decision: who has released or discarded the load, and why; empty when nobody had to.
+        reservations: unfinished loads that hold offsets which this one would have read.
+        published_by: who published the load, if that is not its owner.
     """
 
     load_id: str
@@ -68,12 +72,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     survey: Mapping[str, int] = {}
     changes: Changes | None = None
     outside: int = 0
+    unusable_timestamps: int = 0
     decision: str = ""
     bytes: int = 0
     cpu_seconds: float = 0.0
     nulls: Mapping[str, int] = {}
     waiting_before: int | None = None
     waiting_after: int | None = None
+    reservations: list[Reservation] = []
+    published_by: str = ""
+
+    @property
+    def is_all_loaded(self) -> bool:
+        """Whether nothing was read because loads account for every offset of the topic."""
+        return not (self.ranges or self.survey or self.reservations or self.waiting_before)
 
     def sum(self, term: str) -> int:
         """A term of the accounting identity over all partitions."""

@@ -38,6 +38,7 @@ from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.contract.type_descriptions import type_name
 from sluice.report.model import Report
 from sluice.settings import Connection
+from sluice.store.clickhouse import server_address
 
 log = structlog.get_logger()
 
@@ -57,7 +58,8 @@ class Lineage:
         self._contract, self._mapper = contract, ClickHouseSchemaMapper.of(contract)
         first_server = str(kafka.extra.get("bootstrap.servers", "unknown")).split(",")[0]
         self._kafka = f"kafka://{first_server.rpartition('://')[2]}"
-        self._clickhouse = f"clickhouse://{clickhouse.host}:{clickhouse.port or 8123}"
+        host, port = server_address(clickhouse)
+        self._clickhouse = f"clickhouse://{host}:{port}"
 
     def send(self, report: Report, ledger_database: str) -> None:
         """Send the events of a load that has ended.

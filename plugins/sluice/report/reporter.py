@@ -11,6 +11,7 @@ from sluice.audit.quality_results import QualityResults
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
 from sluice.errors import LoadLost
+from sluice.plan.reservations import Reservation, find_reservations
 from sluice.plan.survey import PlanPreview
 from sluice.ranges import merge
 from sluice.report.advice import advise
@@ -71,18 +72,29 @@ class Reporter:
             survey={name: count for name, count in load.plan.survey.items() if count},
             changes=_last_detail(events, State.REPLACING).changes,
             outside=audited.outside,
+            unusable_timestamps=ledger.attempts.unusable_timestamps(load_id, attempts),
             decision=next((d for e in reversed(events) if (d := e.detail.decision)), ""),
             bytes=sum(result.bytes for result in accepted),
             cpu_seconds=sum(result.cpu_seconds for result in accepted),
             nulls=audited.nulls,
             waiting_before=load.plan.waiting,
             waiting_after=waiting,
+            reservations=find_reservations(ledger, load.topic, load)
+            if load.plan.survey.get("elsewhere")
+            else [],
+            published_by=next(
+                (e.owner for e in events if e.state is State.PUBLISHED and e.owner != load.owner),
+                "",
+            ),
         )
         return msgspec.structs.replace(report, advice=advise(report, ledger.database))
 
     def build_dry_run(self, preview: PlanPreview, request: Request, owner: str) -> Report:
         """The report of a dry run: what a load would read."""
         now = datetime.now(UTC)
+        reservations: list[Reservation] = []
+        if preview.selection.elsewhere:
+            reservations = find_reservations(self._ledger, self._contract.topic)
         return Report(
             load_id=f"dry-run/{owner}",
             topic=self._contract.topic,
@@ -93,10 +105,14 @@ class Reporter:
             planned_at=now,
             ended_at=now,
             ranges=preview.selection.ranges,
-            advice=["Nothing was read or loaded: this was a dry run."],
+            advice=[
+                "Nothing was read or loaded: this was a dry run.",
+                *map(str, reservations),
+            ],
             kind=DRY_RUN,
             asked=describe_request(request),
             survey=preview.selection.left_alone,
+            reservations=reservations,
         )
 
     def save(self, report: Report) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -55,6 +55,22 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         once (negative).
         """
         return self.planned - self.loaded - self.quarantined - self.tombstones - self.absent
+
+
+class RawTimestamp(Protocol):
+    """The timestamp of one message as Kafka has it."""
+
+    @property
+    def partition(self) -> int:
+        """Partition of the message."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+
+    @property
+    def timestamp_ms(self) -> int:
+        """Its timestamp; -1 if it has none."""
 
 
 class AttemptRecords:
@@ -137,6 +153,37 @@ class AttemptRecords:
         the table ``load_repairs``.
         """
         self._clickhouse.insert(f"{self._db}.load_repairs", rows, token)
+
+    def add_timestamps(
+        self,
+        load_id: str,
+        topic: str,
+        attempt: str,
+        timestamps: Iterable[RawTimestamp],
+        token: str,
+    ) -> None:
+        """Record timestamps that are stored as 1970 because they cannot be stored as a time."""
+        rows = [
+            {
+                "load_id": load_id,
+                "topic": topic,
+                "attempt": attempt,
+                "partition": raw.partition,
+                "offset": raw.offset,
+                "timestamp_ms": raw.timestamp_ms,
+            }
+            for raw in timestamps
+        ]
+        self._clickhouse.insert(f"{self._db}.record_timestamps", rows, token)
+
+    def unusable_timestamps(self, load_id: str, attempts: Sequence[str]) -> int:
+        """How many messages have a timestamp that is stored as 1970; in some attempts of a load."""
+        (row,) = self._clickhouse.rows(
+            f"SELECT count() AS n FROM {self._db}.record_timestamps"
+            " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}",
+            {"load": load_id, "attempts": list(attempts)},
+        )
+        return int(row["n"])
 
     def absent(self, load_id: str, attempts: Sequence[str]) -> list[OffsetRange]:
         """Offsets for which the broker had no message in the given attempts of a load."""

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError,
 from sluice.errors import EngineError, SettingsError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier
+from sluice.store.engine_errors import engine_error
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -36,28 +37,7 @@ TRANSIENT = {
 }
 """Transient errors, which are retried. Every insert has a token, so repeating it is harmless."""
 
-REFUSED_DATA = {
-    6: "CANNOT_PARSE_TEXT",
-    26: "CANNOT_PARSE_QUOTED_STRING",
-    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
-    33: "CANNOT_READ_ALL_DATA",
-    38: "CANNOT_PARSE_DATE",
-    41: "CANNOT_PARSE_DATETIME",
-    53: "TYPE_MISMATCH",
-    69: "ARGUMENT_OUT_OF_BOUND",
-    70: "CANNOT_CONVERT_TYPE",
-    72: "CANNOT_PARSE_NUMBER",
-    117: "INCORRECT_DATA",
-    130: "CANNOT_READ_ARRAY_FROM_TEXT",
-    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
-    376: "CANNOT_PARSE_UUID",
-    407: "DECIMAL_OVERFLOW",
-    467: "CANNOT_PARSE_BOOL",
-    469: "VIOLATED_CONSTRAINT",
-    691: "UNKNOWN_ELEMENT_OF_ENUM",
-}
-"""Errors that a row causes. The batch is then bisected until the row is found."""
-
+DUPLICATE_COLUMN = 15
 TABLE_EXISTS = 57
 UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
@@ -78,6 +58,8 @@ class ClickHouse:
         client: clickhouse-connect's client, without a session.
         retry_seconds: how long transient errors are retried.
         sleep: waits between retries; a test may pass its own.
+        hides_values: whether the errors of inserts leave out the server's text, which may repeat
+            sensitive values of rows.
     """
 
     def __init__(
@@ -85,8 +67,9 @@ class ClickHouse:
         client: Client,
         retry_seconds: float = 120,
         sleep: Callable[[float], None] = time.sleep,
+        hides_values: bool = False,
     ) -> None:
-        self.client = client
+        self.client, self._hides_values = client, hides_values
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_transient),
             stop=tenacity.stop_before_delay(retry_seconds),
@@ -119,7 +102,8 @@ class ClickHouse:
         self._retried(
             lambda: self.client.command(
                 sql, parameters=dict(parameters or {}), settings=dict(settings or {})
-            )
+            ),
+            writes=sql.startswith("INSERT"),
         )
 
     def rows(
@@ -162,11 +146,20 @@ class ClickHouse:
             self.insert_lines(table, None, body, "JSONEachRow", token)
 
     def insert_lines(
-        self, table: str, columns: Sequence[str] | None, body: bytes, format_: str, token: str
+        self,
+        table: str,
+        columns: Sequence[str] | None,
+        body: bytes,
+        format_: str,
+        token: str,
+        leaves_out: bool = False,
     ) -> None:
         """Insert encoded rows as one block.
 
         Repeatable: of several inserts with the same token only one takes effect.
+
+        Args:
+            leaves_out: whether rows that cannot be parsed are left out, in place of an error.
 
         Raises:
             EngineError: carries ClickHouse's code.
@@ -179,29 +172,33 @@ class ClickHouse:
             "min_insert_block_size_rows": 1_048_576,
             "min_insert_block_size_bytes": 1 << 30,
         }
+        if leaves_out:
+            settings |= {
+                "input_format_allow_errors_num": body.count(b"\n"),
+                "input_format_allow_errors_ratio": 1,
+            }
         self._retried(
             lambda: self.client.raw_insert(
                 table, list(columns) if columns else None, body, settings, format_
-            )
+            ),
+            writes=True,
         )
 
-    def _retried(self, call: Callable[[], T]) -> T:
+    def _retried(self, call: Callable[[], T], writes: bool = False) -> T:
         """Repeat a call while it raises transient errors and time for retries remains."""
 
         def attempt() -> T:
             try:
                 return call()
             except DatabaseError as error:
-                raise _as_engine_error(error) from error
+                raise _as_engine_error(error, hides=writes and self._hides_values) from None
 
         result: T = self._retrying(attempt)
         return result
 
 
 def _is_transient(error: BaseException) -> bool:
-    if not isinstance(error, EngineError):
-        return False
-    return error.code in TRANSIENT or isinstance(error.__cause__, OperationalError)
+    return isinstance(error, EngineError) and error.transient
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
@@ -215,39 +212,81 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
     )
 
 
-def connect(connection: Connection, retry_seconds: float = 120) -> ClickHouse:
-    """A client for an Airflow connection; its ``extra`` is passed to clickhouse-connect unchanged.
+def connect(
+    connection: Connection, retry_seconds: float = 120, hides_values: bool = False
+) -> ClickHouse:
+    """A client for an Airflow connection.
+
+    Args:
+        retry_seconds, hides_values: see :class:`ClickHouse`.
+
+    Raises:
+        SettingsError, EngineError: see :func:`open_client`.
+    """
+    return ClickHouse(open_client(connection), retry_seconds, hides_values=hides_values)
+
+
+def open_client(
+    connection: Connection, database: str = "", settings: Mapping[str, Any] | None = None
+) -> Client:
+    """clickhouse-connect's client: the only place where one is made.
+
+    Args:
+        connection: its ``extra`` is passed to clickhouse-connect; ``{"settings": {…}}`` are
+            settings of every statement.
+        database: by default the connection's schema.
+        settings: more settings of every statement.
 
     Raises:
         SettingsError: clickhouse-connect does not accept an option in ``extra``.
         EngineError: the server cannot be reached or refuses the login.
     """
-    options: dict[str, Any] = {
-        "autogenerate_session_id": False,
-        "tz_mode": "aware",
-    } | connection.extra
+    extra = {name: _typed(value) for name, value in connection.extra.items()}
+    given = extra.pop("settings", None) or {}
+    if not isinstance(given, Mapping):
+        raise SettingsError("ClickHouse connection: `settings` in extra must be a JSON object")
+    options: dict[str, Any] = {"autogenerate_session_id": False, "tz_mode": "aware"} | extra
     try:
-        client = clickhouse_connect.get_client(
+        return clickhouse_connect.get_client(
             host=connection.host or "127.0.0.1",
             port=connection.port,
             username=connection.login or "default",
             password=connection.password.get_secret_value(),
-            database=connection.schema or "default",
+            database=database or connection.schema or "default",
+            settings={**given, **(settings or {})},
             **options,
         )
-    except TypeError as error:
-        raise SettingsError(f"ClickHouse connection: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"ClickHouse connection: {connection.redact(str(error))}") from None
     except ClickHouseError as error:
-        raise _as_engine_error(error, f"{connection.host}:{connection.port}") from error
-    return ClickHouse(client, retry_seconds)
+        host, port = server_address(connection)
+        raise _as_engine_error(error, f"{host}:{port}") from None
 
 
-def _as_engine_error(error: ClickHouseError, server: str = "") -> EngineError:
+def server_address(connection: Connection) -> tuple[str, int]:
+    """Host and port of a connection, with the driver's own default ports."""
+    extra = {name: _typed(value) for name, value in connection.extra.items()}
+    secure = extra.get("secure") is True or extra.get("interface") == "https"
+    return connection.host or "127.0.0.1", connection.port or (8443 if secure else 8123)
+
+
+def _typed(value: Any) -> Any:
+    """A value of ``extra``; in the URI form of a connection all of them are text."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if value.isascii() and value.isdigit():
+        return int(value)
+    if value.startswith("{"):
+        return msgspec.json.decode(value)
+    return value
+
+
+def _as_engine_error(error: ClickHouseError, server: str = "", hides: bool = False) -> EngineError:
     code = int(getattr(error, "code", None) or 0)
-    text = str(error)
-    if "DB::Exception: " in text:
-        text = text.split("DB::Exception: ", 1)[1]
-    return EngineError(code, f"{server}: {text.strip()}" if server else text.strip())
+    transient = code in TRANSIENT or isinstance(error, OperationalError)
+    return engine_error(code, str(error), server, hides, transient)
 
 
 def sqlalchemy_dialect() -> ModuleType:
@@ -255,3 +294,17 @@ def sqlalchemy_dialect() -> ModuleType:
     from clickhouse_connect.cc_sqlalchemy import dialect
 
     return dialect
+
+
+def dbapi_connection(client: Client) -> Any:
+    """A DB-API connection over an open client, for SQLAlchemy."""
+    from clickhouse_connect.dbapi.connection import Connection as DbapiConnection
+
+    class OverClient(DbapiConnection):
+        """The driver's own class would open a client from a URL's parts."""
+
+        def __init__(self) -> None:
+            self.client = client
+            self.timezone = client.server_tz
+
+    return OverClient()

@@ -256,6 +256,18 @@ class Ledger:
             for r in rows
         ]
 
+    def published_rows(self, topic: str) -> int:
+        """How many rows the published loads of a topic have made visible."""
+        rows = self.clickhouse.rows(
+            "SELECT sum(a.loaded) AS rows FROM ("
+            f" SELECT load_id, argMax(loaded, at) AS loaded FROM {self._db}.load_accounts"
+            "  WHERE topic = {topic:String} GROUP BY load_id, partition) AS a"
+            f" INNER JOIN {self._db}.loads AS l ON l.load_id = a.load_id"
+            " WHERE l.topic = {topic:String} AND l.state = 'published'",
+            {"topic": topic},
+        )
+        return int(rows[0]["rows"])
+
     def audited_attempts(self, load_id: str) -> dict[int, str]:
         """Chunk → its accepted attempt, as recorded by the load's last successful audit."""
         audits = [e for e in self.events(load_id) if e.state is State.AUDITED]

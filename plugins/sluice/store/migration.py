@@ -7,41 +7,21 @@ database, so that ClickHouse formats both in the same way.
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import structlog
-from msgspec import Struct
 
 from sluice.contract import Contract
 from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.contract.sql_type import SqlType
-from sluice.errors import MigrationError
+from sluice.errors import EngineError, MigrationError
 from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
+from sluice.store.column_renames import ColumnRenames, former_names
+from sluice.store.table_change import RebuildReasons, TableChange, key_columns
 from sluice.store.table_declaration import DeclaredColumn, TableDeclaration, read_declaration
 from sluice.store.type_widening import widens
 
 log = structlog.get_logger()
-
-ChangeKind = Literal["addition", "choice", "refused", "note"]
-
-
-class TableChange(Struct, frozen=True, kw_only=True):
-    """One difference between a table and its contract.
-
-    Attributes:
-        kind: an *addition* (a new or wider column) is safe, and loads require it; a *choice*
-            (comment, codec, default, index, setting) is safe, and loads do not require it; a
-            *refused* change would lose data or cannot be made by ALTER; a *note* needs no change.
-        why: the difference, as a sentence.
-        sql: the statements; for a refused change, the steps for a person to take.
-        column: the column that differs; empty if the difference is not in a column.
-    """
-
-    kind: ChangeKind
-    why: str
-    sql: tuple[str, ...] = ()
-    column: str = ""
 
 
 class Migration:
@@ -59,6 +39,7 @@ class Migration:
         self._clickhouse, self._scratch, self._cluster = clickhouse, scratch, cluster
         self._mapper = ClickHouseSchemaMapper.of(contract, cluster)
         self._plain = ClickHouseSchemaMapper.of(contract)
+        self._former = former_names(contract, self._plain.columns)
         self._database = clickhouse.database
         self.table = self._mapper.stored_in
 
@@ -80,15 +61,19 @@ class Migration:
         finally:
             self._clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
         live = read_declaration(self._clickhouse, self._database, self.table)
+        renames, rebuild = ColumnRenames(self._former, live, declared), RebuildReasons()
+        lines = self._plain.column_lines()
         return [
-            *self._column_changes(live, declared),
-            *self._index_changes(live, declared),
-            *self._clause_changes(live, declared),
+            *renames.changes(self.alter, self._has_rows, lines, rebuild),
+            *self._column_changes(renames.live, declared, rebuild),
+            *self._index_changes(renames.live, declared),
+            *self._clause_changes(renames.live, declared, rebuild),
             *self._setting_changes(live),
+            *self._copy_to_new_table(rebuild),
         ]
 
     def apply_required(self) -> None:
-        """Apply the changes that loads require: new and wider columns.
+        """Apply the changes that loads require: new, renamed and wider columns.
 
         Raises:
             MigrationError: the table differs in a way that must not be fixed automatically;
@@ -110,48 +95,66 @@ class Migration:
         for step in steps:
             for sql in step.sql:
                 log.info("table_altered", table=self.table, why=step.why, sql=sql)
-                self._clickhouse.execute(sql, settings={"mutations_sync": 1, "alter_sync": 1})
+                self._alter(sql, step.column)
+
+    def _alter(self, sql: str, column: str) -> None:
+        try:
+            self._clickhouse.execute(sql, settings={"mutations_sync": 1, "alter_sync": 1})
+        except EngineError:
+            # Another loader may have renamed the column, or an earlier try of this statement has.
+            live = read_declaration(self._clickhouse, self._database, self.table)
+            if "RENAME COLUMN" not in sql or column not in live.columns:
+                raise
 
     def alter(self, change: str) -> tuple[str, ...]:
         """The ALTER statement of the table; in a cluster, also that of the distributed table."""
         on_cluster = f" ON CLUSTER {quote_identifier(self._cluster)}" if self._cluster else ""
         tables = [self.table]
-        if self._cluster and re.match(r"(ADD|MODIFY|COMMENT) COLUMN|COMMENT", change):
+        if self._cluster and re.match(r"(ADD|MODIFY|COMMENT|RENAME|DROP) COLUMN|COMMENT", change):
             tables.append(self._plain.table.name)
         return tuple(
             f"ALTER TABLE {quote_identifier(name)}{on_cluster} {change}" for name in tables
         )
 
+    def _has_rows(self, condition: str) -> bool:
+        name = quote_identifier(self._plain.table.name)
+        return bool(self._clickhouse.rows(f"SELECT 1 AS one FROM {name} WHERE {condition} LIMIT 1"))
+
     def _column_changes(
-        self, live: TableDeclaration, declared: TableDeclaration
+        self, live: TableDeclaration, declared: TableDeclaration, rebuild: RebuildReasons
     ) -> Iterator[TableChange]:
         lines, previous = self._plain.column_lines(), ""
-        keys = " ".join((live.clauses["ORDER BY"], live.clauses.get("PARTITION BY", "")))
-        key_columns = set(re.findall(r"\w+", keys))
+        former = {name for names in self._former.values() for name in names}
+        keys = key_columns(live)
         for name, column in declared.columns.items():
             place = f"AFTER {quote_identifier(previous)}" if previous else "FIRST"
             previous = name
             existing = live.columns.get(name)
+            if existing is None and name in live.aliases:
+                continue
             if existing is None:
                 sql = self.alter(f"ADD COLUMN IF NOT EXISTS {lines[name]} {place}")
                 why = f"column {name} is missing"
                 yield TableChange(kind="addition", why=why, sql=sql, column=name)
                 continue
+            if existing.type != column.type and name in keys:
+                why = _other_type(name, existing.type, column.type)
+                if not widens(SqlType.parse(column.type), SqlType.parse(existing.type)):
+                    rebuild.add(f"{why}, and the type of a key column cannot be changed", name)
+                    continue
             if existing.type != column.type:
-                yield self._type_change(name, existing.type, column.type, name in key_columns)
+                yield self._type_change(name, existing.type, column.type)
             yield from self._option_changes(name, existing, column)
-        for name in live.columns.keys() - declared.columns.keys():
+        for name in live.columns.keys() - declared.columns.keys() - former:
             why = f"column {name} is not in the contract; it stays, and new rows get its default"
             yield TableChange(kind="note", why=why, column=name)
 
-    def _type_change(self, name: str, live: str, declared: str, in_key: bool) -> TableChange:
-        why = f"column {name} has type {live}, but the contract requires {declared}"
+    def _type_change(self, name: str, live: str, declared: str) -> TableChange:
+        why = _other_type(name, live, declared)
         old, new = SqlType.parse(live), SqlType.parse(declared)
         if widens(new, old):
             note = f"{why}; the column holds all values of that type"
             return TableChange(kind="note", why=note, column=name)
-        if in_key:
-            return self._rebuild(f"{why}, and the type of a key column cannot be changed", name)
         if widens(old, new):
             sql = self.alter(f"MODIFY COLUMN {quote_identifier(name)} {declared}")
             return TableChange(kind="addition", why=why, sql=sql, column=name)
@@ -212,12 +215,12 @@ class Migration:
             yield TableChange(kind="choice", why=step.why, sql=step.sql + fill)
 
     def _clause_changes(
-        self, live: TableDeclaration, declared: TableDeclaration
+        self, live: TableDeclaration, declared: TableDeclaration, rebuild: RebuildReasons
     ) -> Iterator[TableChange]:
         for clause in ("ENGINE", "PARTITION BY", "ORDER BY"):
             old, new = live.clauses.get(clause, "none"), declared.clauses.get(clause, "none")
             if old != new:
-                yield self._rebuild(f"{clause} is {old}, but the contract requires {new}")
+                rebuild.add(f"{clause} is {old}, but the contract requires {new}")
         old, new = live.clauses.get("TTL", ""), declared.clauses.get("TTL", "")
         if old != new:
             yield TableChange(
@@ -250,14 +253,23 @@ class Migration:
         sql = (*first, *self.alter(change))
         return TableChange(kind="choice", why=f"{item} differs", sql=sql, column=column)
 
-    def _rebuild(self, why: str, column: str = "") -> TableChange:
-        """A refused change whose steps copy the table to a new one."""
+    def _copy_to_new_table(self, rebuild: RebuildReasons) -> Iterator[TableChange]:
+        """The refused change whose steps copy the table to a new one, if there is a reason."""
+        if not rebuild.reasons:
+            return
         new, old = quote_identifier(f"{self._plain.table.name}_new"), quote_identifier(self.table)
-        columns = ", ".join(map(quote_identifier, self._plain.column_lines()))
+        columns = {name: quote_identifier(name) for name in self._plain.column_lines()}
+        values = (columns | rebuild.sources).values()
+        listed = ", ".join(columns.values())
         steps = (
             self._plain.create_table(new).rstrip(),
-            f"INSERT INTO {new} ({columns}) SELECT {columns} FROM {old}",
+            f"INSERT INTO {new} ({listed}) SELECT {', '.join(values)} FROM {old}",
             f"EXCHANGE TABLES {new} AND {old}",
             f"DROP TABLE {new}",
         )
-        return TableChange(kind="refused", why=why, sql=steps, column=column)
+        why = "; ".join(rebuild.reasons)
+        yield TableChange(kind="refused", why=why, sql=steps, column=rebuild.column)
+
+
+def _other_type(name: str, live: str, declared: str) -> str:
+    return f"column {name} has type {live}, but the contract requires {declared}"

@@ -44,7 +44,10 @@ class RefusedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One refused message, with all its bytes.
 
     Attributes:
-        headers: its Kafka headers; a null value is empty.
+        timestamp: its Kafka timestamp; 1970-01-01 if that is no time from 1970 to 2299.
+        timestamp_ms: its timestamp as Kafka has it, in milliseconds since 1970; -1 if it has none.
+        key, value: None if null.
+        headers: its Kafka headers in order; the value of a header may be None.
         reason, field, message, version, code: as in :class:`~sluice.errors.Refusal`.
         load_id: the load that refused it.
         status: see :class:`RefusalFilter`.
@@ -56,9 +59,10 @@ class RefusedMessage(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     timestamp: datetime
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
     reason: str
     field: str
     message: str
@@ -116,7 +120,8 @@ class Quarantine:
             size = min(PAGE, left) if most else PAGE
             rows = self._clickhouse.rows(
                 "SELECT q.topic AS topic, q.partition AS partition, q.offset AS offset,"
-                " q.timestamp AS timestamp, hex(q.key) AS key, hex(q.value) AS value,"
+                " q.timestamp AS timestamp, q.timestamp_ms AS timestamp_ms,"
+                " hex(q.key) AS key, hex(q.value) AS value,"
                 " arrayMap(h -> (h.1, hex(h.2)), q.headers) AS headers, q.reason AS reason,"
                 " q.field AS field, q.message AS message, q.version AS version, q.code AS code,"
                 " q.load_id AS load_id, q.status AS status,"
@@ -154,9 +159,13 @@ class Quarantine:
 
 
 def _message(row: dict[str, Any]) -> RefusedMessage:
-    headers = [(name, bytes.fromhex(value)) for name, value in row["headers"]]
-    raw = {name: bytes.fromhex(row[name]) for name in ("key", "value")}
+    headers = [(name, _bytes(value)) for name, value in row["headers"]]
+    raw = {name: _bytes(row[name]) for name in ("key", "value")}
     return RefusedMessage(**(row | raw | {"headers": headers}))
+
+
+def _bytes(digits: str | None) -> bytes | None:
+    return None if digits is None else bytes.fromhex(digits)
 
 
 def _where(wanted: RefusalFilter) -> tuple[str, dict[str, Any]]:
@@ -195,12 +204,16 @@ def _escaped(character: str) -> str:
 
 
 def export_record(message: RefusedMessage) -> dict[str, Any]:
-    """A message as a record of an export: key and value in base64, and as text if it is UTF-8."""
+    """A message as a record of an export: key and value in base64, and as text if it is UTF-8.
+
+    What is null in the message is null in the record; what is empty is the empty string.
+    """
     fields: dict[str, Any] = msgspec.to_builtins(message)
     for name in ("key", "value"):
         fields[f"{name}_base64"] = fields.pop(name)
+        data: bytes | None = getattr(message, name)
         try:
-            fields[f"{name}_text"] = getattr(message, name).decode()
+            fields[f"{name}_text"] = None if data is None else data.decode()
         except UnicodeDecodeError:
             fields[f"{name}_text"] = None
     fields["headers"] = [{"name": n, "value_base64": v} for n, v in fields.pop("headers")]

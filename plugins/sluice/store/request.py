@@ -99,6 +99,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 TimeWindow = tuple[datetime | None, datetime | None]
 """A half-open range of time: its start and its end; None where it is open."""
 
@@ -111,15 +113,21 @@ def is_offset(text: str) -> bool:
 def parse_window(low: str, high: str) -> TimeWindow | None:
     """The time range that a person entered; None if a value is an offset, or both are empty.
 
+    No timestamp is before 1970: a range that starts there starts at the beginning of the topic.
+
     Raises:
-        PlanError: a value is not a time, or the range ends before it starts.
+        PlanError: a value is not a time, or the range ends before it starts, or before 1970.
     """
     if not (low or high) or is_offset(low) or is_offset(high):
         return None
-    times = [parse_time(text) if text else None for text in (low, high)]
-    if times[0] and times[1] and times[0] >= times[1]:
+    start, end = (parse_time(text) if text else None for text in (low, high))
+    if start and end and start >= end:
         raise PlanError(f"the time range starts at {low} and must end later, not at {high}")
-    return times[0], times[1]
+    if end and end <= EPOCH:
+        raise PlanError(
+            f"the time range ends at {high}, and no message has a timestamp before 1970"
+        )
+    return (None if start and start <= EPOCH else start), end
 
 
 def parse_time(text: str) -> datetime:

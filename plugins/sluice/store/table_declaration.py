@@ -27,12 +27,14 @@ class TableDeclaration(Struct, frozen=True):
         indexes: skip index → its expression, type and granularity.
         clauses: ``ENGINE``, ``PARTITION BY``, ``ORDER BY``, ``TTL`` → their text.
         settings: setting → its value as SQL.
+        aliases: column that is an alias → its expression; not among the columns.
     """
 
     columns: dict[str, DeclaredColumn]
     indexes: dict[str, str]
     clauses: dict[str, str]
     settings: dict[str, str]
+    aliases: dict[str, str]
 
 
 def read_declaration(clickhouse: ClickHouse, database: str, table: str) -> TableDeclaration:
@@ -42,7 +44,8 @@ def read_declaration(clickhouse: ClickHouse, database: str, table: str) -> Table
         EngineError: carries ClickHouse's code.
     """
     columns = clickhouse.rows(
-        "SELECT name, type, default_expression AS default, comment, compression_codec AS codec"
+        "SELECT name, type, default_kind AS kind, default_expression AS default, comment,"
+        " compression_codec AS codec"
         " FROM system.columns WHERE database = {db:String} AND table = {name:String}"
         " ORDER BY position",
         {"db": database, "name": table},
@@ -63,7 +66,8 @@ def parse_declaration(statement: str, columns: Mapping[str, Mapping[str, str]]) 
     """Parse a CREATE TABLE statement as ClickHouse formats it.
 
     Args:
-        columns: name → ``type``, ``default``, ``comment`` and ``codec``, from ``system.columns``.
+        columns: name → ``type``, ``kind``, ``default``, ``comment`` and ``codec``, from
+            ``system.columns``.
     """
     body, _, tail = statement.partition("\n)\n")
     ttls, indexes = {}, {}
@@ -79,8 +83,15 @@ def parse_declaration(statement: str, columns: Mapping[str, Mapping[str, str]]) 
     # The server chooses the paths of a replicated table; they are not part of the comparison.
     clauses["ENGINE"] = re.sub(r"\('[^']*', '[^']*'(?:, )?", "(", engine).replace("()", "")
     return TableDeclaration(
-        {name: DeclaredColumn(**row, ttl=ttls.get(name, "")) for name, row in columns.items()},
+        {
+            name: DeclaredColumn(
+                row["type"], row["default"], row["comment"], row["codec"], ttls.get(name, "")
+            )
+            for name, row in columns.items()
+            if row["kind"] != "ALIAS"
+        },
         indexes,
         clauses,
         settings,
+        {name: row["default"] for name, row in columns.items() if row["kind"] == "ALIAS"},
     )

@@ -8,8 +8,9 @@ from sluice.contract.columns import STAGED
 from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
 from sluice.errors import ShapeChanged
 from sluice.ranges import OffsetRange
-from sluice.sql import offset_condition, quote_identifier
+from sluice.sql import offset_condition, quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
+from sluice.store.column_renames import staged_column
 
 CLUSTER_SETTINGS: Mapping[str, Any] = {
     "distributed_foreground_insert": 1,
@@ -26,6 +27,12 @@ class TargetTable:
 
     A row is missing if its offset is not in the target table. In a replacing table it is missing
     only if no newer row of its key is there either, because the row may have been merged away.
+
+    Which of two rows of a key is newer is a total order: the one with the higher version; of equal
+    versions, the one with the higher partition, then the higher offset. Of rows with equal versions
+    ClickHouse keeps the one that was inserted last. Rows are therefore inserted in that order: no
+    row after a newer one of its key (:meth:`missing_rows`), and the rows of one insert sorted
+    (:attr:`order`). Inserts into a replacing table must not overlap in time.
     """
 
     def __init__(self, contract: Contract, clickhouse: ClickHouse, cluster: str = "") -> None:
@@ -38,6 +45,11 @@ class TargetTable:
     def replaces(self) -> bool:
         """Whether the table keeps only the newest row of each key."""
         return bool(self._contract.table.replaces)
+
+    @property
+    def order(self) -> str:
+        """``ORDER BY …`` of an insert: later rows replace earlier ones with the same version."""
+        return " ORDER BY _partition, _offset" if self.replaces else ""
 
     def missing_rows(
         self, source: str, ranges: Sequence[OffsetRange], replaces: bool = False
@@ -66,6 +78,12 @@ class TargetTable:
     def _newest_missing_rows(self, source: str, staged: str, absent: str) -> str:
         """The same for a replacing table: only rows that are newer than those of their key."""
         table, selected = self._contract.table, self._mapper.published_columns()
+        # As they will be stored: what the target has is compared with these.
+        selected |= {
+            c.name: f"CAST({c.source}, {quote_string(str(c.type.stored.plain))})"
+            for c in self._mapper.columns
+            if c.name in (*table.order_by, table.replaces)
+        }
         keys = [selected[key] for key in table.order_by]
         names = [f"`_key_{number}`" for number in range(len(keys))]
         key_columns = ", ".join(map(quote_identifier, table.order_by))
@@ -75,14 +93,17 @@ class TargetTable:
         )
         version = quote_identifier(table.replaces)
         newest = (
-            f"SELECT {renamed}, max({version}) AS `_newest` FROM {self.name}"
+            f"SELECT {renamed}, 1 AS `_any`,"
+            f" max(({version}, toString(_topic), _partition, _offset)) AS `_newest`"
+            f" FROM {self.name}"
             f" WHERE ({key_columns}) IN (SELECT {', '.join(keys)} FROM {source} WHERE {staged})"
             f" GROUP BY {key_columns}"
         )
         same = " AND ".join(f"{key} = newest.{name}" for key, name in zip(keys, names, strict=True))
+        rank = f"({selected[table.replaces]}, {{topic:String}}, _partition, _offset)"
         return (
             f"FROM {source} LEFT JOIN ({newest}) AS newest ON {same} WHERE {staged} AND {absent}"
-            f" AND (isNull(newest._newest) OR {selected[table.replaces]} > newest._newest)"
+            f" AND (isNull(newest._any) OR {rank} > newest._newest)"
         )
 
     def content_columns(self) -> list[str]:
@@ -109,7 +130,8 @@ class TargetTable:
         """Target column → its SQL over a staged row, for the columns that staged rows can fill.
 
         Rows staged under an older contract lack newer fields. Those columns get their defaults,
-        which equal the values that older messages get when they are read.
+        which equal the values that older messages get when they are read. Fields that were renamed
+        since have their older names.
 
         Args:
             source: the load's publishing table.
@@ -126,7 +148,9 @@ class TargetTable:
             f"DESCRIBE TABLE {source} SETTINGS describe_include_subcolumns = 1"
         )
         staged = {row["name"] for row in described if row["name"].startswith(f"{STAGED}.")}
-        paths = {c.name: ".".join((STAGED, *c.path)) for c in self._mapper.columns}
+        fields = {name.removeprefix(f"{STAGED}.") for name in staged}
+        stored = [staged_column(self._contract, c, fields) for c in self._mapper.columns]
+        paths = {c.name: ".".join((STAGED, *c.staged_path)) for c in stored}
         unknown = {name for name in staged if not _related(name, paths.values())}
         if unknown:
             raise ShapeChanged(
@@ -135,6 +159,7 @@ class TargetTable:
                 topic=self._contract.topic,
                 field=min(unknown).removeprefix(f"{STAGED}."),
             )
+        columns |= {c.name: c.source for c in stored}
         return {n: sql for n, sql in columns.items() if n not in paths or paths[n] in staged}
 
 

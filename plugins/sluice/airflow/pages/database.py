@@ -14,4 +14,5 @@ class Store:
         settings = Settings()
         self.clickhouse = connect(connection(settings.clickhouse_conn_id))
         self.database = settings.database
-        self.queries = PageQueries(self.clickhouse, Ledger(self.clickhouse, settings.database))
+        self.ledger = Ledger(self.clickhouse, settings.database)
+        self.queries = PageQueries(self.clickhouse, self.ledger)

@@ -1,16 +1,26 @@
 """Where is message X? By a column's value, a correlation id, or an offset."""
 
+from collections.abc import Mapping
+from functools import partial
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from sluice.airflow.pages.access import User, may_trigger, refusal_text, visible_contracts
 from sluice.airflow.pages.database import Store
 from sluice.airflow.pages.responses import CORRELATION_HEADER, render_page
+from sluice.airflow.tasks import connection
 from sluice.contract import Contract
 from sluice.errors import PlanError
-from sluice.report.find_message import FoundMessage, MessageFinder
+from sluice.records import Watermarks
+from sluice.report.find_message import MessageFinder
+from sluice.report.found_message import GOOD, FoundMessage
+from sluice.settings import Settings
 
 router = APIRouter()
+
+BROKER_SECONDS = 2
+"""How long the page waits for the broker; without it, a page is shown that says so."""
 
 
 @router.get("/where")
@@ -31,6 +41,7 @@ def where(request: Request, user: User, topic: str = "", question: str = "") -> 
         question=question,
         messages=messages,
         problem=problem,
+        good=GOOD,
         refusal_text=refusal_text(user, contracts[topic]) if topic in contracts else str,
     )
     if ids := {m.correlation_id for m in messages if m.correlation_id.isprintable()} - {""}:
@@ -44,4 +55,19 @@ def _find(contract: Contract, question: str, payloads: bool) -> list[FoundMessag
     if not name or not value:
         raise PlanError("write a name and a value, such as order_id=o-17")
     store = Store()
-    return MessageFinder(contract, store.clickhouse, store.database).find(name, value, payloads)
+    finder = MessageFinder(
+        contract,
+        store.clickhouse,
+        store.database,
+        partial(_read_watermarks, contract.topic),
+    )
+    return finder.find(name, value, payloads)
+
+
+def _read_watermarks(topic: str) -> Mapping[int, Watermarks]:
+    """The topic's watermarks; asked only for an offset that no load holds."""
+    from sluice.kafka.broker import Broker  # its library is needed for nothing else here
+
+    settings = Settings().model_copy(update={"broker_seconds": BROKER_SECONDS})
+    broker = Broker(connection(settings.kafka_conn_id), settings)
+    return broker.watermarks(broker.topic(topic))

@@ -18,7 +18,11 @@ CHARTED = 500
 
 
 class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One load in a list; the counts are 0 before its audit."""
+    """One load in a list; the counts are 0 before its audit.
+
+    Attributes:
+        reported: whether its report is stored: it is made at the end, and removed in time.
+    """
 
     load_id: str
     topic: str
@@ -30,6 +34,7 @@ class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
     planned: int
     loaded: int
     quarantined: int
+    reported: bool
 
     @property
     def seconds(self) -> float:
@@ -142,7 +147,9 @@ class PageQueries:
             "SELECT l.load_id AS load_id, l.topic AS topic, l.owner AS owner, l.state AS state,"
             " if(JSONHas(l.plan, 'kind'), JSONExtractString(l.plan, 'kind'), 'load') AS kind,"
             " l.planned_at AS planned_at, l.last_at AS last_at, a.planned AS planned,"
-            " a.loaded AS loaded, a.quarantined AS quarantined"
+            " a.loaded AS loaded, a.quarantined AS quarantined,"
+            f" l.load_id IN (SELECT load_id FROM {self._db}.reports"
+            "  WHERE topic IN {topics:Array(String)}) AS reported"
             f" FROM {self._db}.loads AS l LEFT JOIN ("
             "  SELECT load_id, sum(p) AS planned, sum(d) AS loaded, sum(q) AS quarantined FROM ("
             "   SELECT load_id, partition, argMax(planned, at) AS p, argMax(loaded, at) AS d,"
@@ -153,7 +160,7 @@ class PageQueries:
             " ORDER BY l.planned_at DESC LIMIT {most:UInt32} BY l.topic",
             {"topics": list(topics), "most": most},
         )
-        return [LoadRow(**row) for row in rows]
+        return [LoadRow(**row | {"reported": bool(row["reported"])}) for row in rows]
 
     def history(self, topic: str, loads: Sequence[LoadRow]) -> History:
         """The series of some loads of a topic, given with the newest first."""

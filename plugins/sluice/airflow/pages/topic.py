@@ -23,6 +23,7 @@ def topic(request: Request, dag_id: str) -> HTMLResponse:
         "topic.html",
         topic=name,
         loads=recent,
+        reported={load.load_id for load in recent if load.reported},
         strips=queries.strips(name),
         history=to_builtins(queries.history(name, loads)),
         rules=queries.rules(name, [load.load_id for load in recent]),

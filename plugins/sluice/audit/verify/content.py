@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from sluice.audit.verify.findings import Finding
 from sluice.contract import Contract
 from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
+from sluice.contract.type_map import message_type
 from sluice.decode.decoder import Decoder
 from sluice.decode.tracing import read_tracing
 from sluice.drain.batch_builder import ENCODER
 from sluice.drain.repair import RepairingDecoder
-from sluice.drain.stager import COLUMNS
+from sluice.drain.row_insert import RowInsert
 from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, chunk, subtract
-from sluice.records import Progress, Topic, timestamp_ms
+from sluice.records import Progress, Topic, readable_headers, timestamp_ms
 from sluice.refusals import Refusal
 from sluice.sql import offset_condition, quote_identifier
 from sluice.store.clickhouse import ClickHouse
@@ -47,26 +48,32 @@ class ContentCheck:
         self._contract, self._broker, self._clickhouse = contract, broker, clickhouse
         self._repair = RepairingDecoder(contract, decoder)
         self._mapper = ClickHouseSchemaMapper.of(contract)
+        self._form = message_type(contract.message).form
         self._target = clickhouse.qualified(contract.table.name)
-        self._database = quote_identifier(ledger.database)
+        self._database = ledger.database
 
     def run(self, topic: Topic, ranges: Sequence[OffsetRange], progress: Progress) -> list[Finding]:
         """The rows that differ. The scratch tables are dropped; nothing else is written."""
         findings = []
         for part in chunk(ranges, AT_ONCE, most=1 << 30):
-            table = f"{self._database}.{quote_identifier(f'content_{uuid.uuid4().hex}')}"
+            name = f"content_{uuid.uuid4().hex}"
+            table = f"{quote_identifier(self._database)}.{quote_identifier(name)}"
             self._clickhouse.execute(self._mapper.create_staging(table))
+            inserting = RowInsert(self._clickhouse, self._database, name)
             try:
-                gone = self._stage(table, topic, part, progress)
+                gone = self._stage(inserting, topic, part, progress)
                 findings += self._compare(table, subtract(part, gone))
             finally:
                 self._clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
         return findings
 
     def _stage(
-        self, table: str, topic: Topic, part: list[OffsetRange], progress: Progress
+        self, inserting: RowInsert, topic: Topic, part: list[OffsetRange], progress: Progress
     ) -> list[OffsetRange]:
-        """Decode what the topic has; returns the offsets whose messages it no longer has."""
+        """Decode what the topic has; returns the offsets whose messages it no longer has.
+
+        A message that ClickHouse refuses is left out, so it differs if a row of it is loaded.
+        """
         gone: list[OffsetRange] = []
         rows: list[tuple[object, ...]] = []
         for records, skips in self._broker.read(topic, part):
@@ -74,26 +81,21 @@ class ContentCheck:
                 value = record.value()
                 if value is None:
                     continue
-                tracing = read_tracing(record.headers(), value)
+                tracing = read_tracing(readable_headers(record), value)
                 found = self._repair.decode(value, tracing.version)
                 if isinstance(found, Refusal):
                     continue
                 at = (record.partition(), record.offset(), timestamp_ms(record))
                 traced = (tracing.correlation_id, tracing.trace_id, tracing.span_id)
-                rows.append((ATTEMPT, *at, found[1], *traced, found[0]))
+                body = self._form(found[0]) if self._form else found[0]
+                rows.append((ATTEMPT, *at, found[1], *traced, body))
             if len(rows) >= BATCH:
-                self._insert(table, rows)
+                _insert(inserting, rows)
                 rows = []
             gone += [skip.range for skip in skips]
             progress(len(records) + sum(skip.range.count for skip in skips))
-        self._insert(table, rows)
+        _insert(inserting, rows)
         return gone
-
-    def _insert(self, table: str, rows: list[tuple[object, ...]]) -> None:
-        if rows:
-            body = ENCODER.encode_lines(rows)
-            token = uuid.uuid4().hex
-            self._clickhouse.insert_lines(table, COLUMNS, body, "JSONCompactEachRow", token)
 
     def _compare(self, table: str, part: list[OffsetRange]) -> list[Finding]:
         """Rows that are loaded and whose checksum is not the one of their message.
@@ -113,7 +115,8 @@ class ContentCheck:
             f" FROM (SELECT _partition, _offset, {checksum} AS hash FROM {self._target}"
             f"  WHERE _topic = {{topic:String}} AND ({where})) AS t"
             f" LEFT JOIN (SELECT _partition, _offset, {checksum} AS hash"
-            f"  FROM (SELECT _partition, _offset, {again} FROM {table})) AS m"
+            f"  FROM (SELECT _partition, _offset, {again} FROM {table}"
+            f"   WHERE _attempt = '{ATTEMPT}')) AS m"
             " ON m._partition = t._partition AND m._offset = t._offset"
             " WHERE isNull(m.hash) OR m.hash != t.hash ORDER BY partition, offset",
             {"topic": self._contract.topic},
@@ -130,3 +133,9 @@ class ContentCheck:
 
 _KEPT = ("_timestamp", "_schema_version", "_correlation_id", "_trace_id", "_span_id")
 """Lineage that comes from the message itself."""
+
+
+def _insert(inserting: RowInsert, rows: list[tuple[object, ...]]) -> None:
+    if rows:
+        lines = ENCODER.encode_lines(rows).split(b"\n")[:-1]
+        inserting.run(lines, uuid.uuid4().hex)

@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+import msgspec
 from msgspec import Struct
 
+from sluice.authoring.new_topic.column_naming import column_of, name_columns
 from sluice.authoring.new_topic.description import (
     Choice,
     Description,
@@ -18,7 +20,6 @@ from sluice.authoring.new_topic.description import (
     Type,
 )
 from sluice.authoring.new_topic.naming import attributes, module_name, name_problem, singular, snake
-from sluice.contract.ddl import LINEAGE
 from sluice.errors import ContractError
 from sluice.sql import quote_identifier
 
@@ -33,6 +34,7 @@ class Choices(Struct, frozen=True, kw_only=True):
     key: str = ""
     order_by: tuple[str, ...] = ()
     owner: str = ""
+    table: str = ""
 
 
 def describe(topic: str, draft: Draft, choices: Choices, released: date) -> Description:
@@ -42,14 +44,9 @@ def describe(topic: str, draft: Draft, choices: Choices, released: date) -> Desc
         ContractError: no field can be the key or the order, a chosen field does not exist, or
             a contract cannot have the name of ``field``.
     """
-    message = draft.message
-    _check_names(message, "")
-    if clash := [field.key for field in message.fields if field.key in LINEAGE]:
-        raise ContractError(
-            "every table has a lineage column of this name; leave the field out with"
-            f" --skip-field {clash[0]}",
-            field=clash[0],
-        )
+    _check_names(draft.message, "")
+    message = name_columns(draft.message)
+    draft = msgspec.structs.replace(draft, message=message)
     reviews: dict[str, str] = {}
     if choices.key:
         key = _find_field(message, choices.key)
@@ -64,6 +61,7 @@ def describe(topic: str, draft: Draft, choices: Choices, released: date) -> Desc
         reviews["owner"] = "enter the responsible team"
     return Description(
         topic=topic,
+        table=choices.table or module_name(topic),
         draft=draft,
         key=key.key,
         order_by=order_by,
@@ -117,7 +115,7 @@ def default_order(message: Object, key: Field) -> tuple[str, ...]:
             f"the table has no default order: {_listed([key.key, *(f.key for f in times)])} may be"
             " null or missing; name a required field with --order-by, or use --order-by _offset"
         )
-    return tuple(column_sql(field.key) for field in order)
+    return tuple(column_sql(column_of(field)) for field in order)
 
 
 def column_sql(name: str) -> str:
@@ -142,8 +140,8 @@ def _find_field(message: Object, name: str) -> Field:
 def _columns(message: Object, text: str) -> list[str]:
     """The columns of one --order-by: names of fields become columns, other text is SQL."""
     names = attributes([field.key for field in message.fields])
-    columns = {name: column_sql(key) for key, name in names.items()}
-    columns |= {key: column_sql(key) for key in names}
+    by_key = {field.key: column_sql(column_of(field)) for field in message.fields}
+    columns = {name: by_key[key] for key, name in names.items()} | by_key
     if text in columns:
         return [columns[text]]
     # A comma between a function's arguments does not separate columns.

@@ -100,6 +100,7 @@ class Field(Struct, frozen=True, kw_only=True):
         default: the value of a message without it, as JSON; UNSET when the field is required.
         doc: its meaning.
         reviews: guesses about it, one sentence each.
+        column: the name of its column; empty for the name that follows from its path.
     """
 
     key: str
@@ -108,6 +109,23 @@ class Field(Struct, frozen=True, kw_only=True):
     default: Any = UNSET
     doc: str = TO_BE_WRITTEN
     reviews: tuple[str, ...] = ()
+    column: str = ""
+
+
+class ProtobufClass(Struct, frozen=True):
+    """Where a contract has the class of its Protobuf messages from.
+
+    Attributes:
+        module, name: the generated class; empty if it is made of descriptors.
+        descriptors: a serialized FileDescriptorSet: the message's file, and those it imports.
+        path: names of the message and of those that it is nested in, the outermost first and with
+            its package.
+    """
+
+    module: str = ""
+    name: str = ""
+    descriptors: bytes = b""
+    path: tuple[str, ...] = ()
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -119,6 +137,7 @@ class Draft(Struct, frozen=True, kw_only=True):
         history: the first entry of the version history, as a sentence.
         version: name of the version.
         notes: what the command prints about it, one sentence each.
+        protobuf: the class of Protobuf messages; None if there are none.
     """
 
     message: Object
@@ -126,6 +145,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     history: str = "First version."
     version: str = "1.0"
     notes: tuple[str, ...] = ()
+    protobuf: ProtobufClass | None = None
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -133,6 +153,7 @@ class Description(Struct, frozen=True, kw_only=True):
 
     Attributes:
         topic: the Kafka topic.
+        table: the name of its table.
         draft: the message and its documentation.
         key: the field that identifies a message, by its name in the JSON.
         order_by: SQL over the columns of the table.
@@ -142,6 +163,7 @@ class Description(Struct, frozen=True, kw_only=True):
     """
 
     topic: str
+    table: str
     draft: Draft
     key: str
     order_by: tuple[str, ...]

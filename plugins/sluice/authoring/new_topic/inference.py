@@ -3,13 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
 from sluice.authoring.new_topic.description import (
+    SCALARS,
     DictOf,
     Draft,
     Field,
@@ -22,8 +25,10 @@ from sluice.authoring.new_topic.description import (
     optional,
     skipped_review,
 )
+from sluice.authoring.new_topic.hints import NO_HINTS, Hints
 from sluice.authoring.new_topic.json_bounds import column_for
 from sluice.authoring.new_topic.naming import singular, snake
+from sluice.authoring.new_topic.sampled_scalars import number_type, scalar_of, text_type
 from sluice.errors import ContractError
 
 
@@ -46,7 +51,15 @@ _KINDS: Mapping[type, str] = {
     str: "str",
     list: "list",
     dict: "object",
+    datetime: "datetime",
+    date: "date",
+    time: "time",
+    timedelta: "timedelta",
+    UUID: "UUID",
+    Decimal: "Decimal",
+    bytes: "bytes",
 }
+"""The kinds of values; those from ``datetime`` on are not in JSON, but in Avro."""
 
 _LEAST_KEYS = 8
 _PRESENCE = 0.25
@@ -59,31 +72,23 @@ _MOST_FIELDS = 200
 _DATA_KEY = re.compile(r"\d+|\d{4}-\d\d-\d\d.*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """Keys that look like data: numbers, dates, UUIDs."""
 
-_REPEATS = 10
-_MOST_DISTINCT = 100
-"""A string field is low-cardinality when it has at most ``_MOST_DISTINCT`` distinct strings, each
-``_REPEATS`` times on average."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_EARLIEST, _LATEST = (
-    datetime(1900, 1, 1, tzinfo=UTC),
-    datetime(2299, 12, 31, 23, 59, 59, tzinfo=UTC),
-)
-
-
-def infer(messages: Sequence[SampledValue], name: str, skipped: SkippedFields) -> Draft:
+def infer(
+    messages: Sequence[SampledValue], name: str, skipped: SkippedFields, hints: Hints = NO_HINTS
+) -> Draft:
     """The fields and types that messages, all of them JSON objects, have in common.
 
     Args:
         messages: their order is the order of the fields.
         name: the topic, which gives the message's class its name.
         skipped: fields to leave out.
+        hints: what the schemas of the messages say.
 
     Raises:
         ContractError: fields with values of several types, each with offsets. ``field`` is set
             when there is one problem only.
     """
-    inference = _Inference(skipped)
+    inference = _Inference(skipped, hints)
     message = inference.object(messages, "", name)
     if len(inference.problems) == 1:
         raise inference.problems[0]
@@ -100,8 +105,8 @@ def infer(messages: Sequence[SampledValue], name: str, skipped: SkippedFields) -
 class _Inference:
     """Walks the values recursively; collects problems and notes."""
 
-    def __init__(self, skipped: SkippedFields) -> None:
-        self._skipped = skipped
+    def __init__(self, skipped: SkippedFields, hints: Hints) -> None:
+        self._skipped, self._hints = skipped, hints
         self.problems: list[ContractError] = []
         self.notes: list[str] = []
 
@@ -134,11 +139,13 @@ class _Inference:
         if missing:
             reviews.append(f"missing from {missing:,} of {objects:,}")
         field = Field(key=key, type=type_, reviews=tuple(reviews))
-        if not nulls and not missing:
+        may_be_null = bool(nulls) or path in self._hints.nullable
+        may_be_missing = bool(missing) or path in self._hints.absent
+        if not may_be_null and not may_be_missing:
             return field
         # A nullable field may also be missing. Lists and dicts are never nullable.
-        may_be_missing = bool(missing) or not isinstance(type_, ListOf | DictOf)
-        field = optional(field, missing=may_be_missing, null=bool(nulls))
+        may_be_missing = may_be_missing or not isinstance(type_, ListOf | DictOf)
+        field = optional(field, missing=may_be_missing, null=may_be_null)
         if nulls and not field.nullable:
             self.notes.append(f"{path} is null in {nulls:,} of {objects:,}: {field.reviews[-1]}")
         return field
@@ -151,6 +158,15 @@ class _Inference:
             reviews.append("every sample is null or missing, so its type is not known")
             return Scalar("str")
         kinds = _kinds(samples)
+        if kinds.keys() == {"int", "float"}:
+            if scalar := number_type([sample.value for sample in samples], reviews):
+                return scalar
+        elif len(kinds) == 2 and "str" in kinds:
+            # JSON writes as text what Avro has a type for.
+            values = [_as_text(sample.value) for sample in samples]
+            text = text_type(values, [])
+            if text.python in kinds and text.python != "str":
+                return text
         if len(kinds) > 1:
             self.problems.append(_several_types(path, kinds))
             return Scalar("str")
@@ -159,12 +175,15 @@ class _Inference:
             case "int":
                 return self._integer([sample.value for sample in samples], path, reviews)
             case "str":
-                return _text([sample.value for sample in samples], reviews)
+                return text_type([sample.value for sample in samples], reviews)
             case "list":
                 return self._list(samples, path, name, reviews)
             case "object":
                 return self._object_or_dict(samples, path, name, reviews)
-        return Scalar(kind)
+        if kind not in SCALARS:
+            self.problems.append(_several_types(path, kinds))
+            return Scalar("str")
+        return scalar_of(kind, [sample.value for sample in samples])
 
     def _integer(self, values: list[int], path: str, reviews: list[str]) -> Scalar:
         low, high = min(values), max(values)
@@ -188,12 +207,15 @@ class _Inference:
     ) -> Type:
         counts = Counter(key for sample in samples for key in sample.value)
         values = [sample.part(value) for sample in samples for value in sample.value.values()]
-        several_types = len(_kinds(values)) > 1
-        if not _keys_are_data(counts, len(samples)) or (
-            several_types and len(counts) <= _MOST_FIELDS
+        kinds = _kinds(values).keys()
+        several_types = len(kinds) > 1 and kinds != {"int", "float"}
+        is_dict = path in self._hints.dicts
+        if not is_dict and (
+            not _keys_are_data(counts, len(samples))
+            or (several_types and len(counts) <= _MOST_FIELDS)
         ):
             return self.object(samples, path, name)
-        if counts:
+        if counts and not is_dict:
             text = f"{len(counts):,} keys in {len(samples):,} objects: the keys are taken for data"
             reviews.append(text)
         type_, nullable = self._parts(values, f"{path}{{}}", singular(snake(name)), reviews)
@@ -206,6 +228,7 @@ class _Inference:
         values = [sample for sample in samples if sample.value is not None]
         type_ = self._type(values, path, name, reviews)
         nulls = len(samples) - len(values)
+        nullable = nulls > 0 or path in self._hints.nullable
         if isinstance(type_, Scalar):
             # A dictionary is not worth its cost for strings within a list or a dict.
             type_ = msgspec.structs.replace(type_, low_cardinality=False)
@@ -213,7 +236,7 @@ class _Inference:
             text = f"{nulls:,} of {len(samples):,} are null, and messages with null are refused"
             reviews.append(text)
             self.notes.append(f"{path}: {text}")
-        return type_, nulls > 0 and not isinstance(type_, ListOf | DictOf)
+        return type_, nullable and not isinstance(type_, ListOf | DictOf)
 
 
 def _kinds(samples: Sequence[SampledValue]) -> dict[str, SampledValue]:
@@ -221,9 +244,8 @@ def _kinds(samples: Sequence[SampledValue]) -> dict[str, SampledValue]:
     kinds: dict[str, SampledValue] = {}
     for sample in samples:
         if sample.value is not None:
-            kinds.setdefault(_KINDS[type(sample.value)], sample)
-    if "float" in kinds:  # a float field also reads integers
-        kinds.pop("int", None)
+            kind = type(sample.value)
+            kinds.setdefault(_KINDS.get(kind, kind.__name__), sample)
     return kinds
 
 
@@ -243,44 +265,7 @@ def _keys_are_data(counts: Mapping[str, int], objects: int) -> bool:
     return len(counts) > _LEAST_KEYS and sum(counts.values()) < _PRESENCE * len(counts) * objects
 
 
-def _text(values: list[str], reviews: list[str]) -> Scalar:
-    """The type of a field of strings."""
-    for python, reads in (("datetime", _is_datetime), ("date", _is_date), ("UUID", _is_uuid)):
-        fitting = sum(map(reads, values))
-        if fitting == len(values):
-            return Scalar(python, column=_finer(values) if python == "datetime" else "")
-        if fitting > len(values) / 2:
-            others = len(values) - fitting
-            reviews.append(
-                f"{fitting:,} of {len(values):,} are a {python}; it is a str because of the other"
-                f" {others:,}"
-            )
-    distinct = len(set(values))
-    few = distinct <= _MOST_DISTINCT and distinct * _REPEATS <= len(values)
-    return Scalar("str", low_cardinality=few)
-
-
-def _is_datetime(text: str) -> bool:
-    try:
-        moment = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        return False
-    return _EARLIEST <= (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) <= _LATEST
-
-
-def _is_date(text: str) -> bool:
-    try:
-        return _EARLIEST.date() <= msgspec.convert(text, date) <= _LATEST.date()
-    except msgspec.ValidationError:
-        return False
-
-
-def _is_uuid(text: str) -> bool:
-    # msgspec also reads 32 digits without dashes, but they may be any hash.
-    return _UUID.fullmatch(text) is not None
-
-
-def _finer(values: list[str]) -> str:
-    """The column for times more precise than the default column; empty if none is."""
-    finer = any(msgspec.convert(text, datetime).microsecond % 1000 for text in values)
-    return "DateTime64(6, 'UTC')" if finer else ""
+def _as_text(value: Any) -> str:
+    """A scalar as JSON writes it."""
+    text = msgspec.to_builtins(value)
+    return text if isinstance(text, str) else repr(text)

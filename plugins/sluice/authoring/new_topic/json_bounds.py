@@ -38,7 +38,8 @@ def bounds_of(schema: Mapping[str, Any], kind: str, path: str) -> Bounds:
             re.compile(pattern)
         except (re.error, TypeError) as error:
             raise ContractError(
-                f"Python cannot compile its pattern {pattern!r} ({error})", field=path
+                f"Python cannot compile its pattern {pattern!r} ({error}); change it in the schema",
+                field=path,
             ) from error
         bounds.append(("pattern", pattern))
     return tuple(bounds)

@@ -1,5 +1,6 @@
 """Names of the definitions in a contract file: module, classes, attributes."""
 
+import hashlib
 import keyword
 import re
 import unicodedata
@@ -15,6 +16,9 @@ from the attributes below it."""
 _AMBIGUOUS = frozenset({"l", "O", "I"})
 _LONGEST_ATTRIBUTE, _LONGEST_STEM = 44, 26
 """Keep ``attribute: Class | None = None`` within the width of a line."""
+
+LONGEST_NAME = 100
+"""Of a module or a table: file systems and ClickHouse allow about 200 characters, with suffixes."""
 
 
 def snake(name: str) -> str:
@@ -32,19 +36,52 @@ def singular(word: str) -> str:
 
 
 def module_name(topic: str) -> str:
-    """The name of a topic's module and table.
+    """The default name of a topic's module and table, which other topics may have, too.
+
+    A name that would be too long ends with a digest of the topic.
 
     Raises:
         ContractError: Kafka does not allow the topic's name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", topic) or not re.search(r"[A-Za-z0-9]", topic):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic) or not re.search(r"[A-Za-z0-9]", topic):
         raise ContractError(
-            "a topic's name consists of letters, digits, dots, dashes and underscores", topic=topic
+            "a topic's name consists of 1 to 249 letters, digits, dots, dashes and underscores",
+            topic=topic,
         )
     name = snake(topic)
+    if len(name) > LONGEST_NAME - len("topic_"):
+        digest = hashlib.sha256(topic.encode()).hexdigest()[:8]
+        name = f"{name[: LONGEST_NAME - len(f'topic__{digest}')]}_{digest}"
     if name[0].isdigit():
         name = f"topic_{name}"
     return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def check_module_name(name: str) -> None:
+    """Refuse a name that a module of the contracts' package cannot have.
+
+    Raises:
+        ContractError: with the reason.
+    """
+    plain = re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and not keyword.iskeyword(name)
+    if not plain or len(name) > LONGEST_NAME:
+        raise ContractError(
+            f"--module {name!r} is not a module's name: it consists of up to {LONGEST_NAME}"
+            " letters, digits and underscores"
+        )
+
+
+def check_table_name(name: str) -> None:
+    """Refuse a name that a target table should not have.
+
+    Raises:
+        ContractError: with the reason.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or len(name) > LONGEST_NAME:
+        raise ContractError(
+            f"--table {name!r} is not a table's name: it consists of up to {LONGEST_NAME} letters,"
+            " digits and underscores"
+        )
 
 
 def class_name(name: str) -> str:
@@ -89,6 +126,4 @@ def name_problem(key: str) -> str:
         return "a field has an empty name"
     if re.search(r'[\\"\x00-\x1f]', key):
         return "msgspec allows no quotes, backslashes or control characters in names"
-    if re.search(r"\{\w+:", key):
-        return "ClickHouse parses its name as a query parameter"
-    return "ClickHouse reserves its name" if key == "null" else ""
+    return "ClickHouse parses its name as a query parameter" if re.search(r"\{\w+:", key) else ""

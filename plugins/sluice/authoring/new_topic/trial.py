@@ -20,7 +20,9 @@ from sluice.contract import Contract
 from sluice.contract.columns import columns_of
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.decode.decoder import Decoder
+from sluice.decode.factory import build_decoder
 from sluice.errors import ContractError
+from sluice.kafka.schema_registry import SchemaRegistry
 from sluice.refusals import Refusal
 
 
@@ -60,11 +62,7 @@ def _import(path: Path) -> ModuleType:
 
 def _check_columns(contract: Contract) -> None:
     """Refuse a message without a table."""
-    try:
-        columns_of(contract.message)
-    except ContractError as error:
-        text = f"{error.detail}, or leave one out with --skip-field"
-        raise ContractError(text, field=error.field) from error
+    columns_of(contract.message)
     ClickHouseSchemaMapper.of(contract).create_table()
 
 
@@ -88,9 +86,13 @@ def _check_defaults(module: ModuleType) -> None:
                 raise ContractError(text, field=field.encode_name) from error
 
 
-def trial_notes(contract: Contract, messages: Sequence[SampledMessage]) -> list[str]:
+def trial_notes(
+    contract: Contract,
+    messages: Sequence[SampledMessage],
+    registry: SchemaRegistry | None = None,
+) -> list[str]:
     """Whether the contract reads the sampled messages, and whether it can generate messages."""
-    refusals, examples = _refusals(contract, messages)
+    refusals, examples = _refusals(build_decoder(contract, registry), messages)
     notes = [
         f"{count:,} of {len(messages):,} sampled messages will be refused: {reason}"
         + (f" at {field}" if field else "")
@@ -106,11 +108,21 @@ def trial_notes(contract: Contract, messages: Sequence[SampledMessage]) -> list[
     return notes
 
 
+def decoded(
+    contract: Contract,
+    messages: Sequence[SampledMessage],
+    registry: SchemaRegistry | None = None,
+) -> list[Struct]:
+    """The sampled messages that the contract reads."""
+    decoder = build_decoder(contract, registry)
+    results = (decoder.decode(message.value, message.version) for message in messages)
+    return [result[0] for result in results if not isinstance(result, Refusal)]
+
+
 def _refusals(
-    contract: Contract, messages: Sequence[SampledMessage]
+    decoder: Decoder, messages: Sequence[SampledMessage]
 ) -> tuple[Counter[tuple[str, str]], dict[tuple[str, str], str]]:
     """Refused messages by reason and field: their number, and the first one."""
-    decoder = Decoder(contract)
     counts: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], str] = {}
     for message in messages:

@@ -4,11 +4,13 @@ The source is valid Python, but only docstrings and comments are laid out: a for
 rest (:mod:`.formatter`).
 """
 
+import sys
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import UNSET
 
-from sluice.authoring.new_topic import wrapping
+from sluice.authoring.new_topic import protobuf_source, wrapping
 from sluice.authoring.new_topic.description import (
     TO_BE_WRITTEN,
     Bounds,
@@ -22,15 +24,18 @@ from sluice.authoring.new_topic.description import (
     Type,
     objects,
 )
-from sluice.authoring.new_topic.naming import attributes, class_name, module_name
+from sluice.authoring.new_topic.naming import attributes, class_name
 from sluice.authoring.new_topic.values import value_of
+from sluice.contract.discovery import contracts_package
 from sluice.contract.docstrings import SECTIONS
 
 _IMPORTS = {
+    "base64": ("b64decode",),
     "datetime": ("date", "datetime", "time", "timedelta"),
     "decimal": ("Decimal",),
     "typing": ("Annotated", "Literal"),
     "uuid": ("UUID",),
+    "google.protobuf": ("descriptor_pb2", "message_factory"),
     "msgspec": ("Meta", "Struct", "field"),
     "sluice.contract": ("Contract", "Table", "Version", "column"),
 }
@@ -74,16 +79,24 @@ class _Writer:
         head = f'"""The contract of topic ``{self._description.topic}``."""'
         if len(head) > wrapping.WIDTH:
             head = '"""The contract of one topic."""'
-        return [head, "", *self._imports(), *classes, "", "", *self._contract()]
+        protobuf = self._description.draft.protobuf
+        made = protobuf_source.descriptor_lines(protobuf) if protobuf else []
+        return [head, "", *self._imports(), *made, *classes, "", "", *self._contract()]
 
     def _imports(self) -> list[str]:
-        lines: list[str] = []
-        for module, names in _IMPORTS.items():
+        protobuf = self._description.draft.protobuf
+        groups: dict[int, list[str]] = {0: [], 1: [], 2: []}
+        modules = dict(_IMPORTS)
+        if protobuf:
+            self._used.update(protobuf_source.used_names(protobuf))
+        if protobuf and protobuf.module:
+            modules[protobuf.module] = (protobuf.name.partition(".")[0],)
+        for module, names in sorted(modules.items()):
             if used := [name for name in names if name in self._used]:
-                if module in ("msgspec", "sluice.contract"):
-                    lines.append("")
-                lines.append(f"from {module} import {', '.join(used)}")
-        return lines
+                line = f"from {module} import {', '.join(used)}"
+                groups[_group_of(module)].append(line)
+        lines = [line for group in groups.values() if group for line in ("", *group)]
+        return lines[1:]
 
     def _class(self, struct: Object) -> list[str]:
         names = attributes([field.key for field in struct.fields])
@@ -131,7 +144,24 @@ class _Writer:
         path = field.key if struct == self._message else f"{self._class_of(struct)}.{field.key}"
         default = self._default(field, name, path)
         assignment = f" = {default}" if default else ""
-        return [*lines, f"    {name}: {self._or_none(field.type, field.nullable)}{assignment}"]
+        return [*lines, f"    {name}: {self._annotation(field)}{assignment}"]
+
+    def _annotation(self, field: Field) -> str:
+        """The type of a field, with the name of its column if it has one of its own."""
+        if not field.column:
+            return self._or_none(field.type, field.nullable)
+        name = {"name": repr(field.column)}
+        match field.type:
+            case Scalar(python=python, bounds=bounds):
+                self._used.add(python)
+                type_ = self._annotated(python, bounds, self._column(field.type, **name))
+            case ListOf(bounds=bounds) | DictOf(bounds=bounds):
+                plain = msgspec.structs.replace(field.type, bounds=())
+                type_ = self._annotated(self._type(plain), bounds, [self._call("column", **name)])
+            case _:
+                column = [self._call("column", **name)]
+                type_ = self._annotated(self._type(field.type), (), column)
+        return f"{type_} | None" if field.nullable else type_
 
     def _default(self, field: Field, name: str, path: str) -> str:
         """The right side of a field's declaration; empty when it has none."""
@@ -173,10 +203,11 @@ class _Writer:
             case Object():
                 return self._class_of(type_)
 
-    def _column(self, scalar: Scalar) -> list[str]:
+    def _column(self, scalar: Scalar, **options: str) -> list[str]:
         """The call of ``column`` for what differs from the usual column."""
         type_ = [repr(scalar.column)] if scalar.column else []
-        options = {"low_cardinality": "True"} if scalar.low_cardinality else {}
+        if scalar.low_cardinality:
+            options["low_cardinality"] = "True"
         return [self._call("column", *type_, **options)] if type_ or options else []
 
     def _annotated(self, type_: str, bounds: Bounds, more: Sequence[str] = ()) -> str:
@@ -190,7 +221,7 @@ class _Writer:
     def _contract(self) -> list[str]:
         description, draft = self._description, self._description.draft
         names = attributes([field.key for field in self._message.fields])
-        day, table = description.released, module_name(description.topic)
+        day, table = description.released, description.table
         version = f"name={draft.version!r}, released=date({day.year}, {day.month}, {day.day})"
         arguments: dict[str, str] = {
             "topic": repr(description.topic),
@@ -201,12 +232,22 @@ class _Writer:
             "table": f"Table(name={table!r}, order_by={description.order_by!r})",
             "owner": repr(description.owner),
         }
+        if draft.protobuf:
+            arguments["protobuf"] = protobuf_source.expression(draft.protobuf)
         lines = ["contract = Contract("]
         for word, value in arguments.items():
             if text := description.reviews.get(word):
                 lines += wrapping.comment(text, 1)
             lines.append(f"    {word}={value},")
         return [*lines, ")"]
+
+
+def _group_of(module: str) -> int:
+    """The group of a module's import: the standard library, libraries, the project."""
+    root = module.partition(".")[0]
+    if root in sys.stdlib_module_names:
+        return 0
+    return 2 if root in ("sluice", contracts_package().partition(".")[0]) else 1
 
 
 def _sentence(text: str) -> str:

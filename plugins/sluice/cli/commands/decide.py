@@ -1,4 +1,4 @@
-"""Decides about a held load: ``release``, ``discard``."""
+"""Decides about a load: ``release``, ``discard``."""
 
 import getpass
 from collections.abc import Callable
@@ -33,7 +33,8 @@ def _decides(command: Callable[..., Any]) -> Callable[..., Any]:
 def release(load_id: str, why: str, who: str, unchecked: bool) -> None:
     """Publish the held load LOAD_ID, regardless of why it was held.
 
-    Its rows become visible, exactly once. Refused messages stay in quarantine.
+    Its rows become visible, exactly once. Refused messages stay in quarantine. A load that has
+    passed its audit, or has begun to publish, is completed.
     """
     loader = _loader_of(load_id)
     with console.status("publishing"):
@@ -43,10 +44,18 @@ def release(load_id: str, why: str, who: str, unchecked: bool) -> None:
 
 @click.command()
 @_decides
-def discard(load_id: str, why: str, who: str) -> None:
-    """Discard the held load LOAD_ID: the next load reads its offsets again."""
+@click.option(
+    "--run-is-over",
+    is_flag=True,
+    help="State that the load's run is over or was deleted, if that cannot be determined.",
+)
+def discard(load_id: str, why: str, who: str, run_is_over: bool) -> None:
+    """Discard the load LOAD_ID: the next load reads its offsets again.
+
+    The load is held, or its run is over or was deleted.
+    """
     loader = _loader_of(load_id)
-    decisions.discard(loader, load_id, who, why)
+    decisions.discard(loader, load_id, who, why, run_is_over)
     loader.report(load_id)
     console.print(f"discarded load {load_id}; the next load of its topic reads its offsets again")
 

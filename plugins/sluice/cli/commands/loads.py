@@ -9,6 +9,7 @@ from rich.table import Table
 from sluice.cli.console import build_loader, console, show_report, topic_argument, topics_argument
 from sluice.cli.load_options import max_messages_option, partitions_option, run_load
 from sluice.contract import discover, find
+from sluice.errors import SluiceError
 from sluice.loader import Loader
 from sluice.report.lag import measure_lag
 from sluice.report.reporter import find_report, render_report
@@ -29,12 +30,21 @@ def load(topic: str, partitions: tuple[int, ...], max_messages: int) -> None:
 @topics_argument
 def status(topics: tuple[str, ...]) -> None:
     """Show the progress, the lag and the last loads of TOPICS (all by default)."""
-    for contract in [find(topic) for topic in topics] or discover().values():
-        _show_status(build_loader(contract))
+    failed = []
+    for topic in topics or discover():
+        try:
+            loader = build_loader(find(topic))
+            loader.ledger.create()
+            _show_loads(loader)
+            _show_lag(loader)
+        except SluiceError as error:
+            failed.append(topic)
+            console.print(str(error), markup=False, soft_wrap=True)
+    if failed:
+        raise click.ClickException(f"not everything is known of {', '.join(failed)}")
 
 
-def _show_status(loader: Loader) -> None:
-    loader.ledger.create()
+def _show_lag(loader: Loader) -> None:
     topic = loader.contract.topic
     table = Table(title=f"{topic} → {loader.clickhouse.database}.{loader.contract.table.name}")
     columns = ("partition", "first offset", "end", "accounted for", "lag, messages", "lag, seconds")
@@ -45,11 +55,15 @@ def _show_status(loader: Loader) -> None:
         seconds = "?" if lag.seconds is None else f"{lag.seconds:,.0f}"
         table.add_row(*(f"{n:,}" for n in row), seconds)
     console.print(table)
+
+
+def _show_loads(loader: Loader) -> None:
+    topic = loader.contract.topic
     loads = loader.ledger.loads_of(topic)
     unfinished = [load_ for load_ in loads if load_.live]
     for title, chosen in (("unfinished loads", unfinished), ("last loads", loads[:5])):
         if chosen:
-            console.print(title)
+            console.print(f"{title} of {topic}")
         for load_ in chosen:
             console.print(
                 f"  {load_.planned_at:%Y-%m-%d %H:%M:%S}  {load_.state:<10} {load_.load_id}"

@@ -1,5 +1,6 @@
 """Writes the contract file of a new topic: ``new-topic``."""
 
+import importlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,18 +11,36 @@ import msgspec
 from sluice.authoring.new_topic import sampling, trial
 from sluice.authoring.new_topic.choices import Choices, describe
 from sluice.authoring.new_topic.description import Draft, SkippedFields
+from sluice.authoring.new_topic.engine_trial import engine_notes
 from sluice.authoring.new_topic.formatter import format_source
+from sluice.authoring.new_topic.hints import NO_HINTS
 from sluice.authoring.new_topic.inference import infer
 from sluice.authoring.new_topic.json_schema import read_schema
-from sluice.authoring.new_topic.naming import module_name
+from sluice.authoring.new_topic.registered import RegisteredMessages
+from sluice.authoring.new_topic.target import Target, check_unused, choose_target
 from sluice.authoring.new_topic.writer import source_of
 from sluice.cli.console import console
 from sluice.cli.prompts import ask_choices, ask_message
-from sluice.contract import discover
+from sluice.contract import Contract
 from sluice.contract.discovery import contracts_folder
-from sluice.errors import ContractError
+from sluice.errors import ContractError, SettingsError
 from sluice.kafka.broker import Broker
+from sluice.kafka.schema_registry import SchemaRegistry, registry_from_environment
 from sluice.settings import Settings, connection_from_environment
+
+
+class _Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fields were made of.
+
+    Attributes:
+        draft: the description of the messages.
+        sampled: the messages that it was made of; empty unless they were read from the topic.
+        registry: the registry that their schemas are in, if one is configured.
+    """
+
+    draft: Draft
+    sampled: Sequence[sampling.SampledMessage] = ()
+    registry: SchemaRegistry | None = None
 
 
 @click.command("new-topic")
@@ -40,6 +59,12 @@ from sluice.settings import Settings, connection_from_environment
     help="Number of messages to sample with --from-topic.",
 )
 @click.option(
+    "--protobuf",
+    default="",
+    metavar="MODULE:CLASS",
+    help="The generated class of Protobuf messages, with --from-topic.",
+)
+@click.option(
     "--skip-field",
     "skipped",
     multiple=True,
@@ -51,7 +76,9 @@ from sluice.settings import Settings, connection_from_environment
     "--order-by", multiple=True, help="The order of the table: columns, separated by commas."
 )
 @click.option("--owner", default="", help="The responsible team.")
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--module", default="", help="Name of the file, without .py; also of the table.")
+@click.option("--table", default="", help="Name of the table.")
+@click.option("--force", is_flag=True, help="Overwrite the topic's existing file.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -62,10 +89,13 @@ def new_topic(
     json_schema: Path | None,
     from_topic: bool,
     messages: int,
+    protobuf: str,
     skipped: tuple[str, ...],
     key: str,
     order_by: tuple[str, ...],
     owner: str,
+    module: str,
+    table: str,
     force: bool,
     output: Path | None,
 ) -> None:
@@ -76,34 +106,33 @@ def new_topic(
     """
     if json_schema and from_topic:
         raise click.UsageError("choose one of --json-schema and --from-topic")
-    path = (output or contracts_folder()) / f"{module_name(topic)}.py"
-    _check_unused(topic, path, force)
-    choices = Choices(key=key, order_by=order_by, owner=owner)
+    if protobuf and not from_topic:
+        raise click.UsageError("--protobuf requires --from-topic")
+    target = choose_target(topic, output or contracts_folder(), module, table)
+    notes = check_unused(topic, target, force)
+    choices = Choices(key=key, order_by=order_by, owner=owner, table=target.table)
     today, skipped_fields = datetime.now(UTC).date(), SkippedFields(skipped)
-    sampled: list[sampling.SampledMessage] = []
     if json_schema:
-        draft = read_schema(json_schema.read_bytes(), topic, skipped_fields)
+        source = _Source(draft=read_schema(json_schema.read_bytes(), topic, skipped_fields))
     elif from_topic:
-        draft, sampled = _from_topic(topic, messages, skipped_fields, today.isoformat())
+        message_class = _protobuf_class(protobuf) if protobuf else None
+        source = _from_topic(topic, messages, skipped_fields, today.isoformat(), message_class)
     else:
         skipped_fields.check()
-        draft = ask_message(topic)
-        choices = ask_choices(topic, draft, choices)
-    _write(path, topic, source_of(describe(topic, draft, choices, today)), draft.notes, sampled)
+        source = _Source(draft=ask_message(topic))
+        choices = ask_choices(topic, source.draft, choices)
+    text = source_of(describe(topic, source.draft, choices, today))
+    _write(target, topic, text, [*notes, *source.draft.notes], source)
 
 
-def _write(
-    path: Path,
-    topic: str,
-    source: str,
-    notes: Sequence[str],
-    sampled: Sequence[sampling.SampledMessage],
-) -> None:
+def _write(target: Target, topic: str, text: str, notes: list[str], source: _Source) -> None:
     """Test the contract, write its formatted file, and print the notes."""
-    formatted = format_source(source)
-    text = source if formatted is None else formatted
+    path = target.path
+    formatted = format_source(text)
+    text = text if formatted is None else formatted
     with trial.import_draft(text) as contract:
-        notes = [*notes, *trial.trial_notes(contract, sampled)]
+        notes += trial.trial_notes(contract, source.sampled, source.registry)
+        notes += _try_on_engine(contract, source)
     if formatted is None:
         notes.append(f"{path.name} is not formatted: install ruff, or run your formatter")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,44 +141,59 @@ def _write(
         console.print(note, markup=False, soft_wrap=True)
     marks = text.count("# review:")
     console.print(f"wrote {path}, with {marks} places marked '# review:'", soft_wrap=True)
-    console.print(f"next: sluice load {topic}; sluice ddl --write; sluice schema samples --write")
+    console.print(
+        f"next: sluice load {topic}; sluice ddl --write; sluice schema samples --write",
+        soft_wrap=True,
+    )
 
 
-def _check_unused(topic: str, path: Path, force: bool) -> None:
-    """Refuse an existing file, and a topic or a table that has a contract."""
-    if path.exists() and not force:
-        raise ContractError(f"{path} already exists; --force overwrites it", topic=topic)
-    if path.parent.resolve() != contracts_folder().resolve():
-        return
+def _try_on_engine(contract: Contract, source: _Source) -> list[str]:
+    """Load a sample through ClickHouse; a note if none is configured."""
+    settings = Settings()
     try:
-        contracts = discover()
-    except Exception as error:  # the import of a contract's module can raise anything
-        raise ContractError(f"the existing contracts cannot be imported: {error}") from error
-    for other in contracts.values():
-        if other.message.__module__.rpartition(".")[2] == path.stem:
-            continue
-        if other.topic == topic or other.table.name == path.stem:
-            raise ContractError(
-                f"{other.message.__module__} is already its contract, with table"
-                f" {other.table.name!r}",
-                topic=other.topic,
-            )
+        connection = connection_from_environment(settings.clickhouse_conn_id)
+    except SettingsError as error:
+        return [f"the contract was not tried on ClickHouse: {error}"]
+    messages = trial.decoded(contract, source.sampled, source.registry)
+    with console.status("trying the contract on ClickHouse"):
+        return engine_notes(contract, messages, connection, settings.database)
 
 
 def _from_topic(
-    topic: str, count: int, skipped: SkippedFields, day: str
-) -> tuple[Draft, list[sampling.SampledMessage]]:
+    topic: str, count: int, skipped: SkippedFields, day: str, message_class: type | None
+) -> _Source:
     """A draft that is inferred from the newest messages of the topic, and those messages."""
     settings = Settings()
     broker = Broker(connection_from_environment(settings.kafka_conn_id), settings)
+    registry = registry_from_environment(f"{topic}-value")
+    registered = RegisteredMessages(registry, topic, message_class) if registry else None
     with console.status("reading messages"):
-        sample = sampling.sample_newest(broker, topic, count)
+        sample = sampling.sample_newest(broker, topic, count, registered)
     messages = list(sample.messages)
-    draft = infer([message.object for message in messages], topic, skipped)
-    return msgspec.structs.replace(
+    hints = registered.hints if registered else NO_HINTS
+    draft = infer([message.object for message in messages], topic, skipped, hints)
+    draft = msgspec.structs.replace(
         draft,
         sections={"Characteristics": sampling.characteristics(messages, day)},
         history=f"First version, made from {len(messages):,} messages of the topic.",
         version=sampling.version_of(messages),
         notes=(*sampling.sample_notes(sample), *draft.notes),
-    ), messages
+        protobuf=registered.protobuf if registered else None,
+    )
+    return _Source(draft=draft, sampled=messages, registry=registry)
+
+
+def _protobuf_class(text: str) -> type:
+    """The class that ``--protobuf`` names.
+
+    Raises:
+        ContractError: it does not exist.
+    """
+    module, _, name = text.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ContractError(f"--protobuf {text!r} cannot be imported: {error}") from error
+    if not isinstance(found, type) or not hasattr(found, "DESCRIPTOR"):
+        raise ContractError(f"--protobuf {text!r} is not a generated Protobuf class")
+    return found

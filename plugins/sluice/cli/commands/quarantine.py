@@ -12,7 +12,7 @@ from rich.text import Text
 from sluice.cli.console import build_loader, console, progress_bar, topic_argument
 from sluice.cli.load_options import dry_run_option, max_messages_option, run_load, show_preview
 from sluice.contract import find
-from sluice.store.quarantine import Quarantine, export_record, printable
+from sluice.store.quarantine import Quarantine, RefusedMessage, export_record, printable
 from sluice.store.request import RefusalFilter, Request
 
 STATUSES = click.Choice(["quarantined", "loaded", "superseded", "pending", "dropped"])
@@ -102,19 +102,31 @@ def show(topic: str, partition: int, offset: int, status: str) -> None:
             "error": message.message,
             "nearest version": message.version,
             "ClickHouse code": str(message.code or ""),
-            "timestamp": message.timestamp.isoformat(),
+            "timestamp": _timestamp_text(message),
             "load": message.load_id,
             "resolved by": message.resolved_by + (" (repaired)" if message.repaired else ""),
-            "key": printable(message.key),
-            **{
-                f"header {printable(name.encode())}": printable(value)
-                for name, value in message.headers
-            },
         }
         for name, text in lines.items():
             if text:
                 click.echo(f"{name:<16}{text}")
-        click.echo(f"value, {len(message.value):,} bytes:\n{printable(message.value)}")
+        payload = [("key", message.key)]
+        payload += [(f"header {printable(n.encode())}", v) for n, v in message.headers]
+        for name, data in payload:
+            click.echo(f"{f'{name}, {_size(data)}':<16} {printable(data or b'')}".rstrip())
+        click.echo(f"value, {_size(message.value)}:\n{printable(message.value or b'')}")
+
+
+def _size(data: bytes | None) -> str:
+    """The size of a key, a value or the value of a header; null differs from empty."""
+    return "null" if data is None else f"{len(data):,} bytes"
+
+
+def _timestamp_text(message: RefusedMessage) -> str:
+    if message.timestamp_ms == round(message.timestamp.timestamp() * 1000):
+        return message.timestamp.isoformat()
+    if message.timestamp_ms == -1:
+        return "none"
+    return f"{message.timestamp_ms} (no time from 1970 to 2299 in milliseconds)"
 
 
 @quarantine.command("export")

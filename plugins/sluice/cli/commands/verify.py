@@ -45,6 +45,7 @@ def verify(
     """
     loader = build_loader(find(topic))
     loader.ledger.create()
+    loader.refuse_missing_table()
     within = resolve_bounds(loader.broker, loader.broker.topic(topic), low, high, partitions)
     verifier = Verifier(
         loader.contract,

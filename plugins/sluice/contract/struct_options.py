@@ -1,0 +1,73 @@
+"""Options of Struct classes: which of them a table can follow."""
+
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import inspect as mi
+
+from sluice.contract.scalar_types import no_column_type, unsupported
+
+
+def check_struct(info: mi.StructType, path: tuple[str, ...]) -> None:
+    """Refuse a Struct that cannot be read into columns.
+
+    Raises:
+        ContractError: it is ``array_like``, has no fields, or a field may be ``UNSET``; ``field``
+            is its path.
+    """
+    name = info.cls.__name__
+    if info.array_like:
+        raise unsupported(path, f"{name} is array_like; use a tuple instead")
+    if not info.fields:
+        raise unsupported(path, f"{name} has no fields")
+    types = type_hints(info.cls)
+    for field in info.fields:
+        if _contains_unset(types[field.name]):
+            raise unsupported(
+                (*path, field.encode_name),
+                "a column cannot tell UNSET from null; use `| None = None`, which reads an absent"
+                " field too",
+            )
+
+
+def type_hints(cls: type) -> dict[str, Any]:
+    """Field → its annotated type, of a class or of a generic class with arguments."""
+    return get_type_hints(getattr(cls, "__origin__", cls), include_extras=True)
+
+
+def _contains_unset(type_: Any) -> bool:
+    return type_ is msgspec.UnsetType or any(map(_contains_unset, get_args(type_)))
+
+
+def check_json_text(info: mi.Type, path: tuple[str, ...]) -> None:
+    """Refuse a type whose values, stored as JSON text, could differ from those that were sent.
+
+    Raises:
+        ContractError: a part of it has no known type, or a Struct in it is ``array_like`` or has a
+            field that may be ``UNSET``.
+    """
+    seen: list[type] = []
+    waiting = [(info, path)]
+    while waiting:
+        type_, at = waiting.pop()
+        match type_:
+            case mi.Metadata(type=inner):
+                waiting.append((inner, at))
+            case mi.StructType(cls=cls, fields=fields) if cls not in seen:
+                seen.append(cls)
+                if fields:
+                    check_struct(type_, at)
+                waiting += [(f.type, (*at, f.encode_name)) for f in fields]
+            case (
+                mi.ListType(item_type=item)
+                | mi.VarTupleType(item_type=item)
+                | mi.SetType(item_type=item)
+                | mi.FrozenSetType(item_type=item)
+            ):
+                waiting.append((item, (*at, "[]")))
+            case mi.DictType(key_type=key, value_type=value):
+                waiting += [(key, (*at, "key")), (value, (*at, "{}"))]
+            case mi.UnionType(types=types) | mi.TupleType(item_types=types):
+                waiting += [(t, at) for t in types]
+            case mi.AnyType() | mi.RawType() | mi.CustomType():
+                raise no_column_type(type_, at)

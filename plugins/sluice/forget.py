@@ -1,0 +1,107 @@
+"""Forgetting a topic: its loads leave the ledger, so that the next load reads all that it has."""
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from msgspec import Struct
+
+from sluice.errors import EngineError, PlanError
+from sluice.loader import Loader
+from sluice.ranges import intersect, merge, total
+from sluice.records import retained_ranges
+from sluice.sql import quote_identifier
+from sluice.store.clickhouse import UNKNOWN_TABLE
+from sluice.store.load_state import Load, State
+
+log = structlog.get_logger()
+
+
+class ForgottenTopic(Struct, frozen=True, kw_only=True):
+    """What the ledger records of a topic that is to be forgotten.
+
+    Attributes:
+        loads: the number of loads.
+        offsets: how many offsets the published loads account for.
+        in_topic: how many of these the topic still has; the next load reads them again.
+    """
+
+    loads: int
+    offsets: int
+    in_topic: int
+
+
+def describe_topic(loader: Loader) -> ForgottenTopic:
+    """What would be forgotten; reads only.
+
+    Raises:
+        PlanError: the topic must not be forgotten now: its table has rows, or a load runs.
+        BrokerError: the broker does not respond.
+    """
+    topic = loader.contract.topic
+    _refuse_rows(loader)
+    loads = loader.ledger.loads_of(topic)
+    if running := [load for load in loads if load.live and not _is_over(loader, load)]:
+        names = ", ".join(f"{load.load_id} ({load.state}, {load.owner})" for load in running)
+        raise PlanError(f"these loads may still run, so end them first: {names}", topic=topic)
+    held = loader.ledger.held_ranges(topic)
+    published = merge(h.range for h in held if h.published)
+    marks = loader.broker.watermarks(loader.broker.topic(topic))
+    return ForgottenTopic(
+        loads=len(loads),
+        offsets=total(published),
+        in_topic=total(intersect(published, retained_ranges(marks))),
+    )
+
+
+def forget_topic(loader: Loader) -> None:
+    """Remove the loads of a topic from the ledger; repeatable.
+
+    Unfinished loads lose their staging tables, so that late tasks of theirs fail.
+
+    Raises:
+        PlanError: see :func:`describe_topic`.
+    """
+    describe_topic(loader)
+    topic, database = loader.contract.topic, quote_identifier(loader.ledger.database)
+    mine = {load.load_id for load in loader.ledger.loads_of(topic)}
+    for row in loader.ledger.work_tables():
+        if row["load_id"] in mine:
+            table = f"{database}.{quote_identifier(row['name'])}"
+            loader.clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
+    for table in ("load_events", "load_ranges"):
+        loader.clickhouse.execute(
+            f"DELETE FROM {database}.{table} WHERE topic = {{topic:String}}",
+            {"topic": topic},
+            {"lightweight_deletes_sync": 2},
+        )
+    log.warning("topic_forgotten", topic=topic, loads=len(mine))
+
+
+def _refuse_rows(loader: Loader) -> None:
+    """Rows that stay would belong to no load, and the next load would not replace them."""
+    topic, table = loader.contract.topic, loader.contract.table.name
+    try:
+        rows = loader.clickhouse.rows(
+            f"SELECT 1 AS one FROM {loader.clickhouse.qualified(table)}"
+            " WHERE _topic = {topic:String} LIMIT 1",
+            {"topic": topic},
+        )
+    except EngineError as error:
+        if error.code != UNKNOWN_TABLE:
+            raise
+        return
+    if rows:
+        raise PlanError(
+            f"table {table!r} has rows of it. To load them again in place, use 'sluice backfill"
+            f" {topic} --everything --existing replace'. To start from nothing, first rename the"
+            " table, or drop it",
+            topic=topic,
+        )
+
+
+def _is_over(loader: Loader, load: Load) -> bool:
+    over = loader.settler.is_over(load.owner)
+    if over is None:
+        inactive = datetime.now(UTC) - loader.ledger.last_activity(load)
+        over = inactive > timedelta(minutes=loader.settings.lease_minutes)
+    return over or load.state is State.HELD
