@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from sluice.airflow.dag_factory import MAX_ACTIVE_RUNS, add_tasks, default_args
+from sluice.airflow.dag_ids import dag_id
 from sluice.airflow.form import load_form
 from sluice.contract import discover
 
 for topic, contract in discover().items():
     with DAG(
-        dag_id=f"load_{topic}",
+        dag_id=dag_id(topic),
         description=f"Loads topic {topic} into ClickHouse table {contract.table.name}",
         doc_md=f"""
 Loads all new messages of Kafka topic `{topic}` into ClickHouse table `{contract.table.name}`.

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG
 
 from sluice.airflow.dag_factory import MAX_ACTIVE_RUNS, add_tasks, default_args
+from sluice.airflow.dag_ids import dag_id
 from sluice.airflow.form import replay_form
 from sluice.contract import discover
 
 for topic, contract in discover().items():
     with DAG(
-        dag_id=f"replay_{topic}",
+        dag_id=dag_id(topic, "replay"),
         description=f"Validates refused messages of topic {topic} again",
         doc_md=f"""
 Reads refused messages of topic `{topic}` from quarantine, unchanged, and validates them under the

@@ -105,7 +105,7 @@ CREATE TABLE IF NOT EXISTS sluice.quarantine_rows
     partition Int32,
     offset Int64,
     timestamp DateTime64(3, 'UTC'),
-    key String COMMENT 'base64 of the key; empty if null',
+    key String COMMENT 'base64 of the key',
     value String COMMENT 'base64 of the value',
     headers Array(Tuple(name String, value String)) COMMENT 'values as base64',
     reason LowCardinality(String),
@@ -114,6 +114,33 @@ CREATE TABLE IF NOT EXISTS sluice.quarantine_rows
     version LowCardinality(String) COMMENT 'the version that the message is closest to',
     code Int32 COMMENT 'error code of ClickHouse; 0 if ClickHouse did not refuse it',
     at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, offset)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- What base64 and timestamp leave open. Of rows that are older than these columns it is not known
+-- whether an empty key was null; it counts as null.
+ALTER TABLE sluice.quarantine_rows ADD COLUMN IF NOT EXISTS key_null Bool DEFAULT key = ''
+    COMMENT 'whether the key is null; if not, an empty key is empty';
+ALTER TABLE sluice.quarantine_rows ADD COLUMN IF NOT EXISTS value_null Bool DEFAULT false
+    COMMENT 'whether the value is null';
+ALTER TABLE sluice.quarantine_rows ADD COLUMN IF NOT EXISTS null_headers Array(UInt32)
+    COMMENT 'positions, from 1, of the headers whose value is null';
+ALTER TABLE sluice.quarantine_rows ADD COLUMN IF NOT EXISTS timestamp_ms Int64
+    DEFAULT toUnixTimestamp64Milli(timestamp)
+    COMMENT 'the timestamp as Kafka has it; timestamp is 1970 if this is no time from 1970 to 2299';
+
+-- Messages whose Kafka timestamp is no time from 1970 to 2299: absent, negative, or microseconds
+-- taken for milliseconds, for example. In the target table and in quarantine their timestamp is
+-- 1970-01-01; this is what Kafka has. Only rows of accepted attempts are valid.
+CREATE TABLE IF NOT EXISTS sluice.record_timestamps
+(
+    load_id String,
+    topic LowCardinality(String),
+    attempt String,
+    partition Int32,
+    offset Int64,
+    timestamp_ms Int64 COMMENT 'the timestamp as Kafka has it; -1 if the message has none'
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, offset)
 SETTINGS non_replicated_deduplication_window = 10000;
@@ -158,6 +185,19 @@ CREATE TABLE IF NOT EXISTS sluice.load_replaced
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, old_load_id, partition)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- Turns of inserting into a replacing table: one row when a publisher takes it, one when it ends.
+CREATE TABLE IF NOT EXISTS sluice.publish_turns
+(
+    target String COMMENT 'qualified name of the table',
+    turn UInt64,
+    holder String COMMENT 'id of the publisher; the first row of a turn is valid',
+    name String COMMENT 'the log_comment of the insert',
+    ended Bool,
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (target, turn, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
 -- The quality results of each load's audits, one row per expectation.
@@ -250,10 +290,14 @@ GROUP BY load_id, chunk;
 CREATE OR REPLACE VIEW sluice.quarantine AS
 SELECT
     q.load_id AS load_id, q.topic AS topic, q.partition AS partition, q.offset AS offset,
-    q.timestamp AS timestamp, q.reason AS reason, q.field AS field, q.message AS message,
-    q.version AS version, q.code AS code, base64Decode(q.key) AS key,
-    base64Decode(q.value) AS value,
-    arrayMap(h -> (h.name, base64Decode(h.value)), q.headers) AS headers,
+    fromUnixTimestamp64Milli(
+        if(q.timestamp_ms BETWEEN 0 AND 10413791999999, q.timestamp_ms, 0), 'UTC') AS timestamp,
+    q.timestamp_ms AS timestamp_ms, q.reason AS reason, q.field AS field, q.message AS message,
+    q.version AS version, q.code AS code,
+    if(q.key_null, NULL, base64Decode(q.key)) AS key,
+    if(q.value_null, NULL, base64Decode(q.value)) AS value,
+    arrayMap((h, n) -> (h.name, if(has(q.null_headers, n), NULL, base64Decode(h.value))),
+             q.headers, arrayEnumerate(q.headers)) AS headers,
     multiIf(l.state IN ('abandoned', 'withdrawn'), 'dropped',
             l.state != 'published', 'pending',
             r.by_load = '', 'quarantined',

@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS `payments`
 (
     `payment_id` String COMMENT 'id of the payment, assigned by the payment provider.',
     `order_id` Nullable(String) COMMENT 'id of the order that was paid; null for a gift card.',
-    `paid_at` DateTime64(3, 'UTC') COMMENT 'when the provider confirmed the payment.',
+    `paid_at` DateTime64(6, 'UTC') COMMENT 'when the provider confirmed the payment.',
     `value_date` Date32 COMMENT 'the day on which the amount is credited.',
     `amount` Decimal(18, 4) COMMENT 'amount paid, in the currency\'s main unit, with up to four decimal places.',
     `currency` LowCardinality(String) COMMENT 'ISO 4217 code.',

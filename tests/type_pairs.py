@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from sluice.contract import column
 from sluice.contract.sql_type import SqlType
-from sluice.contract.type_rules import Python
+from sluice.contract.type_lookup import column_family
+from sluice.contract.type_rules import RULES, Python
 from tests.strategies import ZONES, Strategy
 
 
@@ -225,6 +226,12 @@ class Pair(Struct, frozen=True):
     wrapper: str = ""
 
     @property
+    def family(self) -> str:
+        """The entry of the type table."""
+        one = SqlType.parse(self.column).plain
+        return one.name if one.name in RULES[self.kind] else column_family(one) or ""
+
+    @property
     def field_type(self) -> Any:
         inner, one = TYPES[self.kind], self.column
         match self.wrapper:
@@ -249,7 +256,7 @@ class Pair(Struct, frozen=True):
 
     @property
     def values(self) -> Strategy:
-        one = VALUES[self.kind]
+        one = VALUES[self.kind] | fitting(self.kind, SqlType.parse(self.column).plain)
         match self.wrapper:
             case "optional":
                 return st.none() | one
@@ -297,6 +304,18 @@ class Pair(Struct, frozen=True):
                     same(a.v, b["v"]) for a, b in zip(sent, stored, strict=True)
                 )
         return same(sent, stored)
+
+
+def fitting(kind: Python, one: SqlType) -> Strategy:
+    """Values that few others are equal to, and that the column holds."""
+    if kind == "str" and one.fixed_length:
+        size = one.fixed_length
+        return st.text(string.ascii_letters, min_size=size, max_size=size)
+    if kind == "str" and one.enum_names:
+        return st.sampled_from(one.enum_names)
+    if kind == "str" and one.name in ("IPv4", "IPv6"):
+        return st.ip_addresses(v=int(one.name[-1])).map(str)
+    return VALUES[kind]
 
 
 def nullable(type_: str) -> str:

@@ -39,7 +39,7 @@ def allow(loader: Loader, load_id: str, who: str, why: str, unchecked: bool = Fa
         QualityHeld: a critical rule could not be checked, and ``unchecked`` is not set.
     """
     load = _held(loader, load_id)
-    balance = loader.auditor.check_releasable(load_id, unchecked)
+    balance = loader.auditor.check_releasable(load, unchecked)
     detail = msgspec.structs.replace(balance.detail(), released_by=who, why=why)
     loader.ledger.record(load_id, load.topic, State.AUDITED, loader.owner, detail)
     log.warning("released", load_id=load_id, who=who, why=why)

@@ -85,7 +85,11 @@ class Loader:
         self._mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
         gate = QualityGate(contract, self.clickhouse, self.ledger, clickhouse)
         self.auditor = Auditor(
-            contract, self.clickhouse, self.ledger, gate if quality_rules else None
+            contract,
+            self.clickhouse,
+            self.ledger,
+            gate if quality_rules else None,
+            settings.cluster,
         )
         self.settler = Settler(
             contract.topic,

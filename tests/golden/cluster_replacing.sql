@@ -1,7 +1,7 @@
 CREATE TABLE IF NOT EXISTS `orders_newest_local` ON CLUSTER `events`
 (
     `order_id` String COMMENT 'id of the order, assigned by the shop.',
-    `created_at` DateTime64(3, 'UTC') COMMENT 'when the customer placed the order.',
+    `created_at` DateTime64(6, 'UTC') COMMENT 'when the customer placed the order.',
     `customer_name` String COMMENT 'name as entered by the customer.',
     `customer_email` String COMMENT 'email address for the confirmation; empty in version 1.0.',
     `shipping_address_street` String COMMENT 'street and house number.',

@@ -1,7 +1,7 @@
 CREATE TABLE IF NOT EXISTS `orders_final`
 (
     `order_id` String,
-    `created_at` DateTime64(3, 'UTC'),
+    `created_at` DateTime64(6, 'UTC'),
     `customer_name` String,
     `customer_email` String,
     `shipping_address_street` String,
@@ -24,7 +24,7 @@ SETTINGS index_granularity = 8192;
 CREATE TABLE IF NOT EXISTS `orders_kafka`
 (
     `order_id` String,
-    `created_at` DateTime64(3, 'UTC'),
+    `created_at` DateTime64(6, 'UTC'),
     `customer_name` String,
     `customer_email` String,
     `shipping_address` Tuple(`street` String, `city` String, `postal_code` String, `country` String),

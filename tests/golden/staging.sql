@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS `sluice`.`staging_1`
     `_correlation_id` String,
     `_trace_id` String,
     `_span_id` String,
-    `message` Tuple(`order_id` String, `created_at` DateTime64(3, 'UTC'), `customer_name` String, `customer_email` String, `shipping_address` Tuple(`street` String, `city` String, `postal_code` String, `country` String), `line_items` Array(Tuple(`line_item_id` String, `product_id` String, `product_title` String, `quantity` Int64, `price` Float64, `discount` Float64)), `total_price` Float64, `notes` String)
+    `message` Tuple(`order_id` String, `created_at` DateTime64(6, 'UTC'), `customer_name` String, `customer_email` String, `shipping_address` Tuple(`street` String, `city` String, `postal_code` String, `country` String), `line_items` Array(Tuple(`line_item_id` String, `product_id` String, `product_title` String, `quantity` Int64, `price` Float64, `discount` Float64)), `total_price` Float64, `notes` String)
 )
 ENGINE = MergeTree
 ORDER BY (_attempt, _partition, _offset)

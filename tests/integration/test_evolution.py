@@ -77,7 +77,8 @@ def migration_of(clickhouse: ClickHouse, contract: Contract) -> Migration:
 
 def values(clickhouse: ClickHouse, columns: str) -> list[tuple[Any, ...]]:
     """The rows of the table, read by clickhouse-connect in its Native format."""
-    return [*clickhouse.client.query(f"SELECT {columns} FROM parcels ORDER BY id").result_rows]
+    result = clickhouse.client.query(f"SELECT {columns} FROM parcels ORDER BY id")
+    return [tuple(row) for row in result.result_rows]
 
 
 def fill(clickhouse: ClickHouse) -> None:
@@ -214,6 +215,46 @@ def test_a_key_column_is_not_renamed_but_the_steps_for_a_person_work(
             clickhouse.execute(sql)
     assert values(clickhouse, "id, carrier_code") == expected
     assert migration_of(clickhouse, contract).steps() == []
+
+
+class Counted(Struct, frozen=True, kw_only=True):
+    id: str
+    seq: int
+
+
+class Counted2(Struct, frozen=True, kw_only=True):
+    id: str
+    revision: int
+
+
+def test_a_version_column_is_not_renamed_but_the_steps_for_a_person_work(
+    clickhouse: ClickHouse,
+) -> None:
+    before, after = (
+        contract_of(
+            struct,
+            versions=versions,
+            table=Table(name="parcels", order_by=("id",), engine=f"ReplacingMergeTree({column})"),
+        )
+        for struct, versions, column in (
+            (Counted, (FIRST,), "seq"),
+            (
+                Counted2,
+                (FIRST, Version(name="2.0", released=DAY, renamed={"seq": "revision"})),
+                "revision",
+            ),
+        )
+    )
+    create(clickhouse, before)
+    clickhouse.execute("INSERT INTO parcels (id, seq) VALUES ('a', 3)")
+    with pytest.raises(MigrationError, match="seq is named revision now") as raised:
+        migration_of(clickhouse, after).apply_required()
+    assert raised.value.field == "revision"
+    (refused,) = migration_of(clickhouse, after).steps()
+    for sql in refused.sql:
+        clickhouse.execute(sql)
+    assert values(clickhouse, "id, revision") == [("a", 3)]
+    assert migration_of(clickhouse, after).steps() == []
 
 
 class Reused(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from sluice.errors import EngineError, LoadLost, MigrationError, ShapeChanged
 from sluice.loader import Loader
 from sluice.settings import Connection
 from sluice.store.clickhouse import ClickHouse
-from sluice.store.migration import Migration, TableChange
+from sluice.store.migration import Migration
+from sluice.store.table_change import TableChange
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import sums

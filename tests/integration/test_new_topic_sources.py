@@ -399,9 +399,6 @@ def test_a_changed_value_is_named() -> None:
     assert not is_same(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="Airflow's ids have at most 250 characters"
-)
 @pytest.mark.parametrize("file", ["load.py", "replay.py"])
 def test_a_topic_with_the_longest_name_has_dags(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
@@ -418,7 +415,6 @@ def test_a_topic_with_the_longest_name_has_dags(
     runpy.run_path(str(ROOT / "dags" / file))
 
 
-@pytest.mark.xfail(strict=True, raises=EngineError, reason="a load's tables carry the topic")
 def test_a_topic_with_the_longest_name_is_loaded(
     run: Run, broker: Broker, tmp_path: Path, make_loader: MakeLoader
 ) -> None:

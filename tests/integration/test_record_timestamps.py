@@ -182,6 +182,7 @@ def test_lag_and_time_ranges_pass_over_them(odd: Loader, make_loader: MakeLoader
     request = Request(low="2026-01-01", high="2027-01-01")
     load_id = finish(make_loader(odd.contract), request)
     assert sums(odd, load_id)["difference"] == 0
+    assert odd.report(load_id).outside == 0
     load(make_loader(odd.contract))
     assert verdict(odd).findings == []
 

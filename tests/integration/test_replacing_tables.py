@@ -288,26 +288,28 @@ def wait_for_insert(clickhouse: ClickHouse, load_id: str) -> None:
 def test_the_turn_of_a_publisher_that_died_is_taken_over(
     make_loader: MakeLoader, clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when it was only asleep: its insert then finds that its turn is over."""
+    """It was only asleep: its insert finds that its turn is over, and takes another one."""
     monkeypatch.setattr("sluice.publish.publisher.PATIENCE_SECONDS", 0.3)
-    sleeping, other = make_loader(states()), None
+    sleeping = make_loader(states())
     sleeping.broker.create_topic(sleeping.contract.topic, 1)
     send(sleeping, [(0, State(name="a", version=7, content=content)) for content in (1, 2)])
     other = make_loader(sleeping.contract)
-    earlier, later = audited(sleeping, 0), audited(other, 1)
+    earlier, later = audited(other, 0), audited(sleeping, 1)
     insert_statement = sleeping.publisher.insert_statement
-    slept = []
+    statements: list[str] = []
 
     def sleep(columns: Mapping[str, str], missing_rows: str) -> str:
-        if not slept:
-            slept.append(True)
-            other.publish(later)
-        return insert_statement(columns, missing_rows)
+        if not statements:
+            other.publish(earlier)
+        statements.append(insert_statement(columns, missing_rows))
+        return statements[-1]
 
     monkeypatch.setattr(sleeping.publisher, "insert_statement", sleep)
-    sleeping.publish(earlier)
+    sleeping.publish(later)
+    assert len(statements) == 2
     assert kept(clickhouse) == {"a": (7, 2, 0, 1)}
-    clickhouse.execute("OPTIMIZE TABLE states FINAL")
+    turns = f"SELECT turn FROM {sleeping.ledger.database}.publish_turns WHERE ended ORDER BY turn"
+    assert [row["turn"] for row in clickhouse.rows(turns)] == [1, 2, 3]
     assert verdict(other).findings == []
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from sluice.contract import Contract, Table
 from sluice.decisions import discard, release
-from sluice.errors import EngineError, LoadLost, ReplaceUnsupported
+from sluice.errors import EngineError, LoadLost, QualityHeld, ReplaceUnsupported
 from sluice.loader import Loader
 from sluice.publish.publisher import Slice
 from tests.conftest import MakeLoader, load
-from tests.loads import filled, sums, target, verdict
+from tests.loads import filled, leftovers, sums, target, verdict
 
 
 def stuck(make_loader: MakeLoader, contract: Contract) -> tuple[Loader, str]:
@@ -81,3 +81,36 @@ def test_rows_that_may_have_replaced_others_are_not_taken_back(
         discard(loader, load_id, "eve", "the constraint is right")
     assert raised.value.load_id == load_id
     assert target(loader)["rows"] == rows
+
+
+def test_the_audit_holds_what_a_constraint_of_the_target_refuses(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 300)
+    plan = loader.plan()
+    loader.clickhouse.execute("ALTER TABLE orders ADD CONSTRAINT cheap CHECK total_price < 0")
+    loader.drain(plan.load_id, 0)
+    with pytest.raises(QualityHeld) as raised:
+        loader.audit(plan.load_id)
+    assert "VIOLATED_CONSTRAINT" in raised.value.detail
+    assert loader.known(plan.load_id).state == "held"
+    with pytest.raises(QualityHeld):
+        release(loader, plan.load_id, "eve", "hurry")
+    assert target(loader)["rows"] == 0
+    loader.clickhouse.execute("ALTER TABLE orders DROP CONSTRAINT cheap")
+    release(loader, plan.load_id, "eve", "the constraint was wrong")
+    assert target(loader)["rows"] > 0
+    assert leftovers(loader) == []
+
+
+def test_the_audit_holds_rows_that_the_ttl_would_remove_at_once(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    table = msgspec.structs.replace(contract.table, ttl="created_at + INTERVAL 1 SECOND")
+    loader = filled(make_loader, msgspec.structs.replace(contract, table=table), 300)
+    plan = loader.plan()
+    loader.drain(plan.load_id, 0)
+    with pytest.raises(QualityHeld) as raised:
+        loader.audit(plan.load_id)
+    assert "TTL" in raised.value.detail
+    assert target(loader)["rows"] == 0

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from msgspec import Struct
 
 from sluice.contract import Contract, Table
@@ -23,6 +22,9 @@ from sluice.refusals import Reason, Refusal
 from sluice.store.clickhouse import ClickHouse
 from tests.contracts import contract_of
 from tests.type_pairs import COLUMNS, Pair
+
+DRAWS = 25
+"""Values that are drawn of each pair."""
 
 WRAPPERS = ("", "optional", "list", "list of optional", "tuple", "dict", "key", "nested")
 COMPOSITE = ("list", "tuple", "dict", "Struct", "union")
@@ -76,7 +78,6 @@ def stored_rows(
     result = clickhouse.client.query(
         f"SELECT * FROM {name} ORDER BY _offset",
         query_formats={"String": "bytes", "FixedString": "bytes"},
-        column_formats={},
     )
     return list(result.named_results())
 
@@ -89,36 +90,42 @@ def contract_for(fields: dict[str, Any]) -> Contract:
 DECODERS = {pair: Decoder(contract_for({"x": pair.field_type})) for pair in PAIRS}
 
 
-@settings(
-    max_examples=2,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-@given(data=st.data())
-def test_every_value_of_every_pair_is_stored_unchanged_or_refused(
-    clickhouse: ClickHouse, data: st.DataObject
-) -> None:
-    accepted: dict[Pair, list[Any]] = {}
-    for pair in PAIRS:
-        values = data.draw(st.lists(pair.values, min_size=4, max_size=4))
-        for value in values:
-            result = DECODERS[pair].decode(msgspec.json.encode({"id": 1, "x": value}))
-            if isinstance(result, Refusal):
-                assert result.reason is Reason.OUT_OF_RANGE, (pair, value, result)
-                assert result.field.startswith("x"), result
-            else:
-                accepted.setdefault(pair, []).append(result[0].x)  # type: ignore[attr-defined]
-    fields = {f"f{n}": pair for n, pair in enumerate(accepted)}
+def accepted_values(pair: Pair) -> list[Any]:
+    """Drawn values of a pair that the decoder accepts; the others are refused as out of range."""
+    accepted = []
+
+    @settings(
+        max_examples=DRAWS,
+        phases=(Phase.generate,),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(value=pair.values)
+    def draw(value: Any) -> None:
+        result = DECODERS[pair].decode(msgspec.json.encode({"id": 1, "x": value}))
+        if isinstance(result, Refusal):
+            assert result.reason is Reason.OUT_OF_RANGE, (pair, value, result)
+            assert result.field.startswith("x"), result
+            assert RULES[pair.kind][pair.family].limit, (pair, value, result)
+        else:
+            accepted.append(result[0].x)  # type: ignore[attr-defined]
+
+    draw()
+    return accepted
+
+
+def test_every_value_of_every_pair_is_stored_unchanged_or_refused(clickhouse: ClickHouse) -> None:
+    drawn = {f"f{n}": accepted_values(pair) for n, pair in enumerate(PAIRS)}
+    fields = {f"f{n}": pair for n, pair in enumerate(PAIRS)}
+    assert all(drawn.values()), "a pair has no value that is stored"
     contract = contract_for({name: pair.field_type for name, pair in fields.items()})
     messages = [
-        msgspec.convert(
-            {"id": n} | {name: values[n % len(values)] for (name, _), values in zip(fields.items(), accepted.values(), strict=True)},
-            contract.message,
-        )
-        for n in range(4)
+        contract.message(id=n, **{name: drawn[name][n % len(drawn[name])] for name in fields})
+        for n in range(max(map(len, drawn.values())))
     ]
     rows = stored_rows(clickhouse, contract, messages)
+    assert len(rows) == len(messages)
     for message, row in zip(messages, rows, strict=True):
         for name, pair in fields.items():
             sent = getattr(message, name)

@@ -35,8 +35,8 @@ def history(struct: type[Struct], *versions: Version) -> Contract:
     return contract_of(struct, versions=(FIRST, *versions))
 
 
-def second(**changes: Any) -> Version:
-    return Version(**{"name": "1.1", "released": DAY} | changes)
+def second(name: str = "1.1", **changes: Any) -> Version:
+    return Version(name=name, released=DAY, **changes)
 
 
 OLD, NEW = {"name": "a"}, {"name": "a", "size": 2}

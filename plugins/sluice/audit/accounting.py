@@ -133,11 +133,11 @@ class Accounting:
         )
 
     def outside(self, load_id: str, balance: Balance, window: TimeWindow) -> int:
-        """Staged rows whose timestamps lie outside of a range of time."""
+        """Staged rows whose timestamps lie outside of a range of time; 0 is no timestamp."""
         low, high = (int(at.timestamp() * 1000) if at else None for at in window)
         rows = self._clickhouse.rows(
-            f"SELECT countIf(s._timestamp < {low or 0}"
-            f" OR s._timestamp >= {1 << 62 if high is None else high}) AS n"
+            f"SELECT countIf(s._timestamp > 0 AND (s._timestamp < {low or 0}"
+            f" OR s._timestamp >= {1 << 62 if high is None else high})) AS n"
             f" FROM {self._ledger.staging_table(load_id)} AS s"
             " WHERE s._attempt IN {attempts:Array(String)}",
             {"attempts": list(balance.attempts.values())},

@@ -7,8 +7,9 @@ from sluice.audit.accounting import Accounting, Balance
 from sluice.audit.anomalies import Anomalies
 from sluice.audit.quality_gate import QualityGate
 from sluice.audit.quality_results import ANOMALY, LISTED, QualityResults, SuiteOutcome, judge
+from sluice.audit.trial import Trial
 from sluice.contract import Contract
-from sluice.errors import BreakerTripped, QualityHeld, SluiceError
+from sluice.errors import QualityHeld, SluiceError
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
@@ -30,9 +31,11 @@ class Auditor:
         clickhouse: ClickHouse,
         ledger: Ledger,
         gate: QualityGate | None,
+        cluster: str = "",
     ) -> None:
         self._ledger, self._gate = ledger, gate
         self._accounting = Accounting(contract, clickhouse, ledger)
+        self._trial = Trial(contract, clickhouse, ledger, cluster)
         self._anomalies = Anomalies(clickhouse, ledger.database)
         self._results = QualityResults(clickhouse, ledger.database)
 
@@ -73,22 +76,44 @@ class Auditor:
         failed = judge(load.load_id, results)
         # Most of what is replayed may be refused again; it was refused before.
         tripped = None if load.kind == "replay" else self._accounting.breaker(load.load_id, balance)
-        if tripped and failed:
-            raise BreakerTripped(f"{tripped.detail}. {failed.detail}", load_id=load.load_id)
-        if held := tripped or failed:
-            raise held
+        found = [error for error in (tripped, failed, self._refused(load, balance)) if error]
+        if found:
+            detail = ". ".join(error.detail for error in found)
+            raise type(found[0])(detail, load_id=load.load_id)
 
-    def check_releasable(self, load_id: str, unchecked: bool) -> Balance:
-        """Refuse to release a load whose rows are not known; returns its account.
+    def _refused(self, load: Load, balance: Balance) -> QualityHeld | None:
+        """Why the target would not keep the rows."""
+        try:
+            self._trial.run(load, list(balance.attempts.values()))
+        except QualityHeld as held:
+            return held
+        return self._expired(load, balance)
+
+    def _expired(self, load: Load, balance: Balance) -> QualityHeld | None:
+        rows = self._trial.expired(load, list(balance.attempts.values()))
+        if not rows:
+            return None
+        return QualityHeld(
+            f"{rows:,} rows are older than the table's TTL, which would remove them at once;"
+            " nothing is published",
+            load_id=load.load_id,
+        )
+
+    def check_releasable(self, load: Load, unchecked: bool) -> Balance:
+        """Refuse to release a load whose rows are not known, or that the target would refuse;
+        returns its account.
 
         Args:
             unchecked: whether the person accepts critical rules that could not be checked.
 
         Raises:
             AccountingError: its counts do not add up, or it was not read to its end.
-            QualityHeld: a critical rule could not be checked, or no rule has seen the rows.
+            QualityHeld: a critical rule could not be checked, no rule has seen the rows, or the
+                target refuses one.
         """
+        load_id = load.load_id
         balance = self._accounting.balance(load_id)
+        self._trial.run(load, list(balance.attempts.values()))
         if not self._gate or unchecked or not balance.sum("loaded"):
             return balance
         results = self._results.results_of(load_id)

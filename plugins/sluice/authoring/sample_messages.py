@@ -6,12 +6,10 @@ from random import Random
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaError, Message
 
 from sluice.authoring.examples import example_message
 from sluice.contract import Contract, Version
 from sluice.contract.versions import origin_of
-from sluice.errors import BrokerError
 from sluice.kafka.broker import Broker
 
 
@@ -111,34 +109,4 @@ def produce(
     Raises:
         BrokerError: the broker did not take one of them.
     """
-    producer = broker.producer()
-    errors: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        if error:
-            errors.append(error)
-
-    for number, sample in enumerate(messages, 1):
-        while True:
-            try:
-                producer.produce(
-                    contract.topic,
-                    sample.value,
-                    sample.key,
-                    headers=sample.headers,
-                    on_delivery=delivered,
-                )
-                break
-            except BufferError:
-                producer.poll(0.1)
-        if number % 1000 == 0:
-            producer.poll(0)
-            progress(1000)
-        if errors:
-            break
-    producer.flush()
-    if errors:
-        raise BrokerError(
-            f"{len(errors):,} messages were not taken, the first one because: {errors[0].str()}",
-            topic=contract.topic,
-        )
+    broker.send(contract.topic, ((m.key, m.value, m.headers) for m in messages), progress=progress)

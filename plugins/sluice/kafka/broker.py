@@ -1,7 +1,7 @@
 """A client of one Kafka cluster: watermarks, exact ranges, mirrored offsets, producers."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    Message,
     Producer,
     TopicCollection,
     TopicPartition,
@@ -26,6 +27,8 @@ from sluice.kafka.range_reader import RangeReader
 from sluice.ranges import OffsetRange
 from sluice.records import Record, Skip, Topic, Watermarks, timestamp_ms
 from sluice.settings import Connection, Settings
+
+Headers = list[tuple[str, str | bytes | None]]
 
 
 class Broker:
@@ -232,6 +235,44 @@ class Broker:
         unknown = self._retrying(0.05, lambda error: isinstance(error, BrokerError))
         unknown(lambda: self.watermarks(self.topic(name)))
         return True
+
+    def send(
+        self,
+        topic: str,
+        messages: Iterable[tuple[bytes, bytes | None, Headers]],
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Send messages (key, value, headers), and wait until the broker has acknowledged all.
+
+        Raises:
+            BrokerError: the broker did not take one of them; no more are sent then.
+        """
+        errors: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error:
+                errors.append(error)
+
+        producer = self.producer()
+        for number, (key, value, headers) in enumerate(messages, 1):
+            while True:
+                try:
+                    producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            if number % 1000 == 0:
+                producer.poll(0)
+                progress(1000)
+            if errors:
+                break
+        producer.flush()
+        if errors:
+            raise BrokerError(
+                f"{len(errors):,} messages were not taken, the first one because:"
+                f" {errors[0].str()}",
+                topic=topic,
+            )
 
     def producer(self, **config: Any) -> Producer:
         """An idempotent producer: it keeps the order of messages and never duplicates one."""

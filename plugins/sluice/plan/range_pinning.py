@@ -249,6 +249,10 @@ class Planner:
         )
 
 
+LONGEST_PREFIX = 100
+"""Characters of a topic in its loads' ids: ClickHouse limits the names of their tables."""
+
+
 def _new_load_id(topic: str) -> str:
-    safe = re.sub(r"\W", "_", topic, flags=re.A)
+    safe = re.sub(r"\W", "_", topic, flags=re.A)[:LONGEST_PREFIX]
     return f"{safe}_{datetime.now(UTC):%Y%m%dT%H%M%S}_{uuid.uuid4().hex[:8]}"

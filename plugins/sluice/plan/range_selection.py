@@ -165,8 +165,8 @@ def check_same_topic(
     """
     advice = (
         " Its offsets start again, and would be mistaken for those in table"
-        f" {contract.table.name!r}. Rename that table to keep its rows, or drop it, and forget the"
-        " topic in the ledger, as docs/backfill.md describes"
+        f" {contract.table.name!r}. Rename that table to keep its rows, or drop it, and run"
+        f" 'sluice forget {topic.name}'"
     )
     if history.topic_id and topic.id != history.topic_id:
         raise TopicRecreated(

@@ -30,8 +30,7 @@ MOST_REPLAYED = 500_000
 """Messages of one replay: each that stands alone is a range of its own in the ledger."""
 
 _START_OVER = (
-    "To load such a table again, start from nothing: docs/backfill.md describes how to forget a"
-    " topic"
+    "To load such a table again, start from nothing: rename or drop it, and run 'sluice forget'"
 )
 
 

@@ -14,6 +14,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
 from fastapi import Depends
 
+from sluice.airflow.dag_ids import dag_id
 from sluice.contract import Contract, discover
 from sluice.contract.masking import mask
 from sluice.errors import PlanError
@@ -38,7 +39,7 @@ def _may(user: BaseUser, method: Any, topic: str) -> bool:
     return get_auth_manager().is_authorized_dag(
         method=method,
         access_entity=DagAccessEntity.RUN,
-        details=DagDetails(id=f"load_{topic}"),
+        details=DagDetails(id=dag_id(topic)),
         user=user,
     )
 
@@ -48,17 +49,16 @@ def visible_contracts(user: BaseUser) -> dict[str, Contract]:
     return {topic: c for topic, c in discover().items() if may_read(user, topic)}
 
 
-def contract_of(dag_id: str) -> Contract:
+def contract_of(dag: str) -> Contract:
     """The contract of a topic's DAG.
 
     Raises:
         PlanError: no topic has a DAG of this id.
     """
-    kind, _, topic = dag_id.partition("_")
-    contract = discover().get(topic)
-    if contract is None or kind not in ("load", "replay"):
-        raise PlanError(f"{dag_id!r} is not the DAG of a topic")
-    return contract
+    for topic, contract in discover().items():
+        if dag in (dag_id(topic), dag_id(topic, "replay")):
+            return contract
+    raise PlanError(f"{dag!r} is not the DAG of a topic")
 
 
 def refusal_text(user: BaseUser, contract: Contract) -> Callable[[str, str, str], str]:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
+from sluice.airflow.dag_ids import dag_id as dag_id_of
 from sluice.airflow.pages.access import CAN_READ_RUNS, contract_of
 from sluice.airflow.pages.database import Store
 from sluice.airflow.pages.responses import message_page, render_page, root_path, security_headers
@@ -64,5 +65,5 @@ def _page(request: Request, dag_id: str, report: Report | None, load: Load | Non
             + stands,
             404,
         )
-    docs = f"{root_path(request)}/docs/load_{report.topic}/{report.load_id}"
+    docs = f"{root_path(request)}/docs/{dag_id_of(report.topic)}/{report.load_id}"
     return HTMLResponse(render_report(report, docs), headers=security_headers())

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from sluice.airflow.dag_ids import dag_id
 from sluice.errors import PlanError, SluiceError
 from sluice.report.html import render
 
@@ -28,7 +29,7 @@ def render_page(request: Request, template: str, **values: Any) -> HTMLResponse:
     """A page in the frame that all pages share."""
     nonce, root = secrets.token_urlsafe(16), root_path(request)
     values |= {"root": root, "api": f"{root.removesuffix('/sluice')}/api/v2", "nonce": nonce}
-    html = render(template, folder=TEMPLATES, **values)
+    html = render(template, folder=TEMPLATES, dag_of=dag_id, **values)
     return HTMLResponse(html, headers=security_headers(nonce))
 
 

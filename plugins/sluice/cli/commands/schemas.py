@@ -15,6 +15,7 @@ from sluice.cli.generated_files import check_files, folder_option, write_files
 from sluice.contract import discover, find
 from sluice.contract.discovery import project_folder
 from sluice.contract.json_schema import json_schema
+from sluice.contract.type_page import type_page
 from sluice.errors import RegistryError, SettingsError
 from sluice.kafka.schema_registry import registry_from_environment
 
@@ -55,9 +56,10 @@ def schema_lint() -> None:
 @click.option("--write", is_flag=True, help="Write the pages.")
 @folder_option("docs/schemas")
 def schema_docs(write: bool, folder: Path | None) -> None:
-    """Check that the schema catalogue is up to date, or write it."""
+    """Check that the schema catalogue and docs/types.md are up to date, or write them."""
     docs = folder or project_folder() / "docs" / "schemas"
     files = pages(discover(), samples_folder())
+    types = {"types.md": type_page()}
     obsolete = [path for path in sorted(docs.glob("*.md")) if path.name not in files]
     for path in obsolete:
         click.echo(f"{path.name} does not belong to a contract")
@@ -65,8 +67,10 @@ def schema_docs(write: bool, folder: Path | None) -> None:
         for path in obsolete:
             path.unlink()
         write_files(docs, files)
+        write_files(docs.parent, types)
         return
     check_files(docs, files, "sluice schema docs --write")
+    check_files(docs.parent, types, "sluice schema docs --write")
     if obsolete:
         raise click.ClickException("'sluice schema docs --write' removes them")
 

@@ -12,7 +12,7 @@ from sluice.contract.ddl import ClickHouseSchemaMapper, file_text
 from sluice.contract.discovery import project_folder
 from sluice.contract.kafka_engine_ddl import KafkaTableSchema
 from sluice.store.ledger import BOOKKEEPING
-from sluice.store.migration import TableChange
+from sluice.store.table_change import TableChange
 
 
 @click.command()
@@ -77,9 +77,9 @@ def _files(contracts: list[Contract], whole: bool) -> dict[str, str]:
 def migrate(topics: tuple[str, ...], plan: bool) -> None:
     """Change the tables to match their contracts (all TOPICS by default).
 
-    New and wider columns, comments, codecs, defaults, indexes and settings are applied. Changes
-    that would lose data, or that ClickHouse cannot make, are refused, with the manual steps. Loads
-    apply new and wider columns by themselves.
+    New, renamed and wider columns, comments, codecs, defaults, indexes and settings are applied.
+    Changes that would lose data, or that ClickHouse cannot make, are refused, with the manual
+    steps. Loads apply new, renamed and wider columns by themselves.
     """
     refused = 0
     for contract in [find(topic) for topic in topics] or discover().values():
@@ -87,6 +87,7 @@ def migrate(topics: tuple[str, ...], plan: bool) -> None:
         loader.ledger.create()
         migration = loader.migration
         if not migration.exists():
+            loader.refuse_missing_table()
             click.echo(f"-- {migration.table} does not exist yet")
             for statement in loader.create_statements():
                 click.echo(statement.rstrip() + ";\n")
