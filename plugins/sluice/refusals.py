@@ -17,6 +17,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_VERSION = "unknown_version"
+    UNKNOWN_TYPE = "unknown_type"
     UNKNOWN_WIRE_FORMAT = "unknown_wire_format"
     TOO_LARGE = "too_large"
     REFUSED_BY_CLICKHOUSE = "refused_by_clickhouse"

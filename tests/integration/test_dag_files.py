@@ -123,3 +123,25 @@ def test_the_plugin_loader_shadows_nothing_and_loads_nothing_twice(tmp_path: Pat
         "standard": [True, True],
         "pages": [],
     }
+
+
+def test_a_broken_contract_is_an_import_error_and_costs_no_other_dag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "their_contracts"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    source = ROOT / "include" / "schemas" / "orders.py"
+    (package / "orders.py").write_text(source.read_text())
+    (package / "broken.py").write_text("contract = (")
+    monkeypatch.setenv("SLUICE_CONTRACTS", "their_contracts")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    folder = str(ROOT / "dags")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    bag = in_airflow(tmp_path, code + DAGS.format(folder=folder, heavy=HEAVY))
+    assert set(bag["dags"]) == {"load_orders", "replay_orders", "sluice_housekeeping"}
+    ((file, error),) = bag["errors"].items()
+    assert file.endswith("broken_contracts.py")
+    assert "their_contracts.broken" in error
+    assert "SyntaxError" in error

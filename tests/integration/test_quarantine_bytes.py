@@ -7,17 +7,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from fastapi import Request as HttpRequest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-import sluice
 from sluice.authoring.examples import example_message
 from sluice.contract import Breaker, Contract, Table
 from sluice.loader import Loader
 from sluice.records import UNREADABLE
-from sluice.report.html import render
 from sluice.settings import Connection
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.quarantine import Quarantine, RefusedMessage, export_record
@@ -29,8 +28,6 @@ from tests.loads import finish, sums, verdict
 from tests.raw_producer import produce_raw
 
 Headers = list[tuple[str, bytes | None]]
-
-TEMPLATES = Path(sluice.__file__).parent / "airflow" / "pages" / "templates"
 
 
 class Thing(Struct, frozen=True, kw_only=True):
@@ -244,12 +241,11 @@ def test_a_header_name_that_is_not_utf8_stops_no_load(
 
 
 def test_the_page_shows_null_and_empty_apart(refused: Loader) -> None:
-    html = render(
+    from sluice.airflow.pages.responses import render_page  # its imports take seconds
+
+    page = render_page(
+        HttpRequest({"type": "http", "headers": [], "path": "/", "query_string": b""}),
         "quarantine.html",
-        folder=TEMPLATES,
-        root="",
-        api="",
-        nonce="",
         topic=refused.contract.topic,
         filter=RefusalFilter(topic=refused.contract.topic),
         groups=[],
@@ -259,6 +255,7 @@ def test_the_page_shows_null_and_empty_apart(refused: Loader) -> None:
         refusal_text=lambda reason, field, text: text,
         conf={},
     )
+    html = bytes(page.body).decode()
     assert "key <em>null</em><br>header <code>a</code> <em>null</em>" in html
     assert "key <em>empty</em><br>header <code>a</code> <em>empty</em>" in html
     assert "key <code>null</code>" in html

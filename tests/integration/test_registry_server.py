@@ -201,6 +201,31 @@ def test_a_protobuf_payload_is_refused_if_the_contract_has_no_class(
     assert "Protobuf" in refusal.message
 
 
+def test_a_message_of_another_type_is_refused_and_not_read_as_the_contracts(
+    registry: SchemaRegistry, client: SchemaRegistryClient, named: Contract
+) -> None:
+    read = msgspec.structs.replace(named, protobuf=proto_class({}))
+    value = proto_value(client, read)
+    assert value[5:7] == b"\x02\x02", "the second message of its file"
+    name = read.protobuf.DESCRIPTOR.full_name  # type: ignore[union-attr]
+    refusal = refuse(read, registry, value[:5] + b"\x00" + value[7:])
+    assert refusal.reason is Reason.UNKNOWN_TYPE
+    assert repr(name) in refusal.message
+
+
+def test_an_avro_record_of_another_name_is_refused(
+    registry: SchemaRegistry, client: SchemaRegistryClient, named: Contract
+) -> None:
+    value = avro_value(client, named)
+    schema = msgspec.json.decode(registry.by_id(int.from_bytes(value[1:5], "big")).text)
+    namespace = schema.get("namespace")
+    name = f"{namespace}.{schema['name']}" if namespace else schema["name"]
+    decode(msgspec.structs.replace(named, record=name), registry, value)
+    refusal = refuse(msgspec.structs.replace(named, record="shop.Refund"), registry, value)
+    assert refusal.reason is Reason.UNKNOWN_TYPE
+    assert repr(name) in refusal.message
+
+
 @pytest.mark.parametrize("length", [6, 20])
 def test_a_payload_that_does_not_match_its_schema_is_refused(
     registry: SchemaRegistry, client: SchemaRegistryClient, named: Contract, length: int

@@ -8,6 +8,7 @@ import pytest
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, TopicRecreated
+from sluice.forget import forget_topic
 from sluice.loader import Loader
 from sluice.settings import Connection
 from sluice.store.quarantine import Quarantine, RefusedMessage
@@ -82,9 +83,7 @@ def test_a_recreated_topic_is_loaded_after_its_records_are_removed(
     delete_topic(kafka, contract.topic)
     filled(make_loader, contract, 150, broken_share=0.1)
     loader.clickhouse.execute("RENAME TABLE orders TO orders_before")
-    for table in ("load_events", "load_ranges"):
-        name = f"{loader.ledger.database}.{table}"
-        loader.clickhouse.execute(f"DELETE FROM {name} WHERE topic = '{contract.topic}'")
+    forget_topic(loader)
     again = make_loader(contract)
     load_id = load(again)
     assert sums(again, load_id)["planned"] == 150

@@ -5,23 +5,31 @@ decoded messages: the encoder of the loads is used once only.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
 
 import msgspec
+import pytest
+from confluent_kafka import Producer
 from hypothesis import HealthCheck, Phase, given, settings
 from msgspec import Struct
 
-from sluice.contract import Contract, Table
+from sluice.audit.verify.content import ContentCheck
+from sluice.contract import Contract, Table, Version, column
 from sluice.contract.columns import STAGED
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.contract.type_map import message_type
 from sluice.contract.type_rules import RULES
 from sluice.decode.decoder import Decoder
 from sluice.drain.batch_builder import ENCODER
+from sluice.ranges import OffsetRange
 from sluice.refusals import Reason, Refusal
+from sluice.settings import Connection
 from sluice.store.clickhouse import ClickHouse
+from sluice.store.migration import Migration
+from tests.conftest import MakeLoader, load, with_topic
 from tests.contracts import contract_of
-from tests.type_pairs import COLUMNS, Pair
+from tests.type_pairs import COLUMNS, Cat, Dog, Pair
 
 DRAWS = 25
 """Values that are drawn of each pair."""
@@ -130,3 +138,258 @@ def test_every_value_of_every_pair_is_stored_unchanged_or_refused(clickhouse: Cl
         for name, pair in fields.items():
             sent = getattr(message, name)
             assert pair.same(sent, row[name]), (pair, sent, row[name])
+
+
+def test_rows_that_are_older_than_a_column_read_its_default_unchanged(
+    clickhouse: ClickHouse,
+) -> None:
+    values = {pair: accepted_values(pair)[-3:] for pair in PAIRS}
+    for number in range(3):
+        fields = {f"f{n}": pair for n, pair in enumerate(PAIRS)}
+        struct = msgspec.defstruct(
+            "Row", [("id", int), *((n, p.field_type) for n, p in fields.items())], frozen=True
+        )
+        fillings = {n: values[p][number % len(values[p])] for n, p in fields.items()}
+        table = Table(name="older", order_by=("id",))
+        mapper = ClickHouseSchemaMapper(struct, table, fillings)
+        lines = mapper.column_lines()
+        clickhouse.execute("DROP TABLE IF EXISTS older SYNC")
+        clickhouse.execute("CREATE TABLE older (id Int64) ENGINE = MergeTree ORDER BY id")
+        clickhouse.execute("INSERT INTO older VALUES (1)")
+        clickhouse.execute(
+            f"ALTER TABLE older {', '.join(f'ADD COLUMN {lines[n]}' for n in fields)}"
+        )
+        (row,) = clickhouse.client.query(
+            "SELECT * FROM older", query_formats={"String": "bytes", "FixedString": "bytes"}
+        ).named_results()
+        for name, pair in fields.items():
+            assert pair.same(fillings[name], row[name]), (pair, fillings[name], row[name])
+
+
+def loaded(clickhouse: ClickHouse, contract: Contract, *values: bytes) -> list[dict[str, Any]]:
+    """The rows of messages; all of them must be accepted."""
+    decoder, messages = Decoder(contract), []
+    for value in values:
+        result = decoder.decode(value)
+        assert not isinstance(result, Refusal), result
+        messages.append(result[0])
+    return stored_rows(clickhouse, contract, messages)
+
+
+class Brief(Struct, frozen=True, omit_defaults=True):
+    n: int = 1
+    label: str = "none"
+
+
+class Full(Brief, frozen=True, omit_defaults=True, kw_only=True):
+    id: int
+    inner: Brief = Brief()
+    optional: Brief | None = None
+    listed: list[Brief] = []
+    by_name: dict[str, Brief] = {}
+    pair: tuple[int, Brief] = (5, Brief())
+    union: Cat | Dog = Dog()
+    text: Annotated[Brief, column("String")] = Brief()
+
+
+def test_every_default_is_stored_where_msgspec_omits_it(clickhouse: ClickHouse) -> None:
+    contract = contract_of(Full, table=Table(name="full", order_by=("id",)))
+    data = b'{"id": 7, "optional": {}, "listed": [{}, {"n": 2}], "by_name": {"a": {}}}'
+    (row,) = loaded(clickhouse, contract, data)
+    brief = {"n": 1, "label": b"none"}
+    expected = {
+        "id": 7, "n": 1, "label": b"none", "inner_n": 1, "inner_label": b"none",
+        "optional_given": True, "optional_n": 1, "optional_label": b"none",
+        "listed": [brief, brief | {"n": 2}], "by_name": {b"a": brief}, "pair": (5, brief),
+        "union": b'{"type":"Dog","name":"Rex"}', "text": b'{"n":1,"label":"none"}',
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+
+
+class Base(Struct, frozen=True, rename="camel"):
+    order_id: int
+
+
+class Tagged(
+    Base, frozen=True, rename="camel", tag="order", tag_field="kind", forbid_unknown_fields=True,
+    kw_only=True,
+):  # fmt: skip
+    full_name: str
+    is_new: bool
+    grown_up: int = 3
+
+
+tagged = contract_of(
+    Tagged,
+    versions=(
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="1.1", released=date(2026, 2, 1), added={"is_new": True}),
+        Version(
+            name="2.0", released=date(2026, 3, 1), renamed={"name": "full_name"}, removed=("age",)
+        ),
+    ),
+    table=Table(name="tagged", order_by=("orderId",)),
+)
+
+
+def test_tags_renames_and_forbidden_fields_work_in_every_version(clickhouse: ClickHouse) -> None:
+    rows = loaded(
+        clickhouse,
+        tagged,
+        b'{"kind":"order","orderId":1,"name":"A","age":3}',
+        b'{"kind":"order","orderId":2,"name":"B","age":3,"isNew":false}',
+        b'{"kind":"order","orderId":3,"fullName":"C","isNew":true,"grownUp":4}',
+    )
+    stored = [(r["orderId"], r["fullName"], r["isNew"], r["grownUp"]) for r in rows]
+    assert stored == [(1, b"A", True, 3), (2, b"B", False, 3), (3, b"C", True, 4)]
+    decoder = Decoder(tagged)
+    versions = [
+        decoder.decode(data)[1]  # type: ignore[index]
+        for data in (
+            b'{"kind":"order","orderId":1,"name":"A","age":3}',
+            b'{"kind":"order","orderId":1,"name":"A","isNew":true}',
+            b'{"kind":"order","orderId":1,"fullName":"A","isNew":true}',
+        )
+    ]
+    assert versions == ["1.0", "1.1", "2.0"]
+    unknown = decoder.decode(b'{"kind":"order","orderId":1,"fullName":"A","isNew":true,"z":1}')
+    assert isinstance(unknown, Refusal) and "unknown field" in unknown.message
+    other = decoder.decode(b'{"kind":"bill","orderId":1,"fullName":"A","isNew":true}')
+    assert isinstance(other, Refusal)
+
+
+class Odd(Struct, frozen=True, rename={"sizes": "a.size0", "nothing": "null", "b": "a.b"}):
+    id: int
+    a: list[int]
+    sizes: Annotated[int, column(name="a_size")]
+    nothing: int
+    b: Annotated[int, column(name="a_b")]
+    message: int
+    _offset: Annotated[int, column(name="their_offset")]
+    rows: list["OddRow"]
+    opt: "OddRow | None"
+
+
+class OddRow(Struct, frozen=True, rename={"nothing": "null", "dotted": "a.b"}):
+    nothing: Annotated[int, column(name="nothing")]
+    dotted: int
+
+
+def test_names_that_clickhouse_reserves_or_takes_apart_keep_their_values(
+    clickhouse: ClickHouse,
+) -> None:
+    contract = contract_of(Odd, table=Table(name="odd", order_by=("id",)))
+    (row,) = loaded(
+        clickhouse,
+        contract,
+        b'{"id":1,"a":[5,6],"a.size0":9,"null":7,"a.b":8,"message":4,"_offset":3,'
+        b'"rows":[{"null":1,"a.b":2}],"opt":{"null":10,"a.b":11}}',
+    )
+    expected = {
+        "a": [5, 6], "a_size": 9, "null": 7, "a_b": 8, "message": 4, "their_offset": 3,
+        "rows": [{"nothing": 1, "a.b": 2}], "opt_given": True, "opt_nothing": 10, "opt_a.b": 11,
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_an_object_beside_a_dotted_name_is_stored_in_a_column_of_its_own(
+    clickhouse: ClickHouse,
+) -> None:
+    class User(Struct, frozen=True):
+        id: int
+
+    class Event(Struct, frozen=True, rename={"dotted": "user.id"}):
+        key: int
+        user_id: int
+        dotted: Annotated[int, column(name="dotted")]
+        user: Annotated[User, column(name="person")]
+
+    contract = contract_of(Event, table=Table(name="event", order_by=("key",)))
+    data = b'{"key":1,"user_id":2,"user.id":3,"user":{"id":4}}'
+    (row,) = loaded(clickhouse, contract, data)
+    assert (row["user_id"], row["dotted"], row["person_id"]) == (2, 3, 4)
+
+
+@pytest.mark.parametrize("length", [127, 128, 255, 1000])
+def test_column_names_of_any_length_are_stored_and_migrated(
+    clickhouse: ClickHouse, length: int
+) -> None:
+    long = "n" * length
+    inner = msgspec.defstruct("In", [(long, list[int])], frozen=True)
+    fields = [("id", int), (long, int | None), ("inner", inner)]
+    struct = msgspec.defstruct("Long", fields, frozen=True)
+    contract = contract_of(struct, table=Table(name="long", order_by=("id",)))
+    data = msgspec.json.encode({"id": 1, long: 5, "inner": {long: [6, 7]}})
+    (row,) = loaded(clickhouse, contract, data)
+    assert (row[long], row[f"inner_{long}"]) == (5, [6, 7])
+    grown = msgspec.defstruct("Long", [*fields, (f"new_{long}", int, 0)], frozen=True)
+    table = Table(name="long", order_by=("id",))
+    migration = Migration(contract_of(grown, table=table), clickhouse, clickhouse.database)
+    migration.apply_required()
+    (change,) = [s for s in migration.steps() if s.kind != "note"] or [None]
+    assert change is None
+
+
+def test_a_wider_default_column_of_times_is_migrated(clickhouse: ClickHouse) -> None:
+    class Old(Struct, frozen=True):
+        id: int
+        at: Annotated[datetime, column("DateTime64(3, 'UTC')")]
+
+    class New(Struct, frozen=True):
+        id: int
+        at: datetime
+
+    table = Table(name="times", order_by=("id",))
+    moment = b'{"id": 1, "at": "2026-01-01T00:00:00.123Z"}'
+    loaded(clickhouse, contract_of(Old, table=table), moment)
+    Migration(contract_of(New, table=table), clickhouse, clickhouse.database).apply_required()
+    (row,) = clickhouse.rows("SELECT at, toTypeName(at) AS type FROM times")
+    assert row["type"] == "DateTime64(6, 'UTC')"
+    assert row["at"] == datetime(2026, 1, 1, 0, 0, 0, 123000, UTC)
+
+
+def test_a_truncated_time_is_cut_to_the_column_that_the_contract_states(
+    clickhouse: ClickHouse,
+) -> None:
+    class Cut(Struct, frozen=True):
+        id: int
+        at: Annotated[datetime, column("DateTime64(3, 'UTC')", truncate=True)]
+        second: Annotated[datetime, column("DateTime", truncate=True)]
+
+    text = '"2026-01-01T00:00:00.999999999Z"'
+    contract = contract_of(Cut, table=Table(name="cut", order_by=("id",)))
+    data = f'{{"id": 1, "at": "1969-12-31T23:59:59.999900Z", "second": {text}}}'.encode()
+    (row,) = loaded(clickhouse, contract, data)
+    assert row["at"] == datetime(1969, 12, 31, 23, 59, 59, 999000, UTC)
+    assert row["second"] == datetime(2026, 1, 1, 0, 0, 1, 0, UTC)
+
+
+def test_a_load_of_omitted_defaults_and_dotted_names_verifies(
+    make_loader: MakeLoader, kafka: Connection
+) -> None:
+    class Small(Struct, frozen=True, omit_defaults=True, rename={"sizes": "a.size0"}):
+        id: int
+        a: list[int] = []
+        n: int = 1
+        sizes: Annotated[int, column(name="a_size")] = 2
+        code: Annotated[bytes, column("FixedString(2)")] = b"ab"
+        maybe: Annotated[int, column("Nullable(Int32)")] = 4
+
+    contract = with_topic(contract_of(Small, table=Table(name="small", order_by=("id",))))
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    producer = Producer(dict(kafka.extra))
+    producer.produce(contract.topic, b'{"id": 1, "a": [3]}')
+    producer.produce(contract.topic, b'{"id": 2, "a.size0": 9, "code": "enk="}')
+    producer.flush(20)
+    load(loader)
+    rows = loader.clickhouse.client.query(
+        "SELECT id, a, n, a_size, code, maybe FROM small ORDER BY id"
+    ).result_rows
+    assert [tuple(row) for row in rows] == [(1, [3], 1, 2, b"ab", 4), (2, [], 1, 9, b"zy", 4)]
+    topic = loader.broker.topic(contract.topic)
+    ranges = [OffsetRange(0, 0, 2)]
+    check = ContentCheck(
+        contract, loader.broker, loader.clickhouse, loader.ledger, Decoder(contract)
+    )
+    assert check.run(topic, ranges, lambda _: None) == []

@@ -1,7 +1,7 @@
 """Schema evolution: older versions stay readable, and changes that break them are refused."""
 
 import re
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -233,3 +233,108 @@ def test_versions_that_contradict_the_message_are_refused(
     with pytest.raises(ContractError, match=keyword) as raised:
         contract_of(Renamed, versions=(Version(name="1.0", released=DAY), version))
     assert (raised.value.topic, raised.value.field) == ("things", field)
+
+
+@pytest.mark.parametrize("filling", [0, None, True, "", 1.5, "text", ()])
+def test_a_message_that_contains_the_filling_value_is_not_one_that_lacks_the_field(
+    filling: Any,
+) -> None:
+    """The filling may be the same object as the decoded value, so identity cannot decide."""
+    kinds: dict[type, Any] = {type(None): int | None, tuple: tuple[int, ...]}
+    kind = kinds.get(type(filling), type(filling))
+    struct = msgspec.defstruct(
+        "Filled",
+        [("id", int), ("first_added", kind), ("second_added", kind)],
+        frozen=True,
+        rename="camel",
+    )
+    contract = contract_of(
+        struct,
+        versions=(
+            Version(name="1.0", released=DAY),
+            Version(name="1.1", released=DAY, added={"first_added": filling}),
+            Version(name="1.2", released=DAY, added={"second_added": filling}),
+        ),
+    )
+    value, filled = msgspec.json.encode(filling), (1, filling, filling)
+    for data, expected in (
+        (b'{"id":1}', "1.0"),
+        (b'{"id":1,"firstAdded":' + value + b"}", "1.1"),
+        (b'{"id":1,"firstAdded":' + value + b',"secondAdded":' + value + b"}", "1.2"),
+    ):
+        message, version = read(contract, data)
+        assert (msgspec.structs.astuple(message), version) == (filled, expected)
+    refusal = refuse(contract, b'{"id":1,"secondAdded":' + value + b"}")
+    assert (refusal.reason, refusal.field) == (Reason.MISSING_FIELD, "firstAdded")
+    escaped = b'{"id":1,"second\\u0041dded":' + value + b"}"
+    assert refuse(contract, escaped).field == "firstAdded"
+
+
+class Checked(Struct, frozen=True):
+    id: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size > 10:
+            raise ValueError("too large")
+
+
+def test_a_check_of_the_class_sees_the_filling_value() -> None:
+    contract = contract_of(
+        Checked,
+        versions=(
+            Version(name="1.0", released=DAY),
+            Version(name="1.1", released=DAY, added={"size": 3}),
+        ),
+    )
+    message, version = read(contract, b'{"id":1}')
+    assert isinstance(message, Checked)
+    assert (message.size, version) == (3, "1.0")
+    assert refuse(contract, b'{"id":1,"size":11}').message == "too large"
+    assert refuse(contract, b'{"id":1,"size":11}', "1.0").message == "too large"
+
+
+def infinite(message: dict[str, Any]) -> dict[str, Any]:
+    message["value"] = float(message["value"])
+    return message
+
+
+class Measured(Struct, frozen=True):
+    id: int
+    value: float
+    at: datetime
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (b'{"id":1,"value":"inf","at":"2026-01-01T00:00:00Z"}', "value"),
+        (b'{"id":1,"value":"1","at":"2026-01-01T00:00:00.1234567Z"}', "at"),
+    ],
+)
+def test_what_a_lift_returns_is_checked_as_an_object(data: bytes, field: str) -> None:
+    contract = contract_of(
+        Measured,
+        versions=(
+            Version(name="1.0", released=DAY),
+            Version(name="2.0", released=DAY, lift=infinite),
+        ),
+    )
+    refusal = refuse(contract, data, "1.0")
+    assert (refusal.reason, refusal.field) == (Reason.OUT_OF_RANGE, field)
+    assert read(contract, b'{"id":1,"value":"1","at":"2026-01-01T00:00:00Z"}', "1.0")[1] == "1.0"
+
+
+def test_a_renamed_field_of_a_class_with_encoded_names_is_lifted_under_its_encoded_name() -> None:
+    class Camel(Struct, frozen=True, rename="camel"):
+        id: int
+        full_name: str
+
+    contract = contract_of(
+        Camel,
+        versions=(
+            Version(name="1.0", released=DAY),
+            Version(name="2.0", released=DAY, renamed={"name": "full_name"}, lift=dict),
+        ),
+    )
+    assert read(contract, b'{"id":1,"name":"A"}', "1.0")[0] == Camel(1, "A")

@@ -2,7 +2,7 @@
 
 The rows are written as they would be published, into a table with the target's columns and
 constraints that keeps nothing. Materialized views cannot be asked: a view that fails is found when
-the load publishes, and docs/operating.md says what a person can do then.
+the load publishes, and docs/quality.md says what a person can do then.
 """
 
 import re

@@ -38,7 +38,7 @@ def text_maker(info: mi.StrType, column: SqlType, few: bool, path: tuple[str, ..
     """
     least, most = info.min_length or 0, info.max_length
     if (fixed := column.fixed_length) is not None:
-        most = fixed if most is None else min(fixed, most)
+        least = most = fixed  # a shorter text would be padded, and is refused
     if info.pattern is not None:
         return _matching(info.pattern, least, most, path)
     named = next((part for part in reversed(path) if re.search(r"\w", part)), "value")

@@ -24,7 +24,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One column of the target table.
 
     Attributes:
-        name: ``shipping_address_street``, or what ``column(name=…)`` says.
+        name: the path joined with ``_``, ``shipping_address_street``, where ``column(name=…)``
+            takes the place of a field's name.
         path: the field's path in the message, ``("shipping_address", "street")``.
         staged_path: the path of the element that holds it in the staged message.
         type: the staged and the stored type.
@@ -71,7 +72,7 @@ class _Parent(msgspec.Struct, frozen=True):
 
     Attributes:
         path, staged_path: its path in the message and in the staged message.
-        prefix: the first parts of the names of its columns.
+        prefix: the parts that the names of its columns begin with.
         stack: the enclosing Structs and itself.
         may_be_absent: whether it, or a Struct that contains it, may be null.
     """
@@ -91,7 +92,7 @@ def _flatten(info: mi.StructType, parent: _Parent) -> Iterator[Column]:
     for field, staged_name in zip(info.fields, staged, strict=True):
         path, staged_path = (*parent.path, field.encode_name), (*parent.staged_path, staged_name)
         inner, options, nullable = unwrap(field.type)
-        prefix = (options.name,) if options.name else (*parent.prefix, field.encode_name)
+        prefix = (*parent.prefix, options.name or field.encode_name)
         if isinstance(inner, mi.StructType) and not options.type:
             if inner.cls in parent.stack:
                 raise unsupported(path, f"{inner.cls.__name__} contains itself")

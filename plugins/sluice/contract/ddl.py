@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from sluice.contract.columns import STAGED, Column, columns_of
+from sluice.contract.default_sql import default_sql
 from sluice.contract.definition import Contract
 from sluice.contract.parts import Table
 from sluice.contract.type_map import staged_type
@@ -20,7 +21,7 @@ from sluice.contract.version_column import check_version_column
 from sluice.contract.version_history import implied_fields
 from sluice.contract.versions import origin_of
 from sluice.errors import ContractError
-from sluice.sql import format_value, quote_identifier, quote_string
+from sluice.sql import quote_identifier, quote_string
 
 LINEAGE: dict[str, tuple[str, str]] = {
     "_topic": ("LowCardinality(String)", "Kafka topic"),
@@ -252,10 +253,12 @@ def _by_path(struct: type[Struct], fillings: Mapping[str, Any]) -> dict[tuple[st
 
 def _default(column: Column, value: Any) -> str:
     """A filling value as SQL; empty if it equals the default of the column's type."""
-    if value is None or (not value and not column.nullable):
+    stored = column.type.stored
+    # The default of an Enum is its first member, that of other types is empty or zero.
+    if value is None or (not value and not column.nullable and not stored.plain.enum_names):
         return ""
     try:
-        return format_value(value)
+        return default_sql(value, stored)
     except TypeError:
         return ""
 

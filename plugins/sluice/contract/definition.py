@@ -49,7 +49,10 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
             who may not see payloads.
         repair: takes the value of a refused message and returns one that may be valid; called only
             when quarantined messages are replayed. The original stays in quarantine.
-        protobuf: the generated class that reads Protobuf payloads, if the topic has them.
+        protobuf: the generated class that reads Protobuf payloads, if the topic has them. Payloads
+            of another message type are refused.
+        record: full name of the Avro record that is read; payloads of another record are refused.
+            By default any record; of a union of records, the one named like the message class.
         schedule: cron expression of the load DAG, in UTC; None for manual runs only.
         on_expired: what to do when retention removed offsets before they were loaded:
             ``fail``, or ``record`` them as absent and continue.
@@ -69,6 +72,7 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
     sensitive: frozenset[str] = frozenset()
     repair: Callable[[bytes], bytes] | None = None
     protobuf: type | None = None
+    record: str = ""
     schedule: str | None = "0 * * * *"
     on_expired: Literal["fail", "record"] = "fail"
 

@@ -43,8 +43,9 @@ def column(
 
     Args:
         type: the column's type in ClickHouse syntax; replaces the default type.
-        name: the column's name; by default, the path of the field joined with ``_``. For a nested
-            Struct, it replaces the first part of the names of its columns.
+        name: takes the place of the field's name in its column's name, which is the path of the
+            field joined with ``_``. Of a nested Struct, in the names of all its columns; of a
+            field in a list of Structs, in the name of the tuple's element.
         codec: for example ``"Delta, ZSTD"``.
         default: SQL expression for DEFAULT.
         ttl: SQL expression for the column's TTL.

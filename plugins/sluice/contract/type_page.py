@@ -8,18 +8,18 @@ _HEAD = """\
 
 # Types
 
-Use this page to choose the column type of a field. It lists what becomes of the values of each Python
-type in each ClickHouse type:
+Use this page to choose the column type of a field. It lists what becomes of the values of each
+Python type in each ClickHouse type:
 
 - **exact**: the column holds every value.
 - **limited**: the column holds the values that the table describes. A message with another value is
   quarantined as `out_of_range`, with the field and the value. Nothing is rounded, cut or padded.
 - **refused**: the contract is refused when it is built, with a sentence that says why.
 
-The same holds inside `Nullable`, `LowCardinality`, `Array`, `Map`, `Tuple` and nested Structs: the item
-types of the column are paired with those of the field. `int` stands for every integer column from `Int8`
-to `UInt256`; *names* and *numbers* are an `Enum` or `Literal` of strings and of integers; *list* is also
-a set and a tuple of one type. Column types that this page does not name are refused.
+The same holds inside `Nullable`, `LowCardinality`, `Array`, `Map`, `Tuple` and nested Structs: the
+item types of the column are paired with those of the field. `Int` stands for every integer column
+from `Int8` to `UInt256`, `Decimal` and `Enum` for their variants. Column types that this page does
+not name are refused.
 
 """
 
@@ -27,9 +27,9 @@ _TAIL = """
 ## Notes
 
 - A float that is not finite (from Avro, Protobuf or a lift function) is refused in every column.
-- A `datetime` holds microseconds. A text with more digits, such as `12:00:00.123456789Z`, is refused
-  unless the field has `column(truncate=True)`. The same option stores times that are finer than their
-  column without their surplus digits.
+- A `datetime` holds microseconds. A text with more digits, such as `12:00:00.123456789Z`, is
+  refused unless the field has `column(truncate=True)`. The same option stores times that are finer
+  than their column without their surplus digits.
 - A time without a zone is UTC, whatever zone the column displays.
 - `null` needs `Nullable`, which `X | None` adds by itself. Arrays and maps cannot be null.
 - `list`, `tuple`, `dict`, a Struct and a union in a `String` column are stored as their JSON text.

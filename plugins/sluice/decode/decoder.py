@@ -186,6 +186,8 @@ class Decoder:
         self, value: bytes, version: str, payloads: "RegistryPayloads"
     ) -> Decoded | Refusal:
         """Read a message with the schema that its registry header names."""
+        if refusal := wire.long_header(value):
+            return refusal
         registered = payloads.schema(int.from_bytes(value[1:HEADER_BYTES], "big"))
         if isinstance(registered, Refusal):
             return registered

@@ -7,6 +7,7 @@ import msgspec
 from sluice.contract import Contract
 from sluice.contract.json_schema import VERSION_KEY
 from sluice.contract.versions import version_class
+from sluice.decode.message_type import avro_name, is_union, protobuf_name
 from sluice.kafka.payload_formats import ReadPayload, avro_reader, protobuf_reader
 from sluice.kafka.schema_registry import Registered, SchemaRegistry, UnknownSchema
 from sluice.refusals import Reason, Refusal
@@ -74,6 +75,8 @@ class RegistryPayloads:
             )
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
         try:
+            if refusal := self._other_type(registered, value):
+                return refusal
             parsed = self._reader(registered)(value)
         except Exception as error:  # the deserializers pass on any exception of their libraries
             text = (
@@ -82,6 +85,31 @@ class RegistryPayloads:
             )
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
         return ParsedPayload(parsed, self.version(registered), strict=not protobuf)
+
+    def _other_type(self, registered: Registered, value: bytes) -> Refusal | None:
+        """A refusal of a payload whose type is not the contract's; None if it is, or if the schema
+        has one type only and the contract does not name it.
+        """
+        record, message = self._contract.record, self._contract.message.__name__
+        if registered.type == "AVRO":
+            name = avro_name(registered.text, value)
+            if record:
+                expected, is_other = record, name != record
+            else:
+                expected = message
+                is_other = is_union(registered.text) and name.rpartition(".")[2] != message
+        else:
+            assert self._contract.protobuf is not None  # parse() has refused this case
+            name = protobuf_name(registered.text, value)
+            expected = self._contract.protobuf.DESCRIPTOR.full_name  # type: ignore[attr-defined]
+            is_other = name != expected
+        if not is_other:
+            return None
+        return Refusal(
+            Reason.UNKNOWN_TYPE,
+            f"the payload is of type {name or 'unknown'!r} (schema id {registered.id}); the"
+            f" contract of topic {self._contract.topic!r} reads {expected!r}",
+        )
 
     def _reader(self, registered: Registered) -> ReadPayload:
         known, reader = self._readers.get(registered.id, (None, None))

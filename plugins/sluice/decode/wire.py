@@ -12,6 +12,9 @@ Headers = Sequence[tuple[str, bytes | None]]
 HEADER_BYTES = 5
 """Length of a registry header: magic byte 0 and a 4-byte big-endian schema id (Confluent)."""
 
+LONG_HEADER_BYTES = 9
+"""Length of a header with an 8-byte id, as Apicurio's serializers write by default."""
+
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _JSON_START = re.compile(rb"\s*[{\[\"0-9tfn-]")
@@ -46,6 +49,8 @@ def strip_envelope(value: bytes) -> Payload | Refusal:
             return Refusal(
                 Reason.UNKNOWN_WIRE_FORMAT, "the value is a registry header without a payload"
             )
+        if refusal := long_header(value):
+            return refusal
         schema_id = int.from_bytes(value[1:HEADER_BYTES], "big")
         payload = value[HEADER_BYTES:].removeprefix(_UTF8_MARK)
         if not _JSON_START.match(payload):
@@ -59,6 +64,22 @@ def strip_envelope(value: bytes) -> Payload | Refusal:
             Reason.BAD_ENCODING, "the value has a UTF-16 byte order mark; messages must be UTF-8"
         )
     return Payload(value.removeprefix(_UTF8_MARK))
+
+
+def long_header(value: bytes) -> Refusal | None:
+    """A refusal of a message whose header has an 8-byte id; None if it is Confluent's.
+
+    No registry gives the id 0, so four bytes of 0 are the first half of a longer id.
+    """
+    if len(value) < LONG_HEADER_BYTES or any(value[:HEADER_BYTES]):
+        return None
+    schema_id = int.from_bytes(value[1:LONG_HEADER_BYTES], "big")
+    return Refusal(
+        Reason.UNKNOWN_WIRE_FORMAT,
+        f"the registry header has an 8-byte id ({schema_id}), as Apicurio's serializers write by"
+        " default; let them write Confluent's 4-byte ids:"
+        " apicurio.registry.id-handler=io.apicurio.registry.serde.Legacy4ByteIdHandler",
+    )
 
 
 def read_headers(headers: Headers) -> Tracing:
