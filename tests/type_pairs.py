@@ -233,7 +233,8 @@ class Pair(Struct, frozen=True):
 
     @property
     def field_type(self) -> Any:
-        inner, one = TYPES[self.kind], self.column
+        inner: Any = TYPES[self.kind]
+        one = self.column
         match self.wrapper:
             case "optional":
                 return Annotated[inner | None, column(one)]
@@ -314,7 +315,7 @@ def fitting(kind: Python, one: SqlType) -> Strategy:
     if kind == "str" and one.enum_names:
         return st.sampled_from(one.enum_names)
     if kind == "str" and one.name in ("IPv4", "IPv6"):
-        return st.ip_addresses(v=int(one.name[-1])).map(str)
+        return st.ip_addresses(v=4 if one.name == "IPv4" else 6).map(str)
     return VALUES[kind]
 
 
@@ -343,7 +344,7 @@ def same_value(kind: Python, one: SqlType, sent: Any, stored: Any) -> bool:
         case "numbers":
             return bool(sent.value == stored)
         case "int":
-            return int(stored) == sent and stored == sent
+            return bool(int(stored) == sent and stored == sent)
         case "float":
             if one.name.startswith("Decimal"):
                 return bool(stored == Decimal(repr(sent)))
@@ -362,12 +363,12 @@ def same_value(kind: Python, one: SqlType, sent: Any, stored: Any) -> bool:
         case "timedelta":
             return bool(stored == sent // dt.timedelta(microseconds=1))
         case "list":
-            return list(stored) == sent
+            return bool(list(stored) == sent)
         case "tuple":
             values = list(stored.values()) if isinstance(stored, dict) else list(stored)
-            return values[0] == sent[0] and _text(values[1]) == sent[1]
+            return bool(values[0] == sent[0] and _text(values[1]) == sent[1])
         case "dict":
-            return {_text(k): v for k, v in stored.items()} == sent
+            return bool({_text(k): v for k, v in stored.items()} == sent)
         case "Struct":
             names = [_text(name) for name in stored["names"]]
             return bool((stored["n"], stored["real"], names) == (sent.n, sent.real, sent.names))

@@ -77,3 +77,16 @@ def test_a_load_that_no_rule_has_seen_is_not_released(
         release(loader, load_id, "eve", "it will be fine")
     assert refused.value.load_id == load_id
     assert target(loader)["rows"] == 0
+
+
+def test_the_rules_that_could_not_be_checked_are_listed(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    broken = msgspec.structs.replace(
+        contract, rules=(Rule(name="never checked", fails_when="throwIf(total_price >= 0)"),)
+    )
+    loader, load_id = drained(make_loader, broken)
+    with pytest.raises(QualityHeld):
+        loader.audit(load_id)
+    (rule,) = loader.auditor.unchecked(load_id)
+    assert rule.startswith("never checked")

@@ -63,16 +63,17 @@ def test_a_pair_that_the_table_does_not_list_is_refused_when_the_contract_is_bui
 ) -> None:
     if family in COLUMNS[kind] or CONCRETE.get(family) in COLUMNS[kind]:
         pytest.skip("the table lists it; the value fidelity tests load it")
+    one: Any = TYPES[kind]
     chosen = CONCRETE.get(family, family)
-    for type_, text in (
-        (Annotated[TYPES[kind], column(chosen)], chosen),
-        (Annotated[list[TYPES[kind]], column(f"Array({chosen})")], f"Array({chosen})"),
-        (Annotated[dict[str, TYPES[kind]], column(f"Map(String, {chosen})")], chosen),
-        (Annotated[tuple[TYPES[kind], int], column(f"Tuple({chosen}, Int64)")], chosen),
+    for type_ in (
+        Annotated[one, column(chosen)],
+        Annotated[list[one], column(f"Array({chosen})")],
+        Annotated[dict[str, one], column(f"Map(String, {chosen})")],
+        Annotated[tuple[one, int], column(f"Tuple({chosen}, Int64)")],
     ):
         with pytest.raises(ContractError) as raised:
             contract_of(struct_with(type_))
-        assert raised.value.field.split(".")[0] == "x", text
+        assert raised.value.field.split(".")[0] == "x"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class Decision(ApprovalOperator):
             f" After that, use `sluice release {load_id}` or `sluice discard {load_id}`. If this"
             " form appears again after an answer, that answer was not carried out: answer again."
         )
-        self.params = _fields(load_id)
+        self.params = _fields(load_id, unchecked=len(loader.auditor.unchecked(load_id)))
         log.warning("waits_for_a_decision", load_id=load_id)
         return super().execute(context)
 
@@ -87,19 +87,36 @@ class Decision(ApprovalOperator):
             user = event["responded_by_user"] or {}
             who = user.get("name") or user.get("id") or "unknown"
             why = form.get("why") or "no reason given"
-            decide = decisions.discard if discarded else decisions.allow
-            tasks.run_step(lambda: decide(loader, load_id, who, why))
+            if discarded:
+                tasks.run_step(lambda: decisions.discard(loader, load_id, who, why))
+            else:
+                unchecked = form.get("unchecked") is True
+                tasks.run_step(lambda: decisions.allow(loader, load_id, who, why, unchecked))
         elif discarded != (state is State.ABANDONED):
             raise AirflowFailException(f"load {load_id} is {state}: it was decided elsewhere")
         return super().execute_complete(context, event)
 
 
-def _fields(load_id: str) -> ParamsDict:
-    """The fields of the form. Without ``source`` Airflow adds those of the DAG's own form."""
+def _fields(load_id: str, unchecked: int = 0) -> ParamsDict:
+    """The fields of the form. Without ``source`` Airflow adds those of the DAG's own form.
+
+    Args:
+        unchecked: number of critical rules that could not be checked; a release accepts them.
+    """
     why = Param(
         "", type="string", title="Why", description="Recorded with the load.", source="task"
     )
     only: dict[str, Any] = {"enum": [load_id]} if load_id else {}
     about = "The load that you decide about."
     load = Param(load_id, about, source="task", type="string", title="Load", **only)
-    return ParamsDict({"why": why, "load": load})
+    fields = {"why": why, "load": load}
+    if unchecked:
+        fields["unchecked"] = Param(
+            False,
+            f"{unchecked} critical rules could not be checked. Without this, the load is not"
+            " released.",
+            source="task",
+            type="boolean",
+            title="Publish rows that these rules have not seen",
+        )
+    return ParamsDict(fields)

@@ -125,7 +125,8 @@ class Accounting:
         first = reasons[0]
         return BreakerTripped(
             f"{refused:,} of {read:,} messages were refused ({refused / read:.1%}; the"
-            f" contract's limit is {breaker.max_refused_share:.1%}). Most frequent:"
+            f" contract's limit is {breaker.max_refused_share:.1%}, from {breaker.min_refused:,}"
+            " refused messages on). Most frequent:"
             f" {first.reason} {first.field} ({first.count:,} times, e.g. partition"
             f" {first.partition}, offset {first.offset}: {first.message}). Nothing is"
             f" published; the messages are in {self._ledger.database}.quarantine",

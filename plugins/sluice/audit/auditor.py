@@ -99,6 +99,11 @@ class Auditor:
             load_id=load.load_id,
         )
 
+    def unchecked(self, load_id: str) -> list[str]:
+        """The critical rules that the load's last audit could not check, and why."""
+        results = self._results.results_of(load_id)
+        return [f"{r.description} ({r.error})" for r in results if r.is_unchecked]
+
     def check_releasable(self, load: Load, unchecked: bool) -> Balance:
         """Refuse to release a load whose rows are not known, or that the target would refuse;
         returns its account.
@@ -116,18 +121,17 @@ class Auditor:
         self._trial.run(load, list(balance.attempts.values()))
         if not self._gate or unchecked or not balance.sum("loaded"):
             return balance
-        results = self._results.results_of(load_id)
-        if all(result.expectation == ANOMALY for result in results):
+        if all(r.expectation == ANOMALY for r in self._results.results_of(load_id)):
             raise QualityHeld(
                 "no quality rule has seen its rows: clear the audit task to run them, or release"
                 " it with --unchecked",
                 load_id=load_id,
             )
-        if rules := [result for result in results if result.is_unchecked]:
-            listed = "; ".join(f"{r.description} ({r.error})" for r in rules[:LISTED])
+        if rules := self.unchecked(load_id):
             raise QualityHeld(
-                f"{len(rules)} critical quality rules could not be checked: {listed}. Clear the"
-                " audit task to check again, or release it with --unchecked",
+                f"{len(rules)} critical quality rules could not be checked:"
+                f" {'; '.join(rules[:LISTED])}. Clear the audit task to check again, or release it"
+                " with --unchecked",
                 load_id=load_id,
             )
         return balance

@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct
+from msgspec import inspect as mi
 
 from sluice.contract.columns import STAGED, Column, columns_of
 from sluice.contract.default_sql import default_sql
 from sluice.contract.definition import Contract
+from sluice.contract.inspection import unwrap
 from sluice.contract.parts import Table
 from sluice.contract.type_map import staged_type
 from sluice.contract.version_column import check_version_column
@@ -236,18 +237,21 @@ class ClickHouseSchemaMapper:
 
 
 def _by_path(struct: type[Struct], fillings: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
-    """Filling values by column path, with nested Structs taken apart."""
+    """Filling values by column path, with the Structs taken apart that have several columns."""
     by_path: dict[tuple[str, ...], Any] = {}
-    for field in msgspec.structs.fields(struct):
+    info = mi.type_info(struct)
+    assert isinstance(info, mi.StructType)
+    for field in info.fields:
         if field.name not in fillings:
             continue
         value = fillings[field.name]
-        if isinstance(value, Struct):
-            inner = {f: getattr(value, f) for f in value.__struct_fields__}
-            nested = _by_path(type(value), inner)
+        inner, options, _ = unwrap(field.type)
+        by_path[(field.encode_name,)] = value
+        if isinstance(inner, mi.StructType) and not options.type and value is not None:
+            by_path[(field.encode_name,)] = True  # of the column that says whether it is present
+            parts = {f: getattr(value, f) for f in value.__struct_fields__}
+            nested = _by_path(inner.cls, parts)
             by_path |= {(field.encode_name, *path): v for path, v in nested.items()}
-        else:
-            by_path[(field.encode_name,)] = value
     return by_path
 
 
