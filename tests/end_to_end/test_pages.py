@@ -95,7 +95,7 @@ def test_where_is_an_order(api: Api, orders_run: Triggered, hostile: str) -> Non
 def test_metrics_are_openmetrics_text(api: Api, orders_run: Triggered) -> None:
     text = page(api, api.url, "/metrics").text
     assert text.endswith("# EOF\n")
-    families = text_string_to_metric_families(text)
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     (offsets,) = (family for family in families if family.name == "sluice_offsets")
     labels = {"topic": "orders", "outcome": "loaded"}
     (loaded,) = (sample for sample in offsets.samples if sample.labels.items() >= labels.items())

@@ -22,10 +22,10 @@ from msgspec import Meta, Struct
 
 from sluice.authoring.lint import lint
 from sluice.authoring.new_topic.engine_trial import engine_notes
-from sluice.authoring.new_topic.pattern_dialect import pattern_review
 from sluice.authoring.new_topic.stored_values import changed_columns, is_same
 from sluice.contract import Contract, Table, column
 from sluice.contract.ddl import LINEAGE
+from sluice.contract.pattern_dialect import pattern_review
 from sluice.errors import ContractError, EngineError
 from sluice.kafka.broker import Broker
 from sluice.settings import Connection

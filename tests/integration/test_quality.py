@@ -14,7 +14,6 @@ from sluice.audit.quality_results import FailingRow, QualityResults
 from sluice.authoring.examples import example_message
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
-from sluice.errors import QualityHeld
 from sluice.report.reporter import render_report
 from tests.conftest import MakeLoader, load, with_topic
 from tests.contracts import contract_of
@@ -109,17 +108,14 @@ class Named(msgspec.Struct, frozen=True):
     """A person."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^\w+$")]
+    code: Annotated[str, msgspec.Meta(pattern=r"^(?!0)[0-9]+")]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=QualityHeld,
-    reason="the quality gate checks patterns with RE2, which reads \\w as ASCII only",
-)
-def test_a_name_that_its_pattern_accepts_is_not_held(make_loader: MakeLoader) -> None:
+def test_what_its_patterns_accept_is_not_held(make_loader: MakeLoader) -> None:
+    """ClickHouse's dialect reads the first pattern otherwise, and does not read the second."""
     loader = make_loader(with_topic(contract_of(Named)))
     loader.broker.create_topic(loader.contract.topic, 1)
     producer = loader.broker.producer()
-    producer.produce(loader.contract.topic, msgspec.json.encode(Named("Müller")))
+    producer.produce(loader.contract.topic, msgspec.json.encode(Named("Müller", "12")))
     producer.flush()
-    load(loader)
+    assert loader.report(load(loader)).sum("loaded") == 1

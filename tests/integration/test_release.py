@@ -20,9 +20,11 @@ def make_loader(make_loader: MakeLoader) -> MakeLoader:
     return partial(make_loader, quality_rules=True)
 
 
-def drained(make_loader: MakeLoader, contract: Contract, **samples: float) -> tuple[Loader, str]:
+def drained(
+    make_loader: MakeLoader, contract: Contract, broken_share: float = 0
+) -> tuple[Loader, str]:
     """A loader, and the id of its load, which is read to its end and not audited."""
-    loader = filled(make_loader, contract, 1000, **samples)
+    loader = filled(make_loader, contract, 1000, broken_share=broken_share)
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     return loader, plan.load_id

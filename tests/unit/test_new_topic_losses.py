@@ -21,11 +21,11 @@ from sluice.authoring.new_topic.description import (
 from sluice.authoring.new_topic.hints import Hints
 from sluice.authoring.new_topic.inference import SampledValue, infer
 from sluice.authoring.new_topic.naming import LONGEST_NAME, module_name
-from sluice.authoring.new_topic.pattern_dialect import pattern_review
 from sluice.authoring.new_topic.target import claims_of
 from sluice.cli.commands import new_topic as command
 from sluice.cli.main import SluiceGroup
 from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.contract.pattern_dialect import pattern_review
 from sluice.decode.decoder import Decoder
 from sluice.errors import ContractError
 from sluice.refusals import Refusal

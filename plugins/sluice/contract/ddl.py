@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec import inspect as mi
 
@@ -17,6 +18,7 @@ from sluice.contract.default_sql import default_sql
 from sluice.contract.definition import Contract
 from sluice.contract.inspection import unwrap
 from sluice.contract.parts import Table
+from sluice.contract.sql_type import SqlType
 from sluice.contract.type_map import staged_type
 from sluice.contract.version_column import check_version_column
 from sluice.contract.version_history import implied_fields
@@ -258,13 +260,21 @@ def _by_path(struct: type[Struct], fillings: Mapping[str, Any]) -> dict[tuple[st
 def _default(column: Column, value: Any) -> str:
     """A filling value as SQL; empty if it equals the default of the column's type."""
     stored = column.type.stored
-    # The default of an Enum is its first member, that of other types is empty or zero.
-    if value is None or (not value and not column.nullable and not stored.plain.enum_names):
+    if value is None or (not value and not column.nullable and _defaults_to(value, stored.plain)):
         return ""
     try:
         return default_sql(value, stored)
     except TypeError:
         return ""
+
+
+def _defaults_to(empty: Any, stored: SqlType) -> bool:
+    """Whether a column of a type is empty by default in the way that an empty or zero value is."""
+    if stored.name == "String":
+        return isinstance(empty, str | bytes)
+    if isinstance(empty, float):
+        return repr(empty) == "0.0"
+    return stored.enum_names is None  # the default of an Enum is its first member
 
 
 def file_text(contract: Contract) -> str:

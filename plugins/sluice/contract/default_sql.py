@@ -14,8 +14,8 @@ from sluice.contract.sql_type import SqlType
 from sluice.contract.staged_form import json_text_form
 from sluice.sql import format_value, quote_string
 
-_LITERAL_INTEGERS = range(-(2**63), 2**64)
-"""Integers that ClickHouse reads as integers when they are written as literals."""
+_WIDE = ("Int128", "UInt128", "Int256", "UInt256")
+"""Integer types whose literals ClickHouse may read as floats."""
 
 
 def default_sql(value: Any, stored: SqlType) -> str:
@@ -41,8 +41,10 @@ def default_sql(value: Any, stored: SqlType) -> str:
             return _moment(value, column)
         case float() | Decimal() if column.decimal_digits:
             return quote_string(f"{Decimal(repr(value)) if isinstance(value, float) else value:f}")
-        case int() if value not in _LITERAL_INTEGERS:
+        case int() if column.decimal_digits or column.name in _WIDE:
             return quote_string(str(value))
+        case int() if column.name.startswith("Float"):
+            return repr(float(value))
         case Struct():
             values = [getattr(value, name) for name in value.__struct_fields__]
             return _elements(values, column)

@@ -25,7 +25,7 @@ from sluice.authoring.new_topic.description import (
 from sluice.authoring.new_topic.json_bounds import bounds_of
 from sluice.authoring.new_topic.json_document import UNKNOWN_TYPE, Document
 from sluice.authoring.new_topic.naming import singular, snake
-from sluice.authoring.new_topic.pattern_dialect import pattern_review
+from sluice.contract.pattern_dialect import pattern_review
 from sluice.authoring.new_topic.scalar_types import choice, number, string
 from sluice.authoring.new_topic.schema_merge import Node, Part, refused
 from sluice.authoring.new_topic.schema_words import unused_words
