@@ -21,7 +21,6 @@ from sluice.errors import (
     BrokerError,
     EngineError,
     LoadLost,
-    TableMissing,
     TopicRecreated,
 )
 from sluice.kafka.broker import Broker
@@ -126,21 +125,11 @@ class Loader:
     def refuse_missing_table(self) -> None:
         """Refuse to continue without the table that published loads have filled.
 
-        A new table in its place would lack their rows, and no load would read them again.
-
         Raises:
             TableMissing: states what to do.
         """
-        if self.migration.exists():
-            return
-        topic, table = self.contract.topic, self.clickhouse.qualified(self.migration.table)
-        if rows := self.ledger.published_rows(topic):
-            raise TableMissing(
-                f"table {table} does not exist, but loads have published {rows:,} rows into it."
-                " Restore it, or rename it back if it or the contract was renamed. To load the"
-                f" topic again into a new table, run 'sluice forget {topic}' first",
-                topic=topic,
-            )
+        if not self.migration.exists():
+            self.migration.refuse_missing(self.ledger.published_rows(self.contract.topic))
 
     def create_statements(self) -> list[str]:
         """The statements that create the target table."""

@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS `chosen`
     `share` Float64 DEFAULT 0.5,
     `flag` Bool DEFAULT true,
     `day` Date32 DEFAULT '2020-02-29',
-    `moment` DateTime64(6, 'UTC') DEFAULT '2020-01-01 12:00:00.000000',
+    `moment` DateTime64(6, 'UTC') DEFAULT '2020-01-01 12:00:00.000000+00:00',
     `amount` Decimal(38, 9) DEFAULT '1.50',
     `ident` UUID DEFAULT '00000000-0000-0000-0000-000000000001',
     `colour` LowCardinality(String) DEFAULT 'red',

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from sluice.errors import SettingsError
 from sluice.settings import Connection, Settings, connection_from_environment, parse_connection
-from sluice.store.clickhouse import server_address
+from sluice.store.clickhouse_client import server_address
 
 NAME = "AIRFLOW_CONN_CLICKHOUSE_DEFAULT"
 JSON = json.dumps(

@@ -22,12 +22,8 @@ from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.errors import QualityError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier, quote_string
-from sluice.store.clickhouse import (
-    ClickHouse,
-    dbapi_connection,
-    open_client,
-    sqlalchemy_dialect,
-)
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.clickhouse_client import dbapi_connection, open_client, sqlalchemy_dialect
 from sluice.store.ledger import Ledger
 
 if TYPE_CHECKING:

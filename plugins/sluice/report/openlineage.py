@@ -38,7 +38,7 @@ from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.contract.type_descriptions import type_name
 from sluice.report.model import Report
 from sluice.settings import Connection
-from sluice.store.clickhouse import server_address
+from sluice.store.clickhouse_client import server_address
 
 log = structlog.get_logger()
 

@@ -2,40 +2,22 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, TypeVar
 
-import clickhouse_connect
 import msgspec
 import structlog
 import tenacity
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import DatabaseError
 
-from sluice.errors import EngineError, SettingsError
+from sluice.errors import EngineError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier
-from sluice.store.engine_errors import engine_error
+from sluice.store.clickhouse_client import open_client
+from sluice.store.engine_errors import TRANSIENT, from_driver
 
 log = structlog.get_logger()
 T = TypeVar("T")
-
-TRANSIENT = {
-    159: "TIMEOUT_EXCEEDED",
-    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
-    203: "NO_FREE_CONNECTION",
-    209: "SOCKET_TIMEOUT",
-    210: "NETWORK_ERROR",
-    236: "ABORTED",
-    241: "MEMORY_LIMIT_EXCEEDED",
-    242: "TABLE_IS_READ_ONLY",
-    252: "TOO_MANY_PARTS",
-    285: "TOO_FEW_LIVE_REPLICAS",
-    319: "UNKNOWN_STATUS_OF_INSERT",
-    394: "QUERY_WAS_CANCELLED",
-    999: "KEEPER_EXCEPTION",
-}
-"""Transient errors, which are retried. Every insert has a token, so repeating it is harmless."""
 
 DUPLICATE_COLUMN = 15
 TABLE_EXISTS = 57
@@ -191,7 +173,7 @@ class ClickHouse:
             try:
                 return call()
             except DatabaseError as error:
-                raise _as_engine_error(error, hides=writes and self._hides_values) from None
+                raise from_driver(error, hides_values=writes and self._hides_values) from None
 
         result: T = self._retrying(attempt)
         return result
@@ -224,87 +206,3 @@ def connect(
         SettingsError, EngineError: see :func:`open_client`.
     """
     return ClickHouse(open_client(connection), retry_seconds, hides_values=hides_values)
-
-
-def open_client(
-    connection: Connection, database: str = "", settings: Mapping[str, Any] | None = None
-) -> Client:
-    """clickhouse-connect's client: the only place where one is made.
-
-    Args:
-        connection: its ``extra`` is passed to clickhouse-connect; ``{"settings": {…}}`` are
-            settings of every statement.
-        database: by default the connection's schema.
-        settings: more settings of every statement.
-
-    Raises:
-        SettingsError: clickhouse-connect does not accept an option in ``extra``.
-        EngineError: the server cannot be reached or refuses the login.
-    """
-    extra = {name: _typed(value) for name, value in connection.extra.items()}
-    given = extra.pop("settings", None) or {}
-    if not isinstance(given, Mapping):
-        raise SettingsError("ClickHouse connection: `settings` in extra must be a JSON object")
-    options: dict[str, Any] = {"autogenerate_session_id": False, "tz_mode": "aware"} | extra
-    try:
-        return clickhouse_connect.get_client(
-            host=connection.host or "127.0.0.1",
-            port=connection.port,
-            username=connection.login or "default",
-            password=connection.password.get_secret_value(),
-            database=database or connection.schema or "default",
-            settings={**given, **(settings or {})},
-            **options,
-        )
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"ClickHouse connection: {connection.redact(str(error))}") from None
-    except ClickHouseError as error:
-        host, port = server_address(connection)
-        raise _as_engine_error(error, f"{host}:{port}") from None
-
-
-def server_address(connection: Connection) -> tuple[str, int]:
-    """Host and port of a connection, with the driver's own default ports."""
-    extra = {name: _typed(value) for name, value in connection.extra.items()}
-    secure = extra.get("secure") is True or extra.get("interface") == "https"
-    return connection.host or "127.0.0.1", connection.port or (8443 if secure else 8123)
-
-
-def _typed(value: Any) -> Any:
-    """A value of ``extra``; in the URI form of a connection all of them are text."""
-    if not isinstance(value, str):
-        return value
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if value.isascii() and value.isdigit():
-        return int(value)
-    if value.startswith("{"):
-        return msgspec.json.decode(value)
-    return value
-
-
-def _as_engine_error(error: ClickHouseError, server: str = "", hides: bool = False) -> EngineError:
-    code = int(getattr(error, "code", None) or 0)
-    transient = code in TRANSIENT or isinstance(error, OperationalError)
-    return engine_error(code, str(error), server, hides, transient)
-
-
-def sqlalchemy_dialect() -> ModuleType:
-    """The module of clickhouse-connect's SQLAlchemy dialect, imported only when needed."""
-    from clickhouse_connect.cc_sqlalchemy import dialect
-
-    return dialect
-
-
-def dbapi_connection(client: Client) -> Any:
-    """A DB-API connection over an open client, for SQLAlchemy."""
-    from clickhouse_connect.dbapi.connection import Connection as DbapiConnection
-
-    class OverClient(DbapiConnection):
-        """The driver's own class would open a client from a URL's parts."""
-
-        def __init__(self) -> None:
-            self.client = client
-            self.timezone = client.server_tz
-
-    return OverClient()

@@ -6,7 +6,26 @@ request. All of that is left out.
 
 import re
 
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
 from sluice.errors import EngineError
+
+TRANSIENT = {
+    159: "TIMEOUT_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    203: "NO_FREE_CONNECTION",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    236: "ABORTED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    252: "TOO_MANY_PARTS",
+    285: "TOO_FEW_LIVE_REPLICAS",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
+    999: "KEEPER_EXCEPTION",
+}
+"""Transient errors, which are retried. Every insert has a token, so repeating it is harmless."""
 
 MAX_LENGTH = 300
 """Characters of a sentence."""
@@ -18,6 +37,15 @@ _REST = re.compile(
     r"|\s*\(for url |\s*\(version \d"
 )
 """Where the server's text stops being the sentence."""
+
+
+def from_driver(
+    error: ClickHouseError, server: str = "", hides_values: bool = False
+) -> EngineError:
+    """The driver's error; ``server`` and ``hides_values`` as in :func:`engine_error`."""
+    code = int(getattr(error, "code", None) or 0)
+    transient = code in TRANSIENT or isinstance(error, OperationalError)
+    return engine_error(code, str(error), server, hides_values, transient)
 
 
 def engine_error(

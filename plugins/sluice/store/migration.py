@@ -13,7 +13,7 @@ import structlog
 from sluice.contract import Contract
 from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.contract.sql_type import SqlType
-from sluice.errors import EngineError, MigrationError
+from sluice.errors import EngineError, MigrationError, TableMissing
 from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.column_renames import ColumnRenames, former_names
@@ -46,6 +46,26 @@ class Migration:
     def exists(self) -> bool:
         """Whether the table exists."""
         return self._clickhouse.has_table(self._database, self.table)
+
+    def refuse_missing(self, published: int) -> None:
+        """Refuse to continue with a table that is gone, if published loads have filled it.
+
+        A new table in its place would lack their rows, and no load would read them again.
+
+        Args:
+            published: number of rows that loads have published.
+
+        Raises:
+            TableMissing: states what to do.
+        """
+        if published:
+            raise TableMissing(
+                f"table {self._clickhouse.qualified(self.table)} does not exist, but loads have"
+                f" published {published:,} rows into it. Restore it, or rename it back if it or the"
+                " contract was renamed. To load the topic again into a new table, run"
+                f" 'sluice forget {self._topic}' first",
+                topic=self._topic,
+            )
 
     def steps(self) -> list[TableChange]:
         """Every difference, in the order in which the statements must be run.

@@ -20,10 +20,19 @@ class _Column(Struct, frozen=True):
         array: whether it holds a list.
     """
 
-    name: str
+    parts: _Path
     path: _Path
     presence: bool = False
     array: bool = False
+
+    @property
+    def name(self) -> str:
+        """The whole name."""
+        return self.named(self.parts[-1])
+
+    def named(self, own: str) -> str:
+        """The whole name with another name of its own field."""
+        return "_".join((*self.parts[:-1], own, *(("given",) if self.presence else ())))
 
 
 def name_columns(message: Object) -> Object:
@@ -68,7 +77,7 @@ def _named(struct: Object, path: _Path, renames: Mapping[_Path, str]) -> Object:
 def _named_field(field: Field, path: _Path, renames: Mapping[_Path, str]) -> Field:
     name, reviews, type_ = renames.get(path, field.column), field.reviews, field.type
     if path in renames:
-        text = f"its column is {name!r}, because another one has the name of the field"
+        text = f"it is named {name!r} in its column, because another one has the name of the field"
         reviews = (*reviews, text)
     if isinstance(type_, Object):
         type_ = _named(type_, path, renames)
@@ -84,10 +93,9 @@ def _renames(struct: Object, flat: bool) -> dict[_Path, str]:
     renames: dict[_Path, str] = {}
     while clash := _first_clash(list(_columns(struct, (), (), renames, flat)), flat):
         column, taken = clash
-        base = column.name.removesuffix("_given") if column.presence else column.name
-        base = base.replace(".", "_").strip("_") or "field"
+        base = column.parts[-1].replace(".", "_").strip("_") or "field"
         name, number = f"message_{base}" if column.name in LINEAGE else base, 2
-        while name in taken or name == "null" or name == renames.get(column.path):
+        while column.named(name) in taken or name == "null" or name == renames.get(column.path):
             name, number = f"{base}_{number}", number + 1
         renames[column.path] = name
     return renames
@@ -98,14 +106,13 @@ def _columns(
 ) -> Iterator[_Column]:
     for field in struct.fields:
         inner = (*path, field.key)
-        own = renames.get(inner)
-        names = (own,) if own else (*prefix, field.key)
+        names = (*prefix, renames.get(inner, field.key))
         if flat and isinstance(field.type, Object):
             if field.nullable:
-                yield _Column("_".join((*names, "given")), inner, presence=True)
+                yield _Column(names, inner, presence=True)
             yield from _columns(field.type, inner, names, renames, flat)
         else:
-            yield _Column("_".join(names), inner, array=isinstance(field.type, ListOf))
+            yield _Column(names, inner, array=isinstance(field.type, ListOf))
 
 
 def _first_clash(columns: Sequence[_Column], flat: bool) -> tuple[_Column, set[str]] | None:

@@ -25,11 +25,11 @@ from sluice.authoring.new_topic.description import (
 from sluice.authoring.new_topic.json_bounds import bounds_of
 from sluice.authoring.new_topic.json_document import UNKNOWN_TYPE, Document
 from sluice.authoring.new_topic.naming import singular, snake
-from sluice.contract.pattern_dialect import pattern_review
 from sluice.authoring.new_topic.scalar_types import choice, number, string
 from sluice.authoring.new_topic.schema_merge import Node, Part, refused
 from sluice.authoring.new_topic.schema_words import unused_words
 from sluice.contract.docstrings import SECTIONS, attribute_docs, docstring_sections
+from sluice.contract.pattern_dialect import pattern_review
 from sluice.errors import ContractError
 
 _COPIED_SECTIONS = frozenset(SECTIONS) - {"Version history", "Compatibility", "Attributes"}
