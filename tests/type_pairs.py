@@ -316,7 +316,24 @@ def fitting(kind: Python, one: SqlType) -> Strategy:
         return st.sampled_from(one.enum_names)
     if kind == "str" and one.name in ("IPv4", "IPv6"):
         return st.ip_addresses(v=4 if one.name == "IPv4" else 6).map(str)
-    return VALUES[kind]
+    small = st.integers(0, 99)
+    text = st.text(string.ascii_letters, min_size=3, max_size=3)
+    composite: dict[Python, Strategy] = {
+        "int": small,
+        "float": small.map(float),
+        "Decimal": small.map(Decimal),
+        "list": st.lists(small, max_size=3),
+        "tuple": st.tuples(small, text),
+        "dict": st.dictionaries(text, small, max_size=3),
+        "Struct": st.builds(Leaf, small, st.just(0.25), st.lists(text, max_size=2)),
+        "date": st.dates(dt.date(2000, 1, 1), dt.date(2100, 1, 1)),
+        "datetime": st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1)).map(
+            lambda at: at.replace(microsecond=0, tzinfo=dt.UTC)
+        ),
+        "time": st.times().map(lambda at: at.replace(microsecond=0)),
+        "bytes": st.binary(min_size=2, max_size=2),
+    }
+    return composite.get(kind, VALUES[kind])
 
 
 def nullable(type_: str) -> str:

@@ -237,7 +237,7 @@ def test_a_session_keeps_its_temporary_tables(database: Connection) -> None:
 def test_a_session_in_use_is_refused(database: Connection) -> None:
     first = open_client(database, session_id="busy", autogenerate_session_id=False)
     second = open_client(database, session_id="busy", autogenerate_session_id=False)
-    sql = "SELECT number, repeat('x', 1000) FROM numbers(3000000)"
+    sql = "SELECT number, repeat('x', 1000) FROM numbers(200000)"  # more than sockets buffer
     with (
         first.query_row_block_stream(sql) as stream,
         pytest.raises(DatabaseError) as caught,
@@ -279,13 +279,13 @@ def _insert_some(connection: Connection, number: int) -> None:
 def test_clients_in_several_processes_at_once(client: Client, database: Connection) -> None:
     client.command("CREATE TABLE t (p Int64, n Int64) ENGINE = MergeTree ORDER BY (p, n)")
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_insert_some, args=(database, n)) for n in range(4)]
+    workers = [context.Process(target=_insert_some, args=(database, n)) for n in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0] * 4
-    assert client.query("SELECT count(), uniqExact(p, n) FROM t").result_rows == [(20_000, 20_000)]
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    assert client.query("SELECT count(), uniqExact(p, n) FROM t").result_rows == [(15_000, 15_000)]
 
 
 def test_a_killed_server_comes_back_with_its_rows(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ class _Column(Struct, frozen=True):
     """A column, or an element of a tuple.
 
     Attributes:
+        parts: the names that its own is joined of, that of the field last.
         path: the field's path in its message or tuple.
         presence: whether it says that an object is there.
         array: whether it holds a list.
@@ -77,7 +78,7 @@ def _named(struct: Object, path: _Path, renames: Mapping[_Path, str]) -> Object:
 def _named_field(field: Field, path: _Path, renames: Mapping[_Path, str]) -> Field:
     name, reviews, type_ = renames.get(path, field.column), field.reviews, field.type
     if path in renames:
-        text = f"it is named {name!r} in its column, because another one has the name of the field"
+        text = f"its column is {name!r}, because another one has the name of the field"
         reviews = (*reviews, text)
     if isinstance(type_, Object):
         type_ = _named(type_, path, renames)
