@@ -114,3 +114,29 @@ def test_the_audit_holds_rows_that_the_ttl_would_remove_at_once(
         loader.audit(plan.load_id)
     assert "TTL" in raised.value.detail
     assert target(loader)["rows"] == 0
+
+
+def test_a_view_that_failed_is_told_although_the_rows_are_visible(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """ClickHouse keeps rows whose view fails, so a repetition finds nothing left to insert."""
+    loader = filled(make_loader, contract, 1000, partitions=2)
+    plan = loader.plan()
+    loader.clickhouse.execute(
+        "CREATE MATERIALIZED VIEW seen ENGINE = MergeTree ORDER BY x"
+        " AS SELECT _offset AS x, throwIf(_partition = 1) AS bad FROM orders"
+    )
+    loader.drain(plan.load_id, 0)
+    loader.audit(plan.load_id)
+    with pytest.raises(EngineError) as raised:
+        loader.publish(plan.load_id)
+    assert raised.value.name == "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"
+    stopped = loader.report(plan.load_id)
+    assert stopped.state == "publishing"
+    assert "FUNCTION_THROW_IF" in stopped.refused_by_target
+    assert any("sluice release" in sentence for sentence in stopped.advice)
+    loader.clickhouse.execute("DROP TABLE seen")
+    release(loader, plan.load_id, "eve", "the view is gone")
+    assert target(loader)["rows"] == sums(loader, plan.load_id)["loaded"]
+    assert any("materialized" in s for s in loader.report(plan.load_id).advice)
+    assert verdict(loader).findings == []

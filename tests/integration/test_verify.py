@@ -13,7 +13,7 @@ from sluice.audit.verify.findings import Finding
 from sluice.audit.verify.verifier import Verification, Verifier
 from sluice.authoring.examples import example_message
 from sluice.contract import Contract
-from sluice.contract.ddl import WORK_TABLE
+from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.decode.decoder import Decoder
 from sluice.errors import PlanError, UnknownPartition
 from sluice.loader import Loader
@@ -240,3 +240,26 @@ def test_bounds_are_offsets_or_times(loaded: Loader) -> None:
     with pytest.raises(UnknownPartition) as raised:
         resolve_bounds(loaded.broker, topic, None, None, (9,))
     assert raised.value.partition == 9
+
+
+def test_a_message_that_clickhouse_refuses_does_not_end_the_check_of_content(
+    make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scratch table is made narrower, as only ClickHouse refuses then what is loaded."""
+    loader = filled(make_loader, contract, 200)
+    load(loader)
+    create = ClickHouseSchemaMapper.create_staging
+
+    def narrower(mapper: ClickHouseSchemaMapper, table: str) -> str:
+        declared = create(mapper, table)
+        narrow = declared.replace("`order_id` String", "`order_id` FixedString(3)")
+        assert narrow != declared
+        return narrow
+
+    monkeypatch.setattr(ClickHouseSchemaMapper, "create_staging", narrower)
+    (finding,) = content(loader)
+    assert finding.text.startswith(f"{len(loaded_offsets(loader)):,} rows differ")
+
+
+def loaded_offsets(loader: Loader) -> list[int]:
+    return [row["_offset"] for row in loader.clickhouse.rows("SELECT _offset FROM orders")]

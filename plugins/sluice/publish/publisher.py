@@ -93,8 +93,14 @@ class Publisher:
         chunks = self._ledger.chunks(load_id)
         slices = self._slices(load_id, chunks, attempts)
         replaces = replacement is not None
-        with ThreadPoolExecutor(1 if self.target.replaces else AT_ONCE) as pool:
-            list(pool.map(lambda part: self.copy(load_id, columns, part, replaces), slices))
+        try:
+            with ThreadPoolExecutor(1 if self.target.replaces else AT_ONCE) as pool:
+                list(pool.map(lambda part: self.copy(load_id, columns, part, replaces), slices))
+        except EngineError as error:
+            if error.code and not error.transient:
+                detail = EventDetail.of_error(error)
+                self._ledger.record(load_id, load.topic, State.PUBLISHING, owner, detail)
+            raise
         answered = list(chunks.values())
         if replacement:
             answered = replacement.run(chunks, attempts, owner)

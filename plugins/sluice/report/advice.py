@@ -72,6 +72,12 @@ def _advise_on_anomalies(report: Report) -> Iterator[str]:
 
 
 def _advise_on_state(report: Report) -> Iterator[str]:
+    if report.refused_by_target:
+        yield (
+            "ClickHouse refused an insert into the table while this load was published:"
+            f" {report.refused_by_target}. It may have kept the rows, and not what materialized"
+            " views make of them: compare the views with the table."
+        )
     if report.published_by and parse_airflow_owner(report.owner):
         yield (
             f"This load was published by {report.published_by}. Only the task 'publish' of its own"
@@ -90,6 +96,11 @@ def _advise_on_state(report: Report) -> Iterator[str]:
             "Nothing of this load is visible, and it cannot be published: it was not read to its"
             " end, or its counts do not add up. Discard it once the cause is repaired (sluice"
             f" discard {report.load_id}), and the next load reads its offsets again."
+        )
+    elif report.refused_by_target and report.state == State.PUBLISHING:
+        yield (
+            "Some of its rows may be visible. Remove the cause, and complete it (sluice release"
+            f" {report.load_id}), or take it back (sluice discard {report.load_id})."
         )
     elif report.state != State.PUBLISHED:
         yield (

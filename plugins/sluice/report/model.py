@@ -48,6 +48,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         decision: who has released or discarded the load, and why; empty when nobody had to.
         reservations: unfinished loads that hold offsets which this one would have read.
         published_by: who published the load, if that is not its owner.
+        refused_by_target: why ClickHouse refused an insert while the load was published; empty if
+            it did not.
     """
 
     load_id: str
@@ -81,6 +83,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     waiting_after: int | None = None
     reservations: list[Reservation] = []
     published_by: str = ""
+    refused_by_target: str = ""
 
     @property
     def is_all_loaded(self) -> bool:

@@ -71,6 +71,10 @@ class Reporter:
             asked=describe_request(load.plan.request),
             survey={name: count for name, count in load.plan.survey.items() if count},
             changes=_last_detail(events, State.REPLACING).changes,
+            refused_by_target=next(
+                (e.detail.error for e in events if e.state is State.PUBLISHING and e.detail.error),
+                "",
+            ),
             outside=audited.outside,
             unusable_timestamps=ledger.attempts.unusable_timestamps(load_id, attempts),
             decision=next((d for e in reversed(events) if (d := e.detail.decision)), ""),
