@@ -106,7 +106,9 @@ chosen = contract_of(
 
 replacing = msgspec.structs.replace(
     orders,
-    table=Table(name="orders_newest", order_by=("order_id",), engine="ReplacingMergeTree(_timestamp)"),
+    table=Table(
+        name="orders_newest", order_by=("order_id",), engine="ReplacingMergeTree(_timestamp)"
+    ),
 )
 
 

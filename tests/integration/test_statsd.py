@@ -21,7 +21,8 @@ stats.initialize(
     factory=stats_utils.get_stats_factory(),
     export_legacy_names=conf.getboolean("metrics", "legacy_names_on"),
 )
-emit_metrics("orders", [MetricValue(m.name, 7, {label: "x" for label in m.labels}) for m in METRICS.values()])
+values = [MetricValue(m.name, 7, {label: "x" for label in m.labels}) for m in METRICS.values()]
+emit_metrics("orders", values)
 """
 
 
