@@ -13,13 +13,13 @@ from sluice.authoring.examples import example_message
 from sluice.authoring.new_topic.stored_values import changed_columns
 from sluice.contract import Contract
 from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.contract.type_map import message_type
 from sluice.drain.batch_builder import ENCODER
 from sluice.drain.row_insert import COLUMNS
 from sluice.errors import ContractError, EngineError, SettingsError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse, connect
-from sluice.store.engine_errors import TRANSIENT
 
 MOST_MESSAGES = 100
 """Sampled messages that are tried."""
@@ -133,7 +133,7 @@ def _try(
         try:
             _stage(contract, clickhouse, tables, offset, message)
         except EngineError as error:
-            if error.code in TRANSIENT or not error.code:
+            if error.transient or not error.code:
                 raise
             refused.append(error)
     selected = ClickHouseSchemaMapper.of(contract).published_columns()
@@ -152,7 +152,7 @@ def _try(
             _INSERT_SETTINGS,
         )
     except EngineError as error:
-        if error.code in TRANSIENT or not error.code:
+        if error.transient or not error.code:
             raise
         return [*notes, f"ClickHouse cannot load its messages (error {error.code}): {error.detail}"]
     rows = clickhouse.rows(f"SELECT * FROM {tables.target} ORDER BY _offset")
@@ -164,7 +164,9 @@ def _try(
 def _stage(
     contract: Contract, clickhouse: ClickHouse, tables: _Scratch, offset: int, message: Struct
 ) -> None:
-    values = ("trial", 0, offset, 0, contract.version.name, "", "", "", message)
+    form = message_type(contract.message).form
+    staged = form(message) if form else message
+    values = ("trial", 0, offset, 0, contract.version.name, "", "", "", staged)
     body = ENCODER.encode_lines([values])
     token = uuid.uuid4().hex
     clickhouse.insert_lines(tables.staging, COLUMNS, body, "JSONCompactEachRow", token)
