@@ -20,6 +20,7 @@ from sluice.errors import ContractError, EngineError, SettingsError
 from sluice.settings import Connection
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse, connect
+from sluice.store.engine_errors import TRANSIENT
 
 MOST_MESSAGES = 100
 """Sampled messages that are tried."""
