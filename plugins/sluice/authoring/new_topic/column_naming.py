@@ -29,11 +29,19 @@ class _Column(Struct, frozen=True):
     @property
     def name(self) -> str:
         """The whole name."""
-        return self.named(self.parts[-1])
+        return self.named(self.parts[-1], len(self.parts) - 1)
 
-    def named(self, own: str) -> str:
-        """The whole name with another name of its own field."""
-        return "_".join((*self.parts[:-1], own, *(("given",) if self.presence else ())))
+    @property
+    def renamed_part(self) -> int:
+        """The part that gets another name: its own, or the object's that brings in a dot."""
+        own = len(self.parts) - 1
+        dotted = [number for number, part in enumerate(self.parts) if "." in part]
+        return own if not dotted or "." in self.parts[own] else dotted[-1]
+
+    def named(self, name: str, part: int) -> str:
+        """The whole name with another name of one of its parts."""
+        parts = (*self.parts[:part], name, *self.parts[part + 1 :])
+        return "_".join((*parts, *(("given",) if self.presence else ())))
 
 
 def name_columns(message: Object) -> Object:
@@ -94,11 +102,13 @@ def _renames(struct: Object, flat: bool) -> dict[_Path, str]:
     renames: dict[_Path, str] = {}
     while clash := _first_clash(list(_columns(struct, (), (), renames, flat)), flat):
         column, taken = clash
-        base = column.parts[-1].replace(".", "_").strip("_") or "field"
+        part = column.renamed_part
+        path = column.path[: part + 1]
+        base = column.parts[part].replace(".", "_").strip("_") or "field"
         name, number = f"message_{base}" if column.name in LINEAGE else base, 2
-        while column.named(name) in taken or name == "null" or name == renames.get(column.path):
+        while column.named(name, part) in taken or name == "null" or name == renames.get(path):
             name, number = f"{base}_{number}", number + 1
-        renames[column.path] = name
+        renames[path] = name
     return renames
 
 
