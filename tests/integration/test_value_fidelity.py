@@ -11,6 +11,10 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import HealthCheck, Phase, given, settings
 from msgspec import Struct
 
@@ -21,7 +25,9 @@ from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.contract.type_map import message_type
 from sluice.contract.type_rules import RULES
 from sluice.decode.decoder import Decoder
+from sluice.decode.registry_payloads import RegistryPayloads
 from sluice.drain.batch_builder import ENCODER
+from sluice.kafka.schema_registry import SchemaRegistry, SchemaRegistryConfig
 from sluice.ranges import OffsetRange
 from sluice.refusals import Reason, Refusal
 from sluice.settings import Connection
@@ -406,3 +412,132 @@ def test_a_load_of_omitted_defaults_and_dotted_names_verifies(
         contract, loader.broker, loader.clickhouse, loader.ledger, Decoder(contract)
     )
     assert check.run(topic, ranges, lambda _: None) == []
+
+
+@pytest.mark.parametrize("header", ["1.0", ""])
+def test_an_older_name_that_belongs_to_another_field_now_keeps_its_value_apart(
+    clickhouse: ClickHouse, header: str
+) -> None:
+    class Moved(Struct, frozen=True):
+        id: int
+        a: int
+        b: int
+
+    versions = (
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="2.0", released=date(2026, 1, 2), renamed={"a": "b"}),
+        Version(name="3.0", released=date(2026, 1, 3), added={"a": 7}),
+    )
+    contract = contract_of(Moved, versions=versions, table=Table(name="moved", order_by=("id",)))
+    decoded = Decoder(contract).decode(b'{"id": 1, "a": 100}', header)
+    assert not isinstance(decoded, Refusal) and decoded[1] == "1.0"
+    (row,) = stored_rows(clickhouse, contract, [decoded[0]])
+    assert (row["a"], row["b"]) == (7, 100)
+
+
+def test_a_field_that_is_added_again_does_not_get_the_value_of_the_removed_one(
+    clickhouse: ClickHouse,
+) -> None:
+    class Priced(Struct, frozen=True):
+        id: int
+        price: int
+
+    versions = (
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="2.0", released=date(2026, 1, 2), removed=("price",)),
+        Version(name="3.0", released=date(2026, 1, 3), added={"price": 7}),
+    )
+    contract = contract_of(Priced, versions=versions, table=Table(name="priced", order_by=("id",)))
+    decoded = Decoder(contract).decode(b'{"id": 1, "price": 100}', "1.0")
+    assert not isinstance(decoded, Refusal)
+    (row,) = stored_rows(clickhouse, contract, [decoded[0]])
+    assert row["price"] == 7
+
+
+@pytest.mark.parametrize("key", ["_newest", "_any", "_key_0", "_attempt"])
+def test_columns_with_the_names_of_sluices_own_queries_are_published_and_verified(
+    make_loader: MakeLoader, kafka: Connection, key: str
+) -> None:
+    struct = msgspec.defstruct("Row", [(key, str), ("v", int), ("w", str)], frozen=True)
+    table = Table(name="row", order_by=(key,), engine="ReplacingMergeTree(v)")
+    contract = with_topic(contract_of(struct, table=table))
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    producer = Producer(dict(kafka.extra))
+    for texts in ("xy", "z"):
+        for text in texts:
+            producer.produce(contract.topic, msgspec.json.encode({key: "a", "v": 1, "w": text}))
+        producer.flush(20)
+        load(make_loader(contract))
+    rows = loader.clickhouse.client.query(f"SELECT `{key}`, v, w FROM row FINAL").result_rows
+    assert [tuple(row) for row in rows] == [("a", 1, "z")]
+    check = ContentCheck(
+        contract, loader.broker, loader.clickhouse, loader.ledger, Decoder(contract)
+    )
+    topic = loader.broker.topic(contract.topic)
+    assert check.run(topic, [OffsetRange(0, 0, 3)], lambda _: None) == []
+
+
+TYPE = descriptor_pb2.FieldDescriptorProto
+
+
+def reading_class() -> Any:
+    """A Protobuf class with the types whose JSON form has other values."""
+    name = "fidelity"
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
+    reading = file.message_type.add(name="Reading")
+    fields = {
+        "id": TYPE.TYPE_INT64, "real": TYPE.TYPE_FLOAT, "data": TYPE.TYPE_BYTES,
+        "big": TYPE.TYPE_UINT64, "at": TYPE.TYPE_INT64,
+    }  # fmt: skip
+    for number, (field, type_) in enumerate(fields.items(), 1):
+        reading.field.add(name=field, number=number, type=type_, label=TYPE.LABEL_OPTIONAL)
+    entry = reading.nested_type.add(name="CountsEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=TYPE.TYPE_INT32, label=TYPE.LABEL_OPTIONAL)
+    entry.field.add(name="value", number=2, type=TYPE.TYPE_FLOAT, label=TYPE.LABEL_OPTIONAL)
+    reading.field.add(
+        name="counts", number=6, type=TYPE.TYPE_MESSAGE, label=TYPE.LABEL_REPEATED,
+        type_name=".fidelity.Reading.CountsEntry",
+    )  # fmt: skip
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{name}.Reading"))
+
+
+def test_protobuf_values_keep_their_own_types(clickhouse: ClickHouse, registry_url: str) -> None:
+    class Reading(Struct, frozen=True):
+        id: int
+        real: float
+        data: bytes | None
+        big: Annotated[int, column("UInt64")]
+        counts: Annotated[dict[int, float], column("Map(Int32, Float32)")]
+
+    class Timed(Struct, frozen=True):
+        id: int
+        at: datetime
+
+    protobuf = reading_class()
+    sent = protobuf(id=1, real=0.1, data=b"\x9e\xe9e", big=2**64 - 1, at=1_700_000_000)
+    sent.counts[-5] = 0.1
+    read, timed = (
+        with_topic(
+            contract_of(struct, protobuf=protobuf, table=Table(name="read", order_by=("id",)))
+        )
+        for struct in (Reading, Timed)
+    )
+    config = SchemaRegistryConfig(registry_url=registry_url, schema_subject=read.subject)
+    registry = SchemaRegistry(config)
+    with SchemaRegistryClient({"url": registry_url}) as client:
+        serialize = ProtobufSerializer(protobuf, client, {"use.deprecated.format": False})
+        value = serialize(sent, SerializationContext(read.topic, MessageField.VALUE))
+    assert isinstance(value, bytes)
+    decoded = Decoder(read, RegistryPayloads(read, registry)).decode(value)
+    assert not isinstance(decoded, Refusal), decoded
+    (row,) = stored_rows(clickhouse, read, [decoded[0]])
+    # The JSON form of these bytes is the text "null", and that of the float is 0.1.
+    assert (row["data"], row["real"], row["big"]) == (sent.data, sent.real, sent.big)
+    assert row["counts"] == {-5: sent.real}
+    refused = Decoder(timed, RegistryPayloads(timed, registry)).decode(value)
+    assert isinstance(refused, Refusal), "a number does not say its unit"
+    assert (refused.reason, refused.field) == (Reason.WRONG_TYPE, "at")

@@ -4,14 +4,14 @@ import datetime as dt
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, IntFlag
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 import pytest
 from msgspec import Meta, Struct, UnsetType
 
-from sluice.contract import column
+from sluice.contract import Version, column
 from sluice.contract.columns import columns_of
 from sluice.contract.lossless import build_object_check
 from sluice.contract.sql_type import SqlType
@@ -33,6 +33,29 @@ class Level(IntEnum):
 
 class Inner(Struct, frozen=True):
     n: int
+
+
+class Listing(Struct, frozen=True):
+    names: list[str]
+
+
+class Changing(Struct):
+    n: int
+
+
+class Rights(IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Open(Enum):
+    RED = "red"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        member = object.__new__(cls)
+        member._name_ = member._value_ = str(value)
+        return member
 
 
 def struct_with(type_: Any, default: Any = msgspec.NODEFAULT) -> type[Struct]:
@@ -111,6 +134,9 @@ def test_a_pair_that_the_table_does_not_list_is_refused_when_the_contract_is_bui
         (Annotated[list[Any], column("String")], "unknown"),
         (int | UnsetType, "UNSET"),
         (list[int | UnsetType], "UNSET"),
+        (set[Listing], "may not contain a list"),
+        (Annotated[list[frozenset[Listing]], column("String")], "may not contain a list"),
+        (set[Changing], "frozen"),
     ],
 )
 def test_a_refused_pair_has_a_sentence_that_says_why(type_: Any, text: str) -> None:
@@ -244,7 +270,7 @@ class ParsedPayloads:
         return Registered(schema_id, "AVRO", "{}")
 
     def parse(self, registered: Registered, value: bytes) -> ParsedPayload:
-        return ParsedPayload(self.value, "", True)
+        return ParsedPayload(self.value, "")
 
 
 @pytest.mark.parametrize(
@@ -389,3 +415,82 @@ def test_an_enum_of_strings_and_uuids_have_their_default_columns() -> None:
         "UUID",
         "DateTime64(6, 'UTC')",
     ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "fits"),
+    [
+        (Annotated[Rights, column("Int8")], "3", True),
+        (Annotated[Rights, column("Int8")], "300", False),
+        (Annotated[dict[Rights, int], column("Map(Int8, Int64)")], '{"300": 1}', False),
+        (Annotated[Open, column("FixedString(3)")], '"blu"', True),
+        (Annotated[Open, column("FixedString(3)")], '"b"', False),
+        (Annotated[list[Open], column("Array(Enum8('red' = 1))")], '["red"]', True),
+        (Annotated[list[Open], column("Array(Enum8('red' = 1))")], '["1"]', False),
+    ],
+)
+def test_a_member_that_an_enum_makes_of_an_unknown_value_must_fit_its_column(
+    type_: Any, value: str, fits: bool
+) -> None:
+    result = decode(type_, value)
+    if fits:
+        assert not isinstance(result, Refusal), result
+    else:
+        assert isinstance(result, Refusal) and result.reason is Reason.OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (dt.datetime, r'"2026-01-01T00:00:00\u002e1234567Z"'),
+        (dt.datetime, r'"2026-01-01T00:00\u003a00.1234567Z"'),
+        (list[dt.time], r'["12:00:00.123456\u0037"]'),
+        (dt.timedelta, r'"PT0.000001\u0035S"'),
+    ],
+)
+def test_a_fine_time_that_is_written_with_escape_sequences_is_refused(
+    type_: Any, value: str
+) -> None:
+    result = decode(type_, value)
+    assert isinstance(result, Refusal) and "finer than microseconds" in result.message
+
+
+def test_the_names_of_an_enum_column_are_read_with_their_escape_sequences() -> None:
+    column_type = SqlType.parse(r"Enum8('a\nb' = 1, 'c\\d' = 2, '\x41\'' = 3, 'e''f' = 4)")
+    assert column_type.enum_names == ("a\nb", "c\\d", "A'", "e'f")
+
+
+class Divided(Struct, frozen=True):
+    id: int
+    by: int
+    numbers: set[Decimal] = set()
+
+    def __post_init__(self) -> None:
+        _ = {1: "one"}[self.by]
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"id": 1, "by": 2}', "KeyError: 2"),
+        (b'{"id": 1, "by": 1, "numbers": ["sNaN"]}', "signaling NaN"),
+    ],
+)
+def test_any_exception_that_a_message_causes_is_a_refusal(data: bytes, text: str) -> None:
+    result = Decoder(contract_of(Divided)).decode(data)
+    assert isinstance(result, Refusal)
+    assert result.reason is Reason.WRONG_TYPE and text in result.message
+
+
+def test_lifted_and_parsed_messages_have_keys_that_are_not_texts() -> None:
+    struct = struct_with(dict[int, float])
+    versions = (
+        Version(name="1.0", released=dt.date(2026, 1, 1)),
+        Version(name="2.0", released=dt.date(2026, 1, 2), lift=lambda message: message),
+    )
+    lifted = Decoder(contract_of(struct, versions=versions)).decode(b'{"id":1,"x":{"5":1}}', "1.0")
+    payloads: Any = ParsedPayloads({"id": 1, "x": {"5": 1.0}})
+    parsed = Decoder(contract_of(struct), payloads).decode(b"\0\0\0\0\7avro")
+    for result in (lifted, parsed):
+        assert not isinstance(result, Refusal), result
+        assert result[0].x == {5: 1.0}  # type: ignore[attr-defined]

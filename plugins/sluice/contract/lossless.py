@@ -148,9 +148,9 @@ class FineTimes:
         kinds = set(_time_kinds(info, ()))
         self.suspect: Callable[[bytes], object] | None = None
         if mi.TimeDeltaType in kinds:
-            self.suspect = re.compile(rb"\.(?:\d{6}\d*[1-9]|\d+[DdHhMm])").search
+            self.suspect = _finds(rb"\.(?:\d{6}\d*[1-9]|\d+[DdHhMm])")
         elif kinds:
-            self.suspect = re.compile(rb"\.(?<=:\d\d\.)\d{6}\d*[1-9]").search
+            self.suspect = _finds(rb"\.(?<=:\d\d\.)\d{6}\d*[1-9]")
 
     def find(self, data: bytes) -> Violation | None:
         """The first such text in a message's JSON."""
@@ -159,6 +159,12 @@ class FineTimes:
     def find_in(self, value: Any) -> Violation | None:
         """The first such text in a parsed message."""
         return self._check(value) if self._check else None
+
+
+def _finds(pattern: bytes) -> Callable[[bytes], object]:
+    search = re.compile(pattern).search
+    # JSON may write a digit or a point as an escape sequence, such as \u002e.
+    return lambda data: search(data) or b"\\u00" in data
 
 
 def _time_kinds(type_: mi.Type, stack: tuple[type, ...]) -> Iterator[type[mi.Type]]:

@@ -8,6 +8,7 @@ from sluice.contract.checks import ValueCheck
 from sluice.contract.parts import ColumnOptions
 from sluice.contract.sql_type import SqlType, smallest_integer
 from sluice.contract.type_rules import Python, Rule
+from sluice.contract.value_checks import holds_member
 from sluice.errors import ContractError
 
 Scalar = tuple[SqlType, SqlType, Callable[[str], str] | None, ValueCheck | None]
@@ -94,13 +95,8 @@ def _check_members(info: mi.Type, column: SqlType, path: tuple[str, ...]) -> Non
             members = list(values)
         case _:
             return
-    low, high = column.integer_range or (0, 0)
     for member in members:
-        if (
-            (column.integer_range and not low <= member <= high)
-            or (column.enum_names and member not in column.enum_names)
-            or (column.fixed_length and len(member.encode()) != column.fixed_length)
-        ):
+        if not holds_member(column, member):
             raise unsupported(path, f"{column} does not hold the member {member!r}")
 
 

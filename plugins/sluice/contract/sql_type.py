@@ -120,12 +120,34 @@ class SqlType(msgspec.Struct, frozen=True):
         if self.name not in ("Enum8", "Enum16"):
             return None
         texts = [re.sub(r"\s*=\s*-?\d+$", "", parameter) for parameter in self.parameters]
-        return tuple(re.sub(r"\\(.)|'(')", r"\1\2", text[1:-1]) for text in texts)
+        return tuple(_ESCAPE.sub(_unescaped, text[1:-1]) for text in texts)
 
     @property
     def date_range(self) -> tuple[date, date] | None:
         """First and last day of Date and Date32; None for other types."""
         return _DAYS.get(self.name)
+
+
+_ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.)|'(')", re.S)
+_CONTROLS = {
+    "0": "\0",
+    "a": "\a",
+    "b": "\b",
+    "e": "\x1b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+}
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """The character that an escape sequence of an SQL string stands for."""
+    code, escaped, quote = match.groups()
+    if code:
+        return chr(int(code, 16))
+    return quote or _CONTROLS.get(escaped, escaped)
 
 
 _DECIMAL_DIGITS = {"32": 9, "64": 18, "128": 38, "256": 76}

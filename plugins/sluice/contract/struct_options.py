@@ -39,6 +39,37 @@ def _contains_unset(type_: Any) -> bool:
     return type_ is msgspec.UnsetType or any(map(_contains_unset, get_args(type_)))
 
 
+def check_set_item(item: mi.Type, path: tuple[str, ...]) -> None:
+    """Refuse items of a set that Python cannot hash: no message could be read.
+
+    Raises:
+        ContractError: ``field`` is the path.
+    """
+    seen: list[type] = []
+    waiting = [item]
+    while waiting:
+        match waiting.pop():
+            case mi.Metadata(type=inner):
+                waiting.append(inner)
+            case mi.StructType(cls=cls, fields=fields) if cls not in seen:
+                seen.append(cls)
+                config = cls.__struct_config__
+                if config.eq and not config.frozen:
+                    raise unsupported(
+                        path, f"a set holds no {cls.__name__} unless its class is frozen; use list"
+                    )
+                if config.eq:
+                    waiting += [field.type for field in fields]
+            case mi.UnionType(types=types) | mi.TupleType(item_types=types):
+                waiting += types
+            case mi.VarTupleType(item_type=inner) | mi.FrozenSetType(item_type=inner):
+                waiting.append(inner)
+            case mi.ListType() | mi.SetType() | mi.DictType() | mi.ByteArrayType():
+                raise unsupported(
+                    path, "an item of a set may not contain a list, set or dict; use list"
+                )
+
+
 def check_json_text(info: mi.Type, path: tuple[str, ...]) -> None:
     """Refuse a type whose values, stored as JSON text, could differ from those that were sent.
 
@@ -64,6 +95,8 @@ def check_json_text(info: mi.Type, path: tuple[str, ...]) -> None:
                 | mi.SetType(item_type=item)
                 | mi.FrozenSetType(item_type=item)
             ):
+                if isinstance(type_, mi.SetType | mi.FrozenSetType):
+                    check_set_item(item, at)
                 waiting.append((item, (*at, "[]")))
             case mi.DictType(key_type=key, value_type=value):
                 waiting += [(key, (*at, "key")), (value, (*at, "{}"))]

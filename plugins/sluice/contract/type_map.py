@@ -25,7 +25,7 @@ from sluice.contract.parts import ColumnOptions
 from sluice.contract.scalar_types import no_column_type, pair_scalar, smallest_type, unsupported
 from sluice.contract.sql_type import SqlType
 from sluice.contract.staged_form import json_text_form, struct_form
-from sluice.contract.struct_options import check_json_text, check_struct
+from sluice.contract.struct_options import check_json_text, check_set_item, check_struct
 from sluice.contract.type_lookup import TEXT_KINDS, find_rule, python_kind
 from sluice.contract.type_rules import RULES
 
@@ -60,6 +60,8 @@ def column_type_of(
         ContractError: the type table refuses the pair; ``field`` is the path.
     """
     inner, options, nullable = unwrap(type_)
+    if isinstance(inner, mi.SetType | mi.FrozenSetType):
+        check_set_item(inner.item_type, path)
     if chosen is None and options.type:
         chosen = SqlType.parse(options.type)
         if nullable and chosen.dense.name != "Nullable":

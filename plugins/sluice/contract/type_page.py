@@ -26,6 +26,8 @@ not name are refused.
 _TAIL = """
 ## Notes
 
+- A number in a `float` field is stored as the nearest Float64: JSON's 9007199254740993 becomes
+  9007199254740992. Use `int` or `Decimal` where every digit counts.
 - A float that is not finite (from Avro, Protobuf or a lift function) is refused in every column.
 - A `datetime` holds microseconds. A text with more digits, such as `12:00:00.123456789Z`, is
   refused unless the field has `column(truncate=True)`. The same option stores times that are finer

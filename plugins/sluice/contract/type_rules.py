@@ -113,10 +113,18 @@ RULES: dict[Python, dict[str, Rule]] = {
     },
     "names": {
         "String": Rule("LowCardinality(String)"),
-        "FixedString": Rule("", "every member has exactly that many bytes"),
-        "Enum": Rule("", "every member is a name of the column"),
+        "FixedString": Rule(
+            "", "every member has exactly that many bytes", value_checks.check_open_enum
+        ),
+        "Enum": Rule("", "every member is a name of the column", value_checks.check_open_enum),
     },
-    "numbers": {"Int": Rule("Int64", "every member is within the range of the column")},
+    "numbers": {
+        "Int": Rule(
+            "Int64",
+            "every member is within the range of the column",
+            value_checks.check_open_enum,
+        )
+    },
     "list": {"Array": Rule("Array", "its items, by their own types"), "String": Rule()},
     "tuple": {"Tuple": Rule("Tuple", "its elements, by their own types"), "String": Rule()},
     "dict": {"Map": Rule("Map", "its keys and values, by their own types"), "String": Rule()},

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -199,6 +200,33 @@ def check_enum(info: mi.Type, column: SqlType, truncate: bool) -> ValueCheck | N
     return lambda value: (
         None if value in names else Violation("", f"{_short(value)!r} is not a name of {column}")
     )
+
+
+def check_open_enum(info: mi.Type, column: SqlType, truncate: bool) -> ValueCheck | None:
+    """A member of an Enum that makes members of unknown values: one that the column holds.
+
+    A Flag does so, and an Enum with ``_missing_``. The members of others are checked when the
+    contract is built.
+    """
+    if not isinstance(info, mi.EnumType):
+        return None
+    if getattr(info.cls._missing_, "__func__", None) is Enum._missing_.__func__:  # type: ignore[attr-defined]
+        return None
+    return lambda member: (
+        None
+        if holds_member(column, member.value)
+        else Violation("", f"{_short(member.value)!r} does not fit {column}")
+    )
+
+
+def holds_member(column: SqlType, member: Any) -> bool:
+    """Whether a column holds the value of a member of an Enum or Literal."""
+    if column.integer_range:
+        low, high = column.integer_range
+        return bool(low <= member <= high)
+    if column.enum_names:
+        return member in column.enum_names
+    return not column.fixed_length or len(member.encode()) == column.fixed_length
 
 
 def _proven(info: mi.Type, low: int, high: int) -> bool:

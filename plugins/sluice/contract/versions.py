@@ -40,7 +40,8 @@ class Origin(Struct, frozen=True):
         filled: field that was added later → the value that it gets.
         renamed: field that was renamed later → its older name.
         removed: names, in messages, of the fields that were removed later.
-        lifted: whether a ``lift`` function lies between the two versions.
+        lifted: whether the older messages are converted as objects, step by step: a ``lift``
+            function lies between the two versions, or an older name now belongs to another field.
     """
 
     filled: Mapping[str, Any]
@@ -62,8 +63,8 @@ def later_versions(contract: Contract, version: Version) -> list[Version]:
 def origin_of(contract: Contract, version: Version) -> Origin:
     """Trace each current field back to ``version``."""
     filled, renamed = {}, {}
-    steps = later_versions(contract, version)
-    for field in msgspec.structs.fields(contract.message):
+    steps, fields = later_versions(contract, version), msgspec.structs.fields(contract.message)
+    for field in fields:
         name = field.name
         for step in reversed(steps):
             if name in step.added:
@@ -74,7 +75,9 @@ def origin_of(contract: Contract, version: Version) -> Origin:
             if name != field.name:
                 renamed[field.name] = name
     removed = frozenset(name for step in steps for name in step.removed)
-    return Origin(filled, renamed, removed, any(step.lift for step in steps))
+    older = removed | {old for step in steps for old in step.renamed}
+    reused = any(f.name in filled and f.encode_name in older for f in fields)
+    return Origin(filled, renamed, removed, reused or any(step.lift for step in steps))
 
 
 def reader_class(contract: Contract, origin: Origin) -> type[Struct]:
@@ -122,7 +125,7 @@ def _absent() -> Any:
     return ABSENT
 
 
-def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
+def build_lift(contract: Contract, version: Version) -> Callable[[dict[str, Any]], Any]:
     """A function that converts objects of an older version to current messages, step by step.
 
     The function raises what msgspec raises. If a version's ``lift`` fails, that is a validation
@@ -132,7 +135,7 @@ def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
     names = {f.name: f.encode_name for f in msgspec.structs.fields(message)}
     times = FineTimes(message)
 
-    def lift(fields: dict[str, Any], strict: bool = True) -> Any:
+    def lift(fields: dict[str, Any]) -> Any:
         value = dict(fields)
         for step in steps:
             for old, new in step.renamed.items():
@@ -150,7 +153,7 @@ def build_lift(contract: Contract, version: Version) -> Callable[..., Any]:
                 value.setdefault(names.get(name, name), filling)
         if violation := times.find_in(value):
             raise msgspec.ValidationError(f"{violation.text} - at `$.{violation.path}`")
-        return msgspec.convert(value, message, strict=strict)
+        return msgspec.convert(value, message, str_keys=True)
 
     return lift
 

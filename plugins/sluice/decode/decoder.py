@@ -201,7 +201,7 @@ class Decoder:
         parsed = payloads.parse(registered, value)
         if isinstance(parsed, Refusal):
             return parsed
-        read = partial(convert_with, value=parsed.value, strict=parsed.strict)
+        read = partial(convert_with, value=parsed.value)
         if expected := version or parsed.version:
             reader = self._reader_of(expected)
             if isinstance(reader, Refusal):

@@ -8,8 +8,13 @@ from msgspec import Struct
 from sluice.contract.lossless import FINER_THAN_MICROSECONDS
 from sluice.refusals import Reason, Refusal
 
-FAILURES = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
-"""The exceptions that reading a message may raise."""
+FAILURES = (Exception,)
+"""The exceptions that reading a message may raise. A class of the contract may run code of its own,
+such as ``__post_init__`` or ``Enum._missing_``, which may raise any.
+"""
+
+_READING = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+"""Those that msgspec itself raises for bytes that are not a message."""
 
 _AT = re.compile(r" - at `\$?\.?(.*)`$", re.S)
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?=[^\\])")
@@ -25,7 +30,7 @@ class Failure(Struct, frozen=True):
     and such a cycle is never freed while the garbage collector is off.
 
     Attributes:
-        validation: whether the message is JSON but not valid.
+        validation: whether the message is JSON but not valid, or code of its class failed on it.
         recursion: whether it is nested too deeply.
         bad_byte: the first byte that is not UTF-8; None if that is not the problem.
         text: the text of the exception.
@@ -38,7 +43,15 @@ class Failure(Struct, frozen=True):
 
     @classmethod
     def of(cls, error: Exception) -> "Failure":
-        """The failure that an exception reports."""
+        """The failure that an exception reports.
+
+        Raises:
+            MemoryError: the exception is no fault of the message.
+        """
+        if isinstance(error, MemoryError):
+            raise error
+        if not isinstance(error, _READING):
+            return cls(True, False, None, f"{type(error).__name__}: {error}")
         byte = error.object[error.start] if isinstance(error, UnicodeDecodeError) else None
         recursion = isinstance(error, RecursionError)
         return cls(isinstance(error, msgspec.ValidationError), recursion, byte, str(error))

@@ -19,12 +19,10 @@ class ParsedPayload(msgspec.Struct, frozen=True):
     Attributes:
         value: the object that the deserializer returned.
         version: the contract version of its schema; empty if it cannot be determined.
-        strict: False if numbers may be text, as Protobuf's 64-bit integers are.
     """
 
     value: Any
     version: str
-    strict: bool
 
 
 class RegistryPayloads:
@@ -84,7 +82,7 @@ class RegistryPayloads:
                 f" {type(error).__name__}: {str(error)[:300]}"
             )
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
-        return ParsedPayload(parsed, self.version(registered), strict=not protobuf)
+        return ParsedPayload(parsed, self.version(registered))
 
     def _other_type(self, registered: Registered, value: bytes) -> Refusal | None:
         """A refusal of a payload whose type is not the contract's; None if it is, or if the schema

@@ -31,15 +31,15 @@ class VersionReader(Struct, frozen=True):
         origin: where the values of the current fields come from in this version's messages.
         absent_names: names in current messages of the fields that this version does not have.
         decode: converts JSON bytes to a message.
-        convert: converts an object, as parsed from an Avro or Protobuf payload, to a message;
-            takes ``strict`` as :func:`msgspec.convert` does.
+        convert: converts an object, as parsed from an Avro or Protobuf payload, to a message. The
+            keys of its maps may be texts, as in JSON.
     """
 
     version: str
     origin: Origin
     absent_names: frozenset[str]
     decode: Callable[[bytes], Read]
-    convert: Callable[..., Read]
+    convert: Callable[[Any], Read]
 
     @property
     def filled(self) -> Mapping[str, Any]:
@@ -68,18 +68,18 @@ def build_reader(contract: Contract, version: Version) -> VersionReader:
             origin,
             absent,
             lambda data: (lift(read(data)), ""),
-            lambda value, strict=True: (lift(value, strict), ""),
+            lambda value: (lift(value), ""),
         )
     struct = reader_class(contract, origin)
     decode = msgspec.json.Decoder(struct).decode
-    convert = partial(msgspec.convert, type=struct)
+    convert = partial(msgspec.convert, type=struct, str_keys=True)
     finish = _finisher(current, origin)
     return VersionReader(
         version.name,
         origin,
         absent,
         lambda data: finish(decode(data)),
-        lambda value, **options: finish(convert(value, **options)),
+        lambda value: finish(convert(value)),
     )
 
 
@@ -122,6 +122,6 @@ def decode_with(reader: VersionReader, data: bytes) -> Read:
     return reader.decode(data)
 
 
-def convert_with(reader: VersionReader, value: Any, strict: bool) -> Read:
+def convert_with(reader: VersionReader, value: Any) -> Read:
     """Read an object with a version's reader."""
-    return reader.convert(value, strict=strict)
+    return reader.convert(value)

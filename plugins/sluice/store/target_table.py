@@ -85,7 +85,10 @@ class TargetTable:
             if c.name in (*table.order_by, table.replaces)
         }
         keys = [selected[key] for key in table.order_by]
-        names = [f"`_key_{number}`" for number in range(len(keys))]
+        mark = "_"
+        while any(name.startswith(mark) for name in self.content_columns()):
+            mark += "_"  # an alias takes precedence over a column of its name
+        names = [f"`{mark}key_{number}`" for number in range(len(keys))]
         key_columns = ", ".join(map(quote_identifier, table.order_by))
         renamed = ", ".join(
             f"{quote_identifier(key)} AS {name}"
@@ -93,8 +96,8 @@ class TargetTable:
         )
         version = quote_identifier(table.replaces)
         newest = (
-            f"SELECT {renamed}, 1 AS `_any`,"
-            f" max(({version}, toString(_topic), _partition, _offset)) AS `_newest`"
+            f"SELECT {renamed}, 1 AS `{mark}any`,"
+            f" max(({version}, toString(_topic), _partition, _offset)) AS `{mark}newest`"
             f" FROM {self.name}"
             f" WHERE ({key_columns}) IN (SELECT {', '.join(keys)} FROM {source} WHERE {staged})"
             f" GROUP BY {key_columns}"
@@ -103,7 +106,7 @@ class TargetTable:
         rank = f"({selected[table.replaces]}, {{topic:String}}, _partition, _offset)"
         return (
             f"FROM {source} LEFT JOIN ({newest}) AS newest ON {same} WHERE {staged} AND {absent}"
-            f" AND (isNull(newest._any) OR {rank} > newest._newest)"
+            f" AND (isNull(newest.`{mark}any`) OR {rank} > newest.`{mark}newest`)"
         )
 
     def content_columns(self) -> list[str]:

@@ -115,8 +115,9 @@ class ContentCheck:
             f" FROM (SELECT _partition, _offset, {checksum} AS hash FROM {self._target}"
             f"  WHERE _topic = {{topic:String}} AND ({where})) AS t"
             f" LEFT JOIN (SELECT _partition, _offset, {checksum} AS hash"
-            f"  FROM (SELECT _partition, _offset, {again} FROM {table}"
-            f"   WHERE _attempt = '{ATTEMPT}')) AS m"
+            # In a query of its own, because a column of the contract may be named _attempt.
+            f"  FROM (SELECT _partition, _offset, {again}"
+            f"   FROM (SELECT * FROM {table} WHERE _attempt = '{ATTEMPT}'))) AS m"
             " ON m._partition = t._partition AND m._offset = t._offset"
             " WHERE isNull(m.hash) OR m.hash != t.hash ORDER BY partition, offset",
             {"topic": self._contract.topic},

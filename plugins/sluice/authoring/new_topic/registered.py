@@ -67,10 +67,8 @@ class RegisteredMessages:
             self.protobuf = ProtobufClass(message_class.__module__, message_class.__qualname__)
         else:
             message_class = self._made_class(registered, indexes)
-        descriptor = message_class.DESCRIPTOR
-        self.hints |= protobuf_hints(descriptor)
-        read = protobuf_reader(self._registry, self._topic, message_class)
-        return lambda value: _typed(read(value), descriptor)
+        self.hints |= protobuf_hints(message_class.DESCRIPTOR)
+        return protobuf_reader(self._registry, self._topic, message_class)
 
     def _made_class(self, registered: Registered, indexes: tuple[int, ...]) -> type:
         """A class of the registered descriptors."""
@@ -183,39 +181,3 @@ def _indexes(data: bytes) -> tuple[int, ...]:
             if len(numbers) > numbers[0]:
                 break
     return tuple(numbers[1:]) or (0,)
-
-
-def _typed(value: dict[str, Any], descriptor: Any) -> dict[str, Any]:
-    """An object in the JSON form of Protobuf, with whole numbers and bytes as such."""
-    return {
-        name: _typed_field(part, descriptor.fields_by_name[name]) for name, part in value.items()
-    }
-
-
-def _typed_field(value: Any, field: Any) -> Any:
-    message = field.message_type
-    if message is not None and message.GetOptions().map_entry:
-        inner = message.fields_by_name["value"]
-        return {key: _typed_value(one, inner) for key, one in value.items()}
-    if field.is_repeated:
-        return [_typed_value(one, field) for one in value]
-    return _typed_value(value, field)
-
-
-_WRAPPED_INTEGERS = ("google.protobuf.Int64Value", "google.protobuf.UInt64Value")
-
-
-def _typed_value(value: Any, field: Any) -> Any:
-    message = field.message_type
-    if message is not None:
-        if message.full_name in _WRAPPED_INTEGERS:
-            return int(value)
-        if message.full_name == "google.protobuf.BytesValue":
-            return base64.b64decode(value)
-        plain = message.full_name.startswith("google.protobuf.")
-        return value if plain else _typed(value, message)
-    if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64):
-        return int(value)
-    if field.cpp_type in (field.CPPTYPE_DOUBLE, field.CPPTYPE_FLOAT):
-        return float(value)
-    return base64.b64decode(value) if field.type == field.TYPE_BYTES else value
