@@ -12,6 +12,7 @@ from msgspec import to_builtins
 
 import sluice.loader
 from sluice.airflow import tasks
+from sluice.airflow.dag_ids import dag_id
 from sluice.airflow.pages.queries import PageQueries, RuleRow
 from sluice.airflow.pages.responses import TEMPLATES
 from sluice.authoring.sample_messages import make_samples, produce
@@ -260,6 +261,7 @@ def test_the_topic_page_links_only_reports_that_exist(start: StartRun, send: Sen
     page = render(
         "topic.html",
         folder=TEMPLATES,
+        dag_of=dag_id,
         root="",
         nonce="",
         topic=run.topic,

@@ -1,5 +1,5 @@
 import json
-from datetime import date
+from datetime import date, datetime
 from random import Random
 from typing import Annotated, Any
 
@@ -239,3 +239,18 @@ def test_any_damage_to_a_message_returns_a_message_or_a_refusal(
     data = order()
     damaged = data[:position] + inserted + data[position + removed :]
     assert isinstance(decoder.decode(damaged), tuple | Refusal)
+
+
+class Sent(Struct, frozen=True):
+    """A message with a time."""
+
+    at: datetime
+    text: str = ""
+
+
+def test_a_name_that_is_not_utf8_beside_a_suspect_time_is_refused() -> None:
+    """msgspec passes over unknown names; the search for finer times reads them."""
+    data = b'{"at":"2026-01-01T00:00:00Z","text":"\\u0041","\x80":1}'
+    refusal = Decoder(contract_of(Sent)).decode(data)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.BAD_ENCODING

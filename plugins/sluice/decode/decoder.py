@@ -179,7 +179,10 @@ class Decoder:
         return _out_of_range(violation, version) if violation else (message, version)
 
     def _within_times(self, message: Struct, version: str, data: bytes) -> Decoded | Refusal:
-        violation = self._times.find(data)
+        try:
+            violation = self._times.find(data)
+        except FAILURES as error:  # what msgspec passes over, such as a name that is not UTF-8
+            return explain(Failure.of(error), version, data)
         return _out_of_range(violation, version) if violation else (message, version)
 
     def _decode_registered(
