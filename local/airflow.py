@@ -1,7 +1,8 @@
 """Airflow on one machine: all of its components, on SQLite, with the LocalExecutor.
 
-Run as a program it migrates the database and supervises the components. ``airflow standalone``
-does nearly the same, but its servers of task logs listen on every interface.
+Run as a program it migrates the database and supervises the components: those that are named, or
+all. ``airflow standalone`` does nearly the same, but its servers of task logs listen on every
+interface.
 """
 
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -82,8 +84,8 @@ def answers(port: int) -> bool:
     return all(health.get(part, {}).get("status") == "healthy" for part in parts)
 
 
-def supervise() -> int:
-    """Run the components until told to stop.
+def supervise(names: Sequence[str]) -> int:
+    """Run these components until told to stop.
 
     One that ends is started again, as it would be in production: with SQLite the scheduler does
     not survive a DAG run that it has seen and that was rolled back. All end when it keeps ending.
@@ -96,7 +98,7 @@ def supervise() -> int:
     def start(name: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, *COMPONENTS[name]])
 
-    children = {name: start(name) for name in COMPONENTS}
+    children = {name: start(name) for name in names}
     ended = threading.Event()
     stopping = threading.Event()
 
@@ -189,4 +191,4 @@ class Api:
 
 
 if __name__ == "__main__":
-    sys.exit(supervise())
+    sys.exit(supervise(sys.argv[1:] or list(COMPONENTS)))

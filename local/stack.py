@@ -61,11 +61,13 @@ class Stack:
 
     Attributes:
         airflow_settings: environment of Airflow besides the stack's own.
+        airflow_components: those that run; all when it is empty.
     """
 
     def __init__(self, folder: Path, ports: Ports) -> None:
         self.folder, self.ports = folder, ports
         self.airflow_settings: dict[str, str] = {}
+        self.airflow_components: tuple[str, ...] = ()
         self.services = {
             "kafka": Service("kafka", folder, lambda: kafka.answers(ports.kafka), 60),
             "clickhouse": Service("clickhouse", folder, self._clickhouse_answers, 60),
@@ -181,7 +183,8 @@ class Stack:
         users = {"admin": self.secrets["admin"], "viewer": self.secrets["viewer"]}
         environment = airflow.environment(ROOT, self.folder / "airflow", self.ports.airflow, users)
         environment |= self.environment | self.airflow_settings
-        service.start([sys.executable, "-m", "local.airflow"], ROOT, environment)
+        command = [sys.executable, "-m", "local.airflow", *self.airflow_components]
+        service.start(command, ROOT, environment)
 
     def _start_registry(self, service: Service) -> None:
         service.start(registry.prepare(self.folder / "registry", self.ports.registry), ROOT)

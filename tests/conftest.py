@@ -1,6 +1,7 @@
 """The real broker and the real engine, started once on free ports; a database a test."""
 
 import os
+import shutil
 import sys
 import tempfile
 import uuid
@@ -28,10 +29,6 @@ from tests.commands import Run
 MakeLoader = Callable[..., Loader]
 
 
-IMPORTS_AIRFLOW = "tests/integration/test_airflow_tasks.py"
-"""Run in one process, because the import takes seconds."""
-
-
 class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
     """Runs all tests that need Airflow in one process, which starts it; others in any process.
 
@@ -39,9 +36,7 @@ class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith("tests/end_to_end"):
-            return "airflow"
-        return IMPORTS_AIRFLOW if nodeid.startswith(IMPORTS_AIRFLOW) else nodeid
+        return "airflow" if nodeid.startswith("tests/end_to_end") else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflow:
@@ -90,10 +85,25 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of the tests' own; its services are started by those who need them."""
-    made = Stack(tmp_path_factory.mktemp("stack"), Ports.free())
-    yield made
-    made.stop()
+    """A stack of the tests' own; its services are started by those who need them.
+
+    Its folder is in memory, where that is large enough: the services wait for the disk otherwise.
+    Their logs stay.
+    """
+    logs, memory = tmp_path_factory.mktemp("stack"), Path("/dev/shm")
+    in_memory = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
+    with tempfile.TemporaryDirectory(
+        prefix="sluice-tests-", dir=memory if in_memory else logs, ignore_cleanup_errors=True
+    ) as folder:
+        made = Stack(Path(folder), Ports.free())
+        try:
+            yield made
+        finally:
+            made.stop()
+            for log in made.folder.rglob("*.log"):
+                kept = logs / log.relative_to(made.folder)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(log, kept)
 
 
 @pytest.fixture(scope="session")

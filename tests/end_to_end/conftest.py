@@ -65,6 +65,8 @@ def whole_stack(stack: Stack, received: Receiver) -> Iterator[Stack]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
         "OPENLINEAGE_URL": received.url,
     }
+    # No task is deferred, so no triggerer is needed.
+    stack.airflow_components = ("api-server", "scheduler", "dag-processor")
     stack.start(("airflow", "kafka", "clickhouse"))
     for name in ("kafka", "clickhouse"):
         stack.services[name].wait()
