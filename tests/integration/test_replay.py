@@ -309,8 +309,10 @@ def test_a_replay_of_a_recreated_topic_is_refused(
 
 
 def test_the_replay_command(run: Run) -> None:
-    run("produce-samples", "payments", "--count", "3000", "--partitions", "4")
-    assert run("load", "payments").exit_code == 0
+    sent = run("produce-samples", "payments", "--count", "3000", "--partitions", "4")
+    assert sent.exit_code == 0, sent.output
+    loaded = run("load", "payments")
+    assert loaded.exit_code == 0, loaded.output
     preview = run("quarantine", "replay", "payments", "--dry-run")
     assert preview.exit_code == 0, preview.output
     assert "would read: messages in quarantine" in preview.output

@@ -184,6 +184,8 @@ def test_an_empty_poll_does_not_end_the_read(
     """The broker stops responding for some seconds in the middle of a range, then continues."""
     loader = filled(make_loader, contract, 40_000, partitions=2)
     loader.settings.batch_rows = 1000
+    # The client must not have fetched the whole range before the broker stops responding.
+    loader.broker._config["queued.max.messages.kbytes"] = 1024
     plan = loader.plan()
     process = stack.services["kafka"].process()
     assert process is not None
