@@ -114,7 +114,8 @@ class QualityGate:
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         source = context.data_sources.add_sql(
             "clickhouse",
-            connection_string="clickhousedb://",
+            # Of its own for each database, without a login; the creator makes the connections.
+            connection_string=f"clickhousedb://sluice/{self._ledger.database}",
             kwargs={"creator": self._dbapi_connection},  # type: ignore[call-arg]
             create_temp_table=False,
         )
