@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from xdist.scheduler import LoadScopeScheduling
 
 import sluice.settings
 from include.schemas.orders import contract as orders
 from local import registry
 from local.stack import Ports, Stack
-from sluice.contract import Contract
+from sluice.contract import Contract, discover
 from sluice.kafka.broker import Broker
 from sluice.kafka.schema_registry import SchemaRegistryConfig
 from sluice.loader import Loader
@@ -199,8 +201,15 @@ def environment(
 
 
 @pytest.fixture
-def run(environment: None) -> Run:
-    """Runs commands in that environment."""
+def run(environment: None, kafka: Connection) -> Run:
+    """Runs commands in that environment, where the project's topics have no messages of others."""
+    admin = AdminClient(dict(kafka.extra))
+    for deleted in admin.delete_topics(list(discover("include.schemas"))).values():
+        try:
+            deleted.result(20)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
     return Run()
 
 

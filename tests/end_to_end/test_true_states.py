@@ -89,7 +89,8 @@ def test_an_answer_after_a_run_was_marked_failed_leaves_the_load_held(
     params = {"why": "too late", "load": marked_failed.load_id}
     answer = api.client.patch(path, json={"chosen_options": ["Release"], "params_input": params})
     assert answer.status_code == 200, answer.text  # Airflow accepts it, and carries nothing out
-    assert api.run_state(DAG, NIGHTLY) == "failed"
+    # The run itself may be called a success: Airflow skips its tasks before it marks it.
+    assert states_of(api, DAG, NIGHTLY)["publish"] == "skipped"
     assert loader_of(whole_stack, "payments").known(marked_failed.load_id).state == "held"
 
 
