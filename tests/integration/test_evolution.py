@@ -124,6 +124,55 @@ def test_a_table_that_was_migrated_at_every_version_equals_one_that_was_migrated
     ]
 
 
+class ParcelWithNames(Struct, frozen=True, kw_only=True):
+    """A parcel.
+
+    Attributes:
+        note: what the sender wrote.
+    """
+
+    id: str
+    carrier: Annotated[str, column(name="carried_by")]
+    note: Annotated[str, column(name="remark")] = ""
+    other: str = ""
+
+
+class ParcelWithOtherNames(Struct, frozen=True, kw_only=True):
+    """A parcel.
+
+    Attributes:
+        note: what the sender wrote.
+    """
+
+    id: str
+    carrier: Annotated[str, column(name="transport")]
+    note: str = ""
+    weight: str = ""
+
+
+def test_another_name_of_a_column_is_refused_until_a_person_renames_it(
+    clickhouse: ClickHouse,
+) -> None:
+    """No version records ``column(name=…)``: a new empty column would hide the old values."""
+    first, second = (
+        contract_of(message, topic="parcels", table=Table(name="parcels", order_by=("id",)))
+        for message in (ParcelWithNames, ParcelWithOtherNames)
+    )
+    create(clickhouse, first)
+    clickhouse.execute("INSERT INTO parcels (id, carried_by, remark) VALUES ('a', 'dhl', 'hello')")
+    migration = migration_of(clickhouse, second)
+    with pytest.raises(MigrationError, match="carried_by.*seems to be the same column") as caught:
+        migration.apply_required()
+    assert caught.value.field == "transport"
+    refused = {step.column: step for step in migration.steps() if step.kind == "refused"}
+    assert set(refused) == {"transport", "note"}  # `weight` is another field than `other`
+    for step in refused.values():
+        for sql in step.sql:
+            clickhouse.execute(sql)
+    migration.apply_required()
+    assert values(clickhouse, "transport, note, weight") == [("dhl", "hello", "")]
+
+
 def test_queries_and_views_that_use_the_older_name_keep_working(clickhouse: ClickHouse) -> None:
     fill(clickhouse)
     clickhouse.execute("CREATE TABLE seen (carrier String) ENGINE = MergeTree ORDER BY carrier")

@@ -15,6 +15,7 @@ from sluice.contract import Version, column
 from sluice.contract.columns import columns_of
 from sluice.contract.lossless import build_object_check
 from sluice.contract.sql_type import SqlType
+from sluice.contract.type_map import message_type
 from sluice.contract.type_page import type_page
 from sluice.contract.type_rules import FAMILIES, RULES
 from sluice.decode.decoder import Decoder
@@ -129,6 +130,10 @@ def test_a_pair_that_the_table_does_not_list_is_refused_when_the_contract_is_bui
         (Annotated[dt.time, Meta(tz=True)], "zone"),
         (Annotated[int, column(truncate=True)], "truncate"),
         (Annotated[dt.time, column("Time", truncate=True)], "truncate"),
+        (dict[Annotated[dt.datetime, column("DateTime", truncate=True)], int], "two of them one"),
+        (Annotated[int, column("Int8"), column(codec="T64")], "more than one column"),
+        (Annotated[Annotated[int, column("Int8")] | None, column(codec="T64")], "more than one"),
+        (list[Annotated[int, column("Int8"), column(comment="a")]], "more than one column"),
         (dict[bool, int], "keys"),
         (dict[dt.timedelta, int], "keys"),
         (Annotated[list[Any], column("String")], "unknown"),
@@ -224,6 +229,26 @@ def test_a_value_that_its_column_holds_is_read(type_: Any, value: str, expected:
     assert decode(type_, value) == expected
 
 
+def test_sets_are_staged_in_the_same_order_by_every_process() -> None:
+    """Python's own order of texts differs from process to process."""
+
+    class Inner(Struct, frozen=True):
+        tags: frozenset[str]
+
+    class Event(Struct, frozen=True):
+        tags: set[str | None]
+        inner: list[Inner]
+        text: Annotated[set[str], column("String")]
+
+    tags = {f"tag-{n}" for n in range(50)}
+    form = message_type(Event).form
+    assert form is not None
+    staged = form(Event(tags=tags | {None}, inner=[Inner(frozenset(tags))], text=tags))
+    assert staged["tags"] == [*sorted(tags), None]
+    assert staged["inner"] == [{"tags": sorted(tags)}]
+    assert staged["text"] == sorted(tags)
+
+
 def test_a_text_like_a_fine_time_in_another_field_does_not_refuse_the_message() -> None:
     class Event(Struct, frozen=True):
         note: str
@@ -293,6 +318,21 @@ def test_a_message_with_a_registered_schema_is_checked_as_an_object(
     else:
         assert isinstance(result, Refusal)
         assert (result.reason, result.field) == (Reason.OUT_OF_RANGE, field)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_text_of_avro_or_protobuf_is_not_read_as_base64(kind: Any) -> None:
+    class Event(Struct, frozen=True):
+        data: list[kind]
+
+    def read(value: object) -> Any:
+        payloads: Any = ParsedPayloads({"data": [value]})
+        return Decoder(contract_of(Event), payloads).decode(b"\0\0\0\0\7avro")
+
+    message, _ = read(b"aGVsbG8=")
+    assert bytes(message.data[0]) == b"aGVsbG8="
+    refusal = read("aGVsbG8=")
+    assert (refusal.reason, refusal.field) == (Reason.WRONG_TYPE, "data[0]")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import msgspec
 from sluice.contract.checks import ValueCheck, each_element, each_entry, each_item, unless_null
 from sluice.contract.scalar_types import unsupported
 from sluice.contract.sql_type import SqlType
-from sluice.contract.staged_form import Form, dict_form, list_form, null_form, tuple_form
+from sluice.contract.staged_form import Form, dict_form, list_form, null_form, set_form, tuple_form
 from sluice.sql import quote_string
 
 Path = tuple[str, ...]
@@ -65,11 +65,12 @@ def nullable_type(type_: ColumnType, path: Path) -> ColumnType:
     return ColumnType(stored, staged, convert_nullable, check, form)
 
 
-def array_type(item: ColumnType) -> ColumnType:
+def array_type(item: ColumnType, is_set: bool) -> ColumnType:
     """The array of a collection.
 
     Args:
         item: the type of its items.
+        is_set: whether it is a set, which has no order of its own.
     """
     convert = item.convert
     return ColumnType(
@@ -77,7 +78,7 @@ def array_type(item: ColumnType) -> ColumnType:
         SqlType("Array", (item.staged,)),
         (lambda x: f"arrayMap(x -> {convert('x')}, {x})") if convert else None,
         each_item(item.check, enumerate),
-        list_form(item.form),
+        set_form(item.form) if is_set else list_form(item.form),
     )
 
 

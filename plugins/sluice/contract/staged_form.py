@@ -1,13 +1,14 @@
 """The form in which messages are staged, where msgspec's own JSON does not fit the staged tuple.
 
 That is so for two kinds of Structs: with ``omit_defaults``, whose defaults ClickHouse would replace
-by those of its types, and with field names that the staged tuple cannot have. All other messages
-are staged as they are.
+by those of its types, and with field names that the staged tuple cannot have. And it is so for
+sets, whose order differs from process to process. All other messages are staged as they are.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import inspect as mi
 
 from sluice.contract.inspection import unwrap
@@ -24,6 +25,12 @@ def null_form(form: Form | None) -> Form | None:
 def list_form(form: Form | None) -> Form | None:
     """The form of a collection whose items have a form."""
     return form and (lambda values: [form(value) for value in values])
+
+
+def set_form(form: Form | None) -> Form:
+    """The form of a set: its items in the order of their JSON."""
+    item = form or _same
+    return lambda values: sorted(map(item, values), key=msgspec.json.encode)
 
 
 def dict_form(form: Form | None) -> Form | None:
@@ -83,12 +90,9 @@ def _value_form(info: mi.Type, known: Known) -> Form | None:
     match info:
         case mi.StructType():
             return _text_struct_form(info, known)
-        case (
-            mi.ListType(item_type=item)
-            | mi.SetType(item_type=item)
-            | mi.FrozenSetType(item_type=item)
-            | mi.VarTupleType(item_type=item)
-        ):
+        case mi.SetType(item_type=item) | mi.FrozenSetType(item_type=item):
+            return set_form(_text_form(item, known))
+        case mi.ListType(item_type=item) | mi.VarTupleType(item_type=item):
             return list_form(_text_form(item, known))
         case mi.TupleType(item_types=items):
             return tuple_form([_text_form(item, known) for item in items])

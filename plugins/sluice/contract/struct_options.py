@@ -1,6 +1,7 @@
 """Options of Struct classes: which of them a table can follow."""
 
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as mi
@@ -12,8 +13,8 @@ def check_struct(info: mi.StructType, path: tuple[str, ...]) -> None:
     """Refuse a Struct that cannot be read into columns.
 
     Raises:
-        ContractError: it is ``array_like``, has no fields, or a field may be ``UNSET``; ``field``
-            is its path.
+        ContractError: it is ``array_like``, has no fields, or a field may be ``UNSET`` or has more
+            than one ``column(…)``; ``field`` is its path.
     """
     name = info.cls.__name__
     if info.array_like:
@@ -28,6 +29,10 @@ def check_struct(info: mi.StructType, path: tuple[str, ...]) -> None:
                 "a column cannot tell UNSET from null; use `| None = None`, which reads an absent"
                 " field too",
             )
+        if _has_two_columns(types[field.name]):
+            raise unsupported(
+                (*path, field.encode_name), "it has more than one column(…); write all options in one"
+            )
 
 
 def type_hints(cls: type) -> dict[str, Any]:
@@ -37,6 +42,23 @@ def type_hints(cls: type) -> dict[str, Any]:
 
 def _contains_unset(type_: Any) -> bool:
     return type_ is msgspec.UnsetType or any(map(_contains_unset, get_args(type_)))
+
+
+def _has_two_columns(type_: Any) -> bool:
+    """Whether a type, or a part of it, has the options of a column twice."""
+    return _column_count(type_) > 1 or any(map(_has_two_columns, get_args(type_)))
+
+
+def _column_count(type_: Any) -> int:
+    """How often a type itself has options of a column; those within an Optional are its own."""
+    if get_origin(type_) is Annotated:
+        inner, *metadata = get_args(type_)
+        metas = [meta for meta in metadata if isinstance(meta, msgspec.Meta)]
+        return sum("column" in (meta.extra or {}) for meta in metas) + _column_count(inner)
+    if get_origin(type_) in (Union, UnionType):
+        given = [part for part in get_args(type_) if part is not NoneType]
+        return _column_count(given[0]) if len(given) == 1 else 0
+    return 0
 
 
 def check_set_item(item: mi.Type, path: tuple[str, ...]) -> None:

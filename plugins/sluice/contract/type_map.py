@@ -29,6 +29,8 @@ from sluice.contract.struct_options import check_json_text, check_set_item, chec
 from sluice.contract.type_lookup import TEXT_KINDS, find_rule, python_kind
 from sluice.contract.type_rules import RULES
 
+SETS = (mi.SetType, mi.FrozenSetType)
+
 Stack = tuple[type, ...]
 """The enclosing Structs, to detect one that contains itself."""
 
@@ -60,7 +62,7 @@ def column_type_of(
         ContractError: the type table refuses the pair; ``field`` is the path.
     """
     inner, options, nullable = unwrap(type_)
-    if isinstance(inner, mi.SetType | mi.FrozenSetType):
+    if isinstance(inner, SETS):
         check_set_item(inner.item_type, path)
     if chosen is None and options.type:
         chosen = SqlType.parse(options.type)
@@ -93,12 +95,13 @@ def _default_type(info: mi.Type, options: ColumnOptions, path: Path, stack: Stac
             | mi.FrozenSetType(item_type=item)
             | mi.VarTupleType(item_type=item)
         ):
-            return array_type(column_type_of(item, (*path, "[]"), stack))
+            element = column_type_of(item, (*path, "[]"), stack)
+            return array_type(element, isinstance(info, SETS))
         case mi.TupleType(item_types=items):
             parts = [column_type_of(t, (*path, str(i)), stack) for i, t in enumerate(items)]
             return fixed_tuple_type((), parts)
         case mi.DictType(key_type=key, value_type=value):
-            keys = column_type_of(key, (*path, "key"), stack)
+            keys = _key_type(key, path, stack)
             return map_type(keys, column_type_of(value, (*path, "{}"), stack), path)
         case mi.StructType():
             return _struct(info, path, stack)
@@ -158,7 +161,8 @@ def _pair(
             | mi.VarTupleType(item_type=item)
         ):
             (chosen,) = _arguments(column, 1, path)
-            return array_type(column_type_of(item, (*path, "[]"), stack, chosen))
+            element = column_type_of(item, (*path, "[]"), stack, chosen)
+            return array_type(element, isinstance(info, SETS))
         case mi.TupleType(item_types=items):
             types = _arguments(column, len(items), path)
             parts = [
@@ -168,11 +172,20 @@ def _pair(
             return fixed_tuple_type(column.names, parts)
         case mi.DictType(key_type=key, value_type=value):
             key_type, value_type = _arguments(column, 2, path)
-            keys = column_type_of(key, (*path, "key"), stack, key_type)
+            keys = _key_type(key, path, stack, key_type)
             return map_type(keys, column_type_of(value, (*path, "{}"), stack, value_type), path)
         case mi.StructType():
             return _struct(info, path, stack, chosen=column)
     return ColumnType(*pair_scalar(info, kind, rule, column, options, path))
+
+
+def _key_type(
+    key: mi.Type, path: Path, stack: Stack, chosen: SqlType | None = None
+) -> ColumnType:
+    """The type of a map's keys."""
+    if unwrap(key)[1].truncate:
+        raise unsupported((*path, "key"), "truncating the keys of a map could make two of them one")
+    return column_type_of(key, (*path, "key"), stack, chosen)
 
 
 def _arguments(column: SqlType, count: int, path: Path) -> tuple[SqlType, ...]:

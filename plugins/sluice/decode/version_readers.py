@@ -23,6 +23,10 @@ Read = tuple[Any, str]
 """A message, and a field of a later version that it contained; empty if it contained none."""
 
 
+BYTES = (bytes, bytearray, memoryview)
+"""Avro and Protobuf have types of their own for these: a text in their place is not Base64."""
+
+
 class VersionReader(Struct, frozen=True):
     """Reads messages of one version as the current class.
 
@@ -72,7 +76,7 @@ def build_reader(contract: Contract, version: Version) -> VersionReader:
         )
     struct = reader_class(contract, origin)
     decode = msgspec.json.Decoder(struct).decode
-    convert = partial(msgspec.convert, type=struct, str_keys=True)
+    convert = partial(msgspec.convert, type=struct, str_keys=True, builtin_types=BYTES)
     finish = _finisher(current, origin)
     return VersionReader(
         version.name,

@@ -20,6 +20,7 @@ from sluice.store.column_renames import ColumnRenames, former_names
 from sluice.store.table_change import RebuildReasons, TableChange, key_columns
 from sluice.store.table_declaration import DeclaredColumn, TableDeclaration, read_declaration
 from sluice.store.type_widening import widens
+from sluice.store.unrecorded_renames import unrecorded_renames
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ class Migration:
     def __init__(
         self, contract: Contract, clickhouse: ClickHouse, scratch: str, cluster: str = ""
     ) -> None:
-        self._topic = contract.topic
+        self._contract, self._topic = contract, contract.topic
         self._clickhouse, self._scratch, self._cluster = clickhouse, scratch, cluster
         self._mapper = ClickHouseSchemaMapper.of(contract, cluster)
         self._plain = ClickHouseSchemaMapper.of(contract)
@@ -146,11 +147,17 @@ class Migration:
         lines, previous = self._plain.column_lines(), ""
         former = {name for names in self._former.values() for name in names}
         keys = key_columns(live)
+        unrecorded = unrecorded_renames(
+            self._contract, self._plain.columns, live, declared, former
+        )
         for name, column in declared.columns.items():
             place = f"AFTER {quote_identifier(previous)}" if previous else "FIRST"
             previous = name
             existing = live.columns.get(name)
             if existing is None and name in live.aliases:
+                continue
+            if name in unrecorded:
+                yield self._unrecorded_rename(unrecorded[name], name, lines[name])
                 continue
             if existing is None:
                 sql = self.alter(f"ADD COLUMN IF NOT EXISTS {lines[name]} {place}")
@@ -168,6 +175,18 @@ class Migration:
         for name in live.columns.keys() - declared.columns.keys() - former:
             why = f"column {name} is not in the contract; it stays, and new rows get its default"
             yield TableChange(kind="note", why=why, column=name)
+
+    def _unrecorded_rename(self, old: str, new: str, line: str) -> TableChange:
+        rename = f"RENAME COLUMN {quote_identifier(old)} TO {quote_identifier(new)}"
+        add = "; ".join(self.alter(f"ADD COLUMN {line}"))
+        return TableChange(
+            kind="refused",
+            why=f"column {new} is missing, and column {old}, which the contract does not have,"
+            " seems to be the same column under an earlier name. If it is, rename it; if it is"
+            f" another one, run: {add}",
+            sql=self.alter(rename),
+            column=new,
+        )
 
     def _type_change(self, name: str, live: str, declared: str) -> TableChange:
         why = _other_type(name, live, declared)
