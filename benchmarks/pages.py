@@ -112,19 +112,17 @@ def _fill(loader: Loader, loads: int) -> None:
         '\'{"topic_id": "' + topic_id + '", "kind": "load", "request": {}, "shape": "x",'
         ' "watermarks": {"0": [0, 1]}}\''
     )
-    for number, (state, detail) in enumerate(
-        {"planned": plan, "reserved": "'{}'", "audited": "'{}'", "published": "'{}'"}.items()
-    ):
-        run(
-            f"INSERT INTO {db}.load_events SELECT {ID}, 'orders', '{state}', 'airflow/x', {detail},"
-            f" {AT} + toIntervalSecond({number}) FROM numbers({loads})"
-        )
     by_partition = f"numbers({loads}) ARRAY JOIN range({PARTITIONS}) AS p"
     low = f"number * {OFFSETS}"
-    run(
-        f"INSERT INTO {db}.load_ranges (load_id, topic, chunk, partition, low, high, at) SELECT"
-        f" {ID}, 'orders', 0, p, {low}, {low} + {OFFSETS}, {AT} FROM {by_partition}"
-    )
+    ranges = f"[arrayMap(p -> (p, {low}, {low} + {OFFSETS}), range({PARTITIONS}))]"
+    events = {"reserved": plan, "audited": "'{}'", "publishing": "'{}'", "published": "'{}'"}
+    for number, (state, detail) in enumerate(events.items()):
+        run(
+            f"INSERT INTO {db}.topic_log (topic, entry, load_id, state, owner, detail, chunks, at)"
+            f" SELECT 'orders', {len(events)} * number + {number + 1}, {ID}, '{state}',"
+            f" 'airflow/x', {detail}, {ranges if state == 'reserved' else '[]'},"
+            f" {AT} + toIntervalSecond({number}) FROM numbers({loads})"
+        )
     run(
         f"INSERT INTO {db}.load_accounts SELECT {ID}, 'orders', p, {OFFSETS}, {OFFSETS - REFUSED},"
         f" 0, {REFUSED}, 0, 0, {AT} FROM {by_partition}"

@@ -15,7 +15,8 @@ from sluice.audit.verify.verifier import Verifier
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
 from sluice.settings import Settings, parse_connection
-from sluice.store.load_state import PlanRecord, State
+from sluice.store.load_state import State
+from sluice.store.topic_state import Entry
 
 console = Console(highlight=False)
 
@@ -75,7 +76,10 @@ def _fill(loader: Loader, offsets: int, partitions: int) -> None:
     loader.create_tables()
     per_partition = offsets // partitions
     ranges = [OffsetRange(p, 0, per_partition) for p in range(partitions)]
-    loader.ledger.reserve("load", topic, "benchmark", [ranges], PlanRecord())
+    reservation = Entry(
+        load_id="load", state=State.RESERVED, owner="benchmark", chunks=(tuple(ranges),)
+    )
+    loader.ledger.log(topic).append(reservation)
     refused = f"number % {REFUSED_EVERY} = 7"
     for p in range(partitions):
         loader.clickhouse.execute(
@@ -92,7 +96,8 @@ def _fill(loader: Loader, offsets: int, partitions: int) -> None:
         f"INSERT INTO {database}.load_chunks (load_id, topic, chunk, attempt)"
         f" VALUES ('load', '{topic}', 0, 'a')"
     )
-    loader.ledger.record("load", topic, State.PUBLISHED, "benchmark")
+    for state in (State.AUDITED, State.PUBLISHING, State.PUBLISHED):
+        loader.ledger.record("load", topic, state, "benchmark")
 
 
 def _time_count(loader: Loader) -> float:

@@ -74,7 +74,7 @@ def _wait_for_reports(began: datetime, loader: Loader) -> list[Report]:
         loads = [
             load
             for load in loader.ledger.loads_of("orders")
-            if load.planned_at >= began and load.state not in ("withdrawn", "abandoned")
+            if load.planned_at >= began and load.state != "abandoned"
         ]
         database = loader.ledger.database
         stored = [find_report(loader.clickhouse, database, load.load_id) for load in loads]

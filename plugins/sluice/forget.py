@@ -7,11 +7,12 @@ from msgspec import Struct
 
 from sluice.errors import EngineError, PlanError
 from sluice.loader import Loader
-from sluice.ranges import intersect, merge, total
+from sluice.ranges import intersect, total
 from sluice.records import retained_ranges
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import UNKNOWN_TABLE
 from sluice.store.load_state import Load, State
+from sluice.store.topic_state import Entry
 
 log = structlog.get_logger()
 
@@ -43,8 +44,7 @@ def describe_topic(loader: Loader) -> ForgottenTopic:
     if running := [load for load in loads if load.live and not _is_over(loader, load)]:
         names = ", ".join(f"{load.load_id} ({load.state}, {load.owner})" for load in running)
         raise PlanError(f"these loads may still run, so end them first: {names}", topic=topic)
-    held = loader.ledger.held_ranges(topic)
-    published = merge(h.range for h in held if h.published)
+    published = loader.ledger.state(topic).loaded
     marks = loader.broker.watermarks(loader.broker.topic(topic))
     return ForgottenTopic(
         loads=len(loads),
@@ -68,12 +68,9 @@ def forget_topic(loader: Loader) -> None:
         if row["load_id"] in mine:
             table = f"{database}.{quote_identifier(row['name'])}"
             loader.clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
-    for table in ("load_events", "load_ranges"):
-        loader.clickhouse.execute(
-            f"DELETE FROM {database}.{table} WHERE topic = {{topic:String}}",
-            {"topic": topic},
-            {"lightweight_deletes_sync": 2},
-        )
+    topic_log = loader.ledger.log(topic)
+    forgotten = Entry(load_id="", state=State.FORGOTTEN, owner=loader.owner)
+    topic_log.forget(topic_log.append(forgotten).entry)
     log.warning("topic_forgotten", topic=topic, loads=len(mine))
 
 

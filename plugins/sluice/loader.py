@@ -29,7 +29,7 @@ from sluice.plan.range_pinning import Plan, Planner
 from sluice.plan.survey import PlanPreview
 from sluice.plan.takeover import IsOver, Settler
 from sluice.publish.publisher import Publisher
-from sluice.ranges import merge, total
+from sluice.ranges import total
 from sluice.records import Progress, Source, Topic
 from sluice.report.lag import Lag, measure_lag, total_waiting
 from sluice.report.metrics import Emit, metric_values, save_metrics
@@ -180,7 +180,7 @@ class Loader:
                 :class:`Drain`.
         """
         load = self.known(load_id)
-        ranges = self.ledger.chunks(load_id)[number]
+        ranges = load.chunks[number]
         if result := self.ledger.attempts.accepted(load_id).get(number):
             log.info("chunk_found", load_id=load_id, chunk=number)
             progress(total(ranges))
@@ -271,10 +271,9 @@ class Loader:
         try:
             topic = self.broker.topic(self.contract.topic)
             lows = {p: marks.low for p, marks in self.broker.watermarks(topic).items()}
-            held = self.ledger.held_ranges(topic.name)
             ends = {
                 r.partition: r.high
-                for r in merge(h.range for h in held if h.published)
+                for r in self.ledger.state(topic.name).loaded
                 if r.low <= lows.get(r.partition, -1) <= r.high
             }
             if ends:
@@ -331,7 +330,7 @@ class Loader:
         Raises:
             LoadLost: the ledger has none.
         """
-        load = self.ledger.load(load_id)
+        load = self.ledger.load(self.contract.topic, load_id)
         if load is None:
             raise LoadLost("the ledger has no such load", load_id=load_id)
         return load

@@ -66,7 +66,7 @@ def test_an_interrupted_backfill_is_resumed(make_loader: MakeLoader, contract: C
     again = make_loader(contract)
     again.settler.is_over = lambda owner: owner == killed.owner
     assert again.plan(request, resume=True) == plan
-    record = again.ledger.load(plan.load_id)
+    record = again.ledger.load(contract.topic, plan.load_id)
     assert record is not None
     assert (record.owner, record.state) == (again.owner, "reserved")
     assert set(again.ledger.attempts.accepted(plan.load_id)) == {0}
@@ -92,7 +92,7 @@ def test_a_run_with_a_new_request_abandons_its_earlier_load(
     second = run.plan(part, again=True)
     assert (second.load_id != first.load_id, second.offsets) == (True, 100)
     assert run.plan(part, again=True) == second
-    record = run.ledger.load(first.load_id)
+    record = run.ledger.load(contract.topic, first.load_id)
     assert record is not None
     assert record.state == "abandoned"
     finish(run, part)

@@ -161,7 +161,7 @@ def test_another_name_of_a_column_is_refused_until_a_person_renames_it(
     create(clickhouse, first)
     clickhouse.execute("INSERT INTO parcels (id, carried_by, remark) VALUES ('a', 'dhl', 'hello')")
     migration = migration_of(clickhouse, second)
-    with pytest.raises(MigrationError, match="carried_by.*seems to be the same column") as caught:
+    with pytest.raises(MigrationError, match="seems to be the same column") as caught:
         migration.apply_required()
     assert caught.value.field == "transport"
     refused = {step.column: step for step in migration.steps() if step.kind == "refused"}
@@ -402,7 +402,7 @@ def test_rows_that_an_old_deployment_staged_are_published_under_the_new_name(
     plan = before.plan()
     before.drain(plan.load_id, 0)
     before.audit(plan.load_id)
-    before.publisher.fence(plan.load_id)
+    before.publisher.fence(plan.load_id, before.owner)
     after = make_loader(parcels(2, topic), "run")
     assert after.plan() == plan
     after.publish(plan.load_id)

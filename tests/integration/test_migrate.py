@@ -286,7 +286,7 @@ def test_rows_staged_by_an_old_deployment_are_published_by_a_new_one(
     plan = before.plan()
     before.drain(plan.load_id, 0)
     before.audit(plan.load_id)
-    before.publisher.fence(plan.load_id)
+    before.publisher.fence(plan.load_id, before.owner)
     after = make_loader(new(topic), "run")
     assert after.plan() == plan
     after.publish(plan.load_id)
@@ -300,7 +300,7 @@ def test_rows_staged_by_a_new_deployment_are_not_published_without_their_new_fie
     plan = after.plan()
     after.drain(plan.load_id, 0)
     after.audit(plan.load_id)
-    after.publisher.fence(plan.load_id)
+    after.publisher.fence(plan.load_id, after.owner)
     with pytest.raises(ShapeChanged) as raised:
         make_loader(old(topic), "run").publish(plan.load_id)
     assert (raised.value.topic, raised.value.field) == (topic, "colour")

@@ -270,14 +270,16 @@ def test_a_late_publisher_of_a_replaced_load_restores_no_row(
     drop_work_table = first.publisher.drop_work_table
     monkeypatch.setattr(first.publisher, "drop_work_table", lambda _: None)
     replaced_id = finish(first, RELOAD)
-    attempts = first.ledger.audited_attempts(replaced_id)
-    chunks = first.ledger.chunks(replaced_id)
+    attempts = first.known(replaced_id).attempts
+    chunks = first.known(replaced_id).chunks
     columns = first.publisher.columns(first.known(replaced_id))
     other = make_loader(contract)
     other.settler.settle = lambda: None  # type: ignore[method-assign]
     finish(other, RELOAD)
     with pytest.raises(EngineError) as raised:
-        first.publisher.copy(replaced_id, columns, Slice(attempts[0], chunks[0]), replaces=True)
+        first.publisher.copy(
+            replaced_id, columns, Slice(attempts[0], list(chunks[0])), replaces=True
+        )
     assert raised.value.code == UNKNOWN_TABLE
     drop_work_table(replaced_id)
     rows = target(loader)

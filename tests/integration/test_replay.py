@@ -194,7 +194,7 @@ def test_the_next_load_settles_an_interrupted_replay(
     plan = stopped.plan(replay_of(contract))
     stopped.drain(plan.load_id, 0)
     stopped.audit(plan.load_id)
-    stopped.publisher.fence(plan.load_id)
+    stopped.publisher.fence(plan.load_id, stopped.owner)
     produce(contract, small.broker, make_samples(contract, 40, Random(3), 0, 0))
     load(make_loader(contract))
     assert verdict(small).findings == []

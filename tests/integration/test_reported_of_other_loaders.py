@@ -86,10 +86,10 @@ def test_a_writer_delayed_past_the_deduplication_window_duplicates_nothing(
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    loader.publisher.fence(plan.load_id)
-    source = loader.ledger.publishing_table(plan.load_id)
+    loader.publisher.fence(plan.load_id, loader.owner)
+    source = loader.ledger.staging_table(plan.load_id)
     columns = loader.publisher.columns(loader.known(plan.load_id))
-    attempt = loader.ledger.audited_attempts(plan.load_id)[0]
+    attempt = loader.known(plan.load_id).attempts[0]
     missing = loader.publisher.target.missing_rows(source, plan.chunks[0])
     delayed_insert = loader.publisher.insert_statement(columns, missing)
     parameters = {"topic": contract.topic, "load": plan.load_id, "attempt": attempt}

@@ -12,9 +12,10 @@ from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
 from sluice.contract.ddl import WORK_TABLE
 from sluice.errors import LoadLost
+from sluice.plan.range_pinning import Plan
+from sluice.plan.survey import PlanPreview
 from sluice.publish.publisher import Slice
 from sluice.ranges import merge, total
-from sluice.store.load_state import PlanRecord
 from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
 from tests.loads import filled, leftovers, sums, target
@@ -58,7 +59,7 @@ def test_a_load_that_began_to_publish_is_rolled_forward(
     plan = stopped.plan()
     stopped.drain(plan.load_id, 0)
     stopped.audit(plan.load_id)
-    assert stopped.publisher.fence(plan.load_id)
+    stopped.publisher.fence(plan.load_id, stopped.owner)
     other = make_loader(contract)
     assert other.plan().offsets == 0
     account = sums(stopped, plan.load_id)
@@ -88,7 +89,7 @@ def test_the_owner_of_a_load_is_recorded(make_loader: MakeLoader, contract: Cont
     owner = f"airflow/load_orders/{uuid.uuid4()}"
     loader = make_loader(contract, owner)
     load_id = load(loader)
-    record = loader.ledger.load(load_id)
+    record = loader.ledger.load(contract.topic, load_id)
     assert record is not None
     assert (record.owner, record.state, record.live) == (owner, "published", False)
 
@@ -134,25 +135,24 @@ def test_concurrent_planners_never_reserve_the_same_offset(
     assert total(ranges) == total(merge(ranges)) == 1000
 
 
-def test_a_plan_interrupted_before_its_overlap_check_is_withdrawn(
-    make_loader: MakeLoader, contract: Contract
+def test_a_planner_that_has_read_too_little_looks_again(
+    make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both runs recorded the same range; the run that is retried withdraws its load."""
+    """Another load is reserved between what the planner reads and what it writes."""
     filled(make_loader, contract, 300)
-    first = make_loader(contract, "run one")
-    plan = first.plan()
-    second = make_loader(contract, "run two")
+    first, second = make_loader(contract), make_loader(contract)
     second.settler.is_over = lambda _: False
-    staging = second.ledger.staging_table("interrupted")
-    second.clickhouse.execute(f"CREATE TABLE {staging} (a Int8) ENGINE = Null")
-    topic_id, shape = second.broker.topic(contract.topic).id, second.planner.mapper.shape
-    plan_record = PlanRecord(topic_id=topic_id, shape=shape, watermarks={0: (0, 1)})
-    second.ledger.reserve("interrupted", contract.topic, "run two", plan.chunks, plan_record)
-    assert second.plan().offsets == 0
-    record = second.ledger.load("interrupted")
-    assert record is not None
-    assert record.state == "withdrawn"
-    assert first.plan() == plan
+    preview, plans = second.planner.survey.preview, list[Plan]()
+
+    def overtaken(request: Request) -> PlanPreview:
+        seen = preview(request)
+        if not plans:
+            plans.append(first.plan(Request(max_messages=100)))
+        return seen
+
+    monkeypatch.setattr(second.planner.survey, "preview", overtaken)
+    assert second.plan().offsets == 200
+    assert first.plan() == plans[0]
 
 
 def test_a_slice_that_is_partly_in_the_target_is_completed(
@@ -164,8 +164,8 @@ def test_a_slice_that_is_partly_in_the_target_is_completed(
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    loader.publisher.fence(plan.load_id)
-    part = Slice(loader.ledger.audited_attempts(plan.load_id)[0], plan.chunks[0])
+    loader.publisher.fence(plan.load_id, loader.owner)
+    part = Slice(loader.known(plan.load_id).attempts[0], plan.chunks[0])
     columns = loader.publisher.columns(loader.known(plan.load_id))
     loader.publisher.copy(plan.load_id, columns, part)
     loader.clickhouse.execute("ALTER TABLE orders DROP PARTITION 1")
@@ -183,15 +183,15 @@ def test_a_load_that_cannot_be_rolled_forward_does_not_block_the_topic(
     plan = stopped.plan()
     stopped.drain(plan.load_id, 0)
     stopped.audit(plan.load_id)
-    stopped.publisher.fence(plan.load_id)
-    table = stopped.ledger.publishing_table(plan.load_id)
+    stopped.publisher.fence(plan.load_id, stopped.owner)
+    table = stopped.ledger.staging_table(plan.load_id)
     stopped.clickhouse.execute(
         f"ALTER TABLE {table} DELETE WHERE _offset < 20", settings={"mutations_sync": 2}
     )
     produce(contract, stopped.broker, make_samples(contract, 300, Random(1)))
     account = sums(stopped, load(make_loader(contract)))
     assert (account["planned"], account["difference"]) == (300, 0)
-    record = stopped.ledger.load(plan.load_id)
+    record = stopped.ledger.load(contract.topic, plan.load_id)
     assert record is not None
     assert record.state == "publishing"
 

@@ -18,8 +18,8 @@ def stuck(make_loader: MakeLoader, contract: Contract) -> tuple[Loader, str]:
     plan = loader.plan()
     loader.drain(plan.load_id, 0)
     loader.audit(plan.load_id)
-    loader.publisher.fence(plan.load_id)
-    attempt = loader.ledger.audited_attempts(plan.load_id)[0]
+    loader.publisher.fence(plan.load_id, loader.owner)
+    attempt = loader.known(plan.load_id).attempts[0]
     first = [r for r in plan.chunks[0] if r.partition == 0]
     columns = loader.publisher.columns(loader.known(plan.load_id))
     loader.publisher.copy(plan.load_id, columns, Slice(attempt, first))

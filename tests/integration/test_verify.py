@@ -20,7 +20,6 @@ from sluice.loader import Loader
 from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
-from sluice.store.load_state import PlanRecord, State
 from tests.conftest import MakeLoader, load
 from tests.loads import filled
 
@@ -156,9 +155,13 @@ def test_a_gap_and_a_duplicate_with_an_unchanged_total_are_both_found(loaded: Lo
 
 
 def test_overlapping_loads_are_found(loaded: Loader) -> None:
-    ledger, topic = loaded.ledger, loaded.contract.topic
-    ledger.reserve("other", topic, "x", [[OffsetRange(0, 5, 8)]], PlanRecord())
-    ledger.record("other", topic, State.PUBLISHED, "x")
+    # No writer of the log does this.
+    run(
+        loaded,
+        f"INSERT INTO {loaded.ledger.database}.topic_log (topic, entry, load_id, state, chunks)"
+        f" VALUES ('{loaded.contract.topic}', 1001, 'other', 'reserved', [[(0, 5, 8)]]),"
+        f" ('{loaded.contract.topic}', 1002, 'other', 'published', [])",
+    )
     (finding,) = audit(loaded).findings
     assert (finding.kind, finding.ranges) == ("ledger", (OffsetRange(0, 5, 8),))
 

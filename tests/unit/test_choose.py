@@ -5,10 +5,9 @@ import pytest
 
 from include.schemas.orders import contract as orders
 from sluice.errors import OffsetsExpired, PlanError, TopicRecreated, UnknownPartition
-from sluice.plan.range_selection import Selection, TopicHistory, choose_ranges, partition_origins
+from sluice.plan.range_selection import Selection, TopicHistory, choose_ranges
 from sluice.ranges import OffsetRange, chunk
 from sluice.records import Topic, Watermarks
-from sluice.store.load_state import PlanRecord
 from sluice.store.request import Existing, Request, parse_partitions
 
 TOPIC = Topic("orders", "id-1", (0, 1))
@@ -102,15 +101,6 @@ def test_expired_offsets_of_an_unpublished_load_are_an_error() -> None:
     with pytest.raises(OffsetsExpired) as raised:
         plan(history, marks={0: Watermarks(20, 100), 1: Watermarks(40, 50)})
     assert (raised.value.partition, raised.value.offset) == (0, 0)
-
-
-def test_a_partition_starts_at_the_first_plans_watermark_or_at_0_if_added_later() -> None:
-    plans = [
-        PlanRecord(watermarks={0: (5, 10)}),
-        PlanRecord(watermarks={0: (7, 20), 1: (3, 9)}),
-    ]
-    assert partition_origins(plans, (0, 1, 2)) == {0: 5, 1: 0, 2: 0}
-    assert partition_origins([], (0, 1)) == {}
 
 
 def plan_window(

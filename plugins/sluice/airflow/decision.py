@@ -42,7 +42,7 @@ class Decision(ApprovalOperator):
         load_id = tasks.load_of_run(loader)
         if loader.known(load_id).state is not State.HELD:
             return None
-        held = loader.ledger.events(load_id)[-1]
+        held = loader.ledger.events(self.topic, load_id)[-1]
         if not self.waits:
             raise AirflowFailException(held.detail.error)
         # The text repeats contents of messages, so it is shown verbatim, and not as Markdown.

@@ -131,7 +131,7 @@ def publish(topic: str) -> None:
     if not rows or (load.state == "published" and _has_asset_event(topic, load)):
         return
     context: Any = get_current_context()
-    ranges = merge(r for part in loader.ledger.chunks(load.load_id).values() for r in part)
+    ranges = merge(load.ranges)
     offsets = [str(r) for r in ranges[:LOGGED_RANGES]]
     extra = {"load_id": load.load_id, "rows": rows, "offsets": offsets}
     context["outlet_events"][topic_alias(topic)].add(topic_asset(topic), extra=extra)

@@ -4,6 +4,7 @@
 from the plan; the right side is counted from what is there, not from what a task believes it sent.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -90,7 +91,8 @@ class Accounting:
             AccountingError: a chunk is unfinished, or an offset has no place or several; says
                 which partition and by how much.
         """
-        chunks = self._ledger.chunks(load_id)
+        load = self._ledger.load(self._contract.topic, load_id)
+        chunks = dict(enumerate(load.chunks)) if load else {}
         accepted = self._ledger.attempts.accepted(load_id)
         attempts = {number: result.attempt for number, result in accepted.items()}
         if unfinished := sorted(chunks.keys() - attempts.keys()):
@@ -179,7 +181,7 @@ class Accounting:
         )
         return {name: int(count) for name, count in row.items()}
 
-    def _planned(self, load_id: str, chunks: dict[int, list[OffsetRange]]) -> dict[int, int]:
+    def _planned(self, load_id: str, chunks: Mapping[int, Sequence[OffsetRange]]) -> dict[int, int]:
         ranges = [r for part in chunks.values() for r in part]
         if total(merge(ranges)) != total(ranges):
             raise AccountingError("its own ranges overlap", load_id=load_id)

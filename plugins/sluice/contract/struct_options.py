@@ -31,7 +31,8 @@ def check_struct(info: mi.StructType, path: tuple[str, ...]) -> None:
             )
         if _has_two_columns(types[field.name]):
             raise unsupported(
-                (*path, field.encode_name), "it has more than one column(…); write all options in one"
+                (*path, field.encode_name),
+                "it has more than one column(…); write all options in one",
             )
 
 

@@ -179,9 +179,7 @@ def _pair(
     return ColumnType(*pair_scalar(info, kind, rule, column, options, path))
 
 
-def _key_type(
-    key: mi.Type, path: Path, stack: Stack, chosen: SqlType | None = None
-) -> ColumnType:
+def _key_type(key: mi.Type, path: Path, stack: Stack, chosen: SqlType | None = None) -> ColumnType:
     """The type of a map's keys."""
     if unwrap(key)[1].truncate:
         raise unsupported((*path, "key"), "truncating the keys of a map could make two of them one")

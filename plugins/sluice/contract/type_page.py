@@ -27,12 +27,12 @@ _TAIL = """
 ## Notes
 
 - A number in a `float` field is stored as the nearest Float64: JSON's 9007199254740993 becomes
-  9007199254740992, and so do integers and decimals of Avro and Protobuf. Use `int` or `Decimal` where
-  every digit counts.
-- Of several entries of a JSON object with the same key the last one counts. The keys of a `dict` are
-  compared as values: in `dict[float, int]`, `1` and `1.0` are the same key.
-- The items of a `set` are stored in the order of their JSON, each once. Use `list` to keep the order
-  and repeated items.
+  9007199254740992, and so do integers and decimals of Avro and Protobuf. Use `int` or `Decimal`
+  where every digit counts.
+- Of several entries of a JSON object with the same key the last one counts. The keys of a `dict`
+  are compared as values: in `dict[float, int]`, `1` and `1.0` are the same key.
+- The items of a `set` are stored in the order of their JSON, each once. Use `list` to keep the
+  order and repeated items.
 - A float that is not finite (from Avro, Protobuf or a lift function) is refused in every column.
 - A `datetime` holds microseconds. A text with more digits, such as `12:00:00.123456789Z`, is
   refused unless the field has `column(truncate=True)`. The same option stores times that are finer

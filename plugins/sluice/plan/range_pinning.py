@@ -10,16 +10,17 @@ import tenacity
 
 from sluice.contract import Contract
 from sluice.contract.ddl import ClickHouseSchemaMapper
-from sluice.errors import PlanError, ShapeChanged
+from sluice.errors import LoadLost, PlanError, ShapeChanged
 from sluice.kafka.broker import Broker
 from sluice.plan.survey import Survey
 from sluice.plan.takeover import Settler
-from sluice.ranges import OffsetRange, chunk, subtract, total
+from sluice.ranges import OffsetRange, chunk, total
 from sluice.settings import Settings
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_state import HeldRange, Load, LoadKind, PlanRecord, State
+from sluice.store.load_state import Load, LoadKind, PlanRecord, State
 from sluice.store.request import Request
+from sluice.store.topic_state import Entry
 
 log = structlog.get_logger()
 
@@ -86,10 +87,8 @@ class Planner:
         if load is None and resume:
             load = self._adopt(request)
         if load:
-            recorded = self._recorded(load)
-            if load.state is not State.PLANNED or self._confirm(recorded):
-                log.info("plan_found", load_id=load.load_id, state=load.state)
-                return recorded
+            log.info("plan_found", load_id=load.load_id, state=load.state)
+            return self._recorded(load)
         self.settler.settle()
         return self._plan_afresh(request)
 
@@ -105,7 +104,7 @@ class Planner:
         if load and load.live:
             if load.plan.request == request:
                 return self.plan(request)
-            if self.settler.publisher.is_publishing(load.load_id):
+            if load.state.is_publishing:
                 self.settler.publisher.publish(load.load_id, self.owner)
             else:
                 self.settler.abandon(load)
@@ -113,12 +112,11 @@ class Planner:
         return self._plan_afresh(request)
 
     def _plan_afresh(self, request: Request) -> Plan:
-        """Reserve until no other load's reservation overlaps."""
+        """Reserve; if another load was reserved meanwhile, look again what is left."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda plan: plan is None),
             stop=tenacity.stop_after_attempt(RESERVATION_TRIES),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            before_sleep=lambda state: log.info("plan_withdrawn", attempt=state.attempt_number),
         )
         try:
             plan = retrying(self._reserve, request)
@@ -134,22 +132,20 @@ class Planner:
         """An unfinished load of the same request whose owner is gone; this run owns it now."""
         for load in self.ledger.loads_of(self.contract.topic, live=True):
             same = load.plan.request == request and self._fits(load) and self._same_contract(load)
-            resumable = load.state not in (State.PLANNED, State.HELD)
-            if same and resumable and self.settler.is_over(load.owner):
-                self.ledger.record(load.load_id, load.topic, State.ADOPTED, self.owner)
-                log.info("load_adopted", load_id=load.load_id, owner=load.owner)
+            resumable = load.state not in (State.HELD, State.TAKING_BACK)
+            over = same and resumable and self.settler.is_over(load.owner)
+            if over and self.settler.adopt(load):
                 return load
         return None
 
     def current(self) -> Load | None:
         """The load of this run; None before it has planned, and after another settled it."""
-        loads = self.ledger.loads_of(self.contract.topic, self.owner)
-        return next((load for load in loads if not load.state.is_given_up), None)
+        load = self.last()
+        return load if load and load.state is not State.ABANDONED else None
 
     def last(self) -> Load | None:
         """The latest load of this run, also one that was abandoned."""
-        loads = self.ledger.loads_of(self.contract.topic, self.owner)
-        return next((load for load in loads if load.state is not State.WITHDRAWN), None)
+        return next(iter(self.ledger.loads_of(self.contract.topic, self.owner)), None)
 
     def _fits(self, load: Load) -> bool:
         """Whether this deployment can continue a load: it stages alike, or staging is over."""
@@ -176,7 +172,7 @@ class Planner:
             )
 
     def _reserve(self, request: Request) -> Plan | None:
-        """Write a plan and keep it unless another live load overlaps it."""
+        """Reserve what a request would read now; None if another load was reserved meanwhile."""
         topic = self.contract.topic
         preview = self.survey.preview(request)
         ranges = preview.selection.ranges
@@ -188,9 +184,6 @@ class Planner:
             revision=preview.revision,
             replaces=tuple(preview.replaces),
         )
-        # The table comes first: whoever settles this load finds it, or finds it gone.
-        staging = self.ledger.staging_table(plan.load_id)
-        self.clickhouse.execute(self.mapper.create_staging(staging))
         record = PlanRecord(
             topic_id=preview.topic.id,
             shape=self.mapper.shape,
@@ -202,9 +195,20 @@ class Planner:
             survey=preview.selection.left_alone,
             waiting=preview.waiting,
         )
-        self.ledger.reserve(plan.load_id, topic, self.owner, plan.chunks, record, plan.revision)
-        if not self._confirm(plan):
-            return None
+        reservation = Entry(
+            load_id=plan.load_id,
+            state=State.RESERVED,
+            owner=self.owner,
+            plan=record,
+            chunks=tuple(map(tuple, plan.chunks)),
+            revision=plan.revision,
+        )
+        try:
+            self.ledger.log(topic).append(reservation, preview.seen)
+        except LoadLost as error:
+            log.info("plan_overtaken", reason=error.detail)
+            load = self.current()  # another task of this run may have planned
+            return self._recorded(load) if load and load.live else None
         log.info(
             "planned",
             load_id=plan.load_id,
@@ -213,38 +217,22 @@ class Planner:
             chunks=len(plan.chunks),
             ranges=[str(r) for r in ranges[:50]],
         )
+        self._create_staging(plan.load_id)
         return plan
 
-    def _confirm(self, plan: Plan) -> bool:
-        """Compare a written plan with all others; it is kept, or withdrawn when one overlaps.
-
-        Of two planners the one that wrote later sees the other, also when it was interrupted
-        in between and compares again. A load may overlap published ones that it replaces: those of
-        lower revisions, and when it replaces rows, those that it was planned to replace.
-        """
-        held = self.ledger.held_ranges(plan.topic, besides=plan.load_id)
-        others = [h.range for h in held if self._conflicts(plan, h)]
-        mine = [r for part in plan.chunks for r in part]
-        if total(subtract(mine, others)) == plan.offsets:
-            self.ledger.record(plan.load_id, plan.topic, State.RESERVED, self.owner)
-            return True
-        self.ledger.record(plan.load_id, plan.topic, State.WITHDRAWN, self.owner)
-        self.clickhouse.execute(f"DROP TABLE IF EXISTS {self.ledger.staging_table(plan.load_id)}")
-        return False
-
-    def _conflicts(self, plan: Plan, other: HeldRange) -> bool:
-        if not other.published or other.revision >= plan.revision:
-            return True
-        return plan.kind == "replace" and other.load_id not in plan.replaces
+    def _create_staging(self, load_id: str) -> None:
+        staging = self.ledger.staging_table(load_id)
+        self.clickhouse.execute(self.mapper.create_staging(staging))
 
     def _recorded(self, load: Load) -> Plan:
-        chunks = self.ledger.chunks(load.load_id)
+        if load.state is State.RESERVED:  # the planner may have been interrupted before
+            self._create_staging(load.load_id)
         return Plan(
             load_id=load.load_id,
             topic=self.contract.topic,
-            chunks=[chunks[number] for number in sorted(chunks)],
+            chunks=[list(part) for part in load.chunks],
             kind=load.kind,
-            revision=self.ledger.revision(load.load_id),
+            revision=load.revision,
             replaces=load.plan.replaces,
         )
 

@@ -11,7 +11,6 @@ from sluice.contract import Contract
 from sluice.errors import OffsetsExpired, TopicRecreated, UnknownPartition
 from sluice.ranges import EVER, OffsetRange, intersect, limit, merge, subtract, total
 from sluice.records import Topic, Watermarks, retained_ranges
-from sluice.store.load_state import PlanRecord
 from sluice.store.request import Request
 
 
@@ -136,23 +135,6 @@ def _expired(
         for p in partitions
         if p in history.origins
     ]
-
-
-def partition_origins(plans: Sequence[PlanRecord], partitions: Collection[int]) -> dict[int, int]:
-    """Where each partition began when it was first planned.
-
-    Args:
-        plans: what planners recorded, the oldest first.
-        partitions: the topic's partitions now. One that the first plan did not see was added
-            later, and began at 0.
-    """
-    origins: dict[int, int] = {}
-    for plan in plans:
-        for partition, (low, _) in plan.watermarks.items():
-            origins.setdefault(partition, low)
-    if plans:
-        origins |= dict.fromkeys(set(partitions) - plans[0].watermarks.keys(), 0)
-    return origins
 
 
 def check_same_topic(

@@ -1,10 +1,10 @@
 """The offsets that other, unfinished loads hold: since when, and how a person frees them."""
 
-from collections import Counter
 from datetime import datetime
 
 import msgspec
 
+from sluice.ranges import total
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import Load, State
 
@@ -41,6 +41,11 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
                 f"It waits for a decision: sluice release {self.load_id} --why … publishes it, and"
                 f" sluice discard {self.load_id} --why … frees its offsets."
             )
+        if self.state is State.TAKING_BACK:
+            return (
+                "Its visible rows are being removed; the next plan of the topic completes that, and"
+                f" so does: sluice discard {self.load_id} --why …"
+            )
         if self.state.is_publishing:
             return (
                 "It has begun to publish. Once its run is over, the next plan of the topic"
@@ -69,25 +74,19 @@ def find_reservations(ledger: Ledger, topic: str, besides: Load | None = None) -
             for load in loads
             if load.load_id != besides.load_id and load.planned_at <= besides.planned_at
         ]
-    if not loads:
-        return []
-    offsets, ranges = Counter[str](), dict[str, list[str]]()
-    for held in ledger.held_ranges(topic):
-        offsets[held.load_id] += held.range.count
-        ranges.setdefault(held.load_id, []).append(str(held.range))
     return [
         Reservation(
             load_id=load.load_id,
             owner=load.owner,
             state=load.state,
-            offsets=offsets[load.load_id],
+            offsets=total(load.ranges),
             since=load.planned_at,
             active_at=ledger.last_activity(load),
             ranges=(
-                *ranges[load.load_id][:MOST_RANGES],
-                *(["…"] if len(ranges[load.load_id]) > MOST_RANGES else []),
+                *map(str, load.ranges[:MOST_RANGES]),
+                *(["…"] if len(load.ranges) > MOST_RANGES else []),
             ),
         )
         for load in reversed(loads)
-        if offsets[load.load_id]
+        if load.ranges
     ]

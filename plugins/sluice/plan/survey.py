@@ -13,18 +13,18 @@ from sluice.plan.range_selection import (
     TopicHistory,
     check_same_topic,
     choose_ranges,
-    partition_origins,
     select_partitions,
 )
 from sluice.plan.time_windows import TimeWindows
-from sluice.ranges import OffsetRange, intersect, merge, subtract, total
+from sluice.ranges import OffsetRange, intersect, subtract, total
 from sluice.records import Topic, Watermarks, retained_ranges
 from sluice.settings import Settings
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_state import HeldRange, LoadKind, State
+from sluice.store.load_state import LoadKind, State
 from sluice.store.quarantine import Quarantine
 from sluice.store.request import Request, parse_window
+from sluice.store.topic_state import TopicState
 
 MOST_REPLAYED = 500_000
 """Messages of one replay: each that stands alone is a range of its own in the ledger."""
@@ -43,6 +43,7 @@ class PlanPreview(msgspec.Struct, frozen=True, kw_only=True):
         revision: above that of every published load when others answer for its offsets.
         replaces: published loads that hold offsets which it would load again.
         waiting: offsets that the topic has and no published load accounts for.
+        seen: number of the last entry of the topic's log that was read.
     """
 
     topic: Topic
@@ -52,6 +53,7 @@ class PlanPreview(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     replaces: list[str]
     waiting: int
+    seen: int
 
 
 class Survey:
@@ -80,28 +82,27 @@ class Survey:
         self._check_table(request)
         topic = self._broker.topic(self._contract.topic)
         watermarks = self._broker.watermarks(topic)
-        held = self._ledger.held_ranges(topic.name)
+        state = self._ledger.state(topic.name)
         kind: LoadKind = "load"
-        history = self._history(topic, held)
+        history = _history(topic, state)
         if request.refused is not None:
             check_same_topic(self._contract, topic, watermarks, history)
-            selection, kind = self._refused(topic, request, held), "replay"
+            selection, kind = self._refused(topic, request, state), "replay"
         else:
             window, unsearched = self._window(topic, watermarks, request, history)
             selection = choose_ranges(self._contract, topic, watermarks, history, request, window)
             selection = msgspec.structs.replace(selection, unsearched=unsearched)
             if selection.replaced:
                 kind = "replace"
-        published = [h for h in held if h.published]
-        latest = max((h.revision for h in published), default=0)
         return PlanPreview(
             topic=topic,
             watermarks=watermarks,
             selection=selection,
             kind=kind,
-            revision=0 if kind == "load" else 1 + latest,
-            replaces=_overlapping(published, selection.ranges) if kind == "replace" else [],
-            waiting=total(subtract(retained_ranges(watermarks), merge(h.range for h in published))),
+            revision=0 if kind == "load" else 1 + state.revision,
+            replaces=self._replaced(topic, selection.ranges) if kind == "replace" else [],
+            waiting=total(subtract(retained_ranges(watermarks), state.loaded)),
+            seen=state.entry,
         )
 
     def _check_table(self, request: Request) -> None:
@@ -148,7 +149,7 @@ class Survey:
             return found.ranges, found.unsearched
         return resolve_bounds(self._broker, topic, request.low or None, request.high or None), 0
 
-    def _refused(self, topic: Topic, request: Request, held: Sequence[HeldRange]) -> Selection:
+    def _refused(self, topic: Topic, request: Request, state: TopicState) -> Selection:
         """The messages in quarantine that a replay would read."""
         if request.refused is None:
             raise PlanError("a replay needs a filter of refused messages", topic=topic.name)
@@ -156,25 +157,26 @@ class Survey:
         store = Quarantine(self._clickhouse, self._ledger.database)
         most = min(request.max_messages or MOST_REPLAYED, MOST_REPLAYED)
         found = store.offsets(request.refused, partitions, most)
-        reserved = [h.range for h in held if not h.published]
+        reserved = state.reserved
         elsewhere = total(intersect(found, reserved))
         return Selection(ranges=subtract(found, reserved), elsewhere=elsewhere)
 
-    def _history(self, topic: Topic, held: Sequence[HeldRange]) -> TopicHistory:
+    def _replaced(self, topic: Topic, ranges: Sequence[OffsetRange]) -> list[str]:
+        """Published loads that hold some of the ranges."""
         loads = self._ledger.loads_of(topic.name)
-        ids = [load.plan.topic_id for load in loads if load.state is State.PUBLISHED]
-        return TopicHistory(
-            topic_id=ids[0] if ids else "",
-            origins=partition_origins([load.plan for load in reversed(loads)], topic.partitions),
-            # What a replay has read another load had published before.
-            loaded=[h.range for h in held if h.published and h.kind != "replay"],
-            reserved=[h.range for h in held if not h.published],
-        )
+        return [
+            load.load_id
+            for load in reversed(loads)
+            if load.state is State.PUBLISHED and intersect(load.ranges, ranges)
+        ]
 
 
-def _overlapping(published: Sequence[HeldRange], ranges: Sequence[OffsetRange]) -> list[str]:
-    """Loads that hold some of the ranges."""
-    by_load: dict[str, list[OffsetRange]] = {}
-    for h in published:
-        by_load.setdefault(h.load_id, []).append(h.range)
-    return [load_id for load_id, held in by_load.items() if intersect(held, ranges)]
+def _history(topic: Topic, state: TopicState) -> TopicHistory:
+    origins = state.origins
+    return TopicHistory(
+        topic_id=state.topic_id,
+        # A partition that no plan has seen was added since, and began at 0.
+        origins={} if origins is None else {p: origins.get(p, 0) for p in topic.partitions},
+        loaded=state.loaded,
+        reserved=state.reserved,
+    )

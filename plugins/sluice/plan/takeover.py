@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from sluice.errors import EngineError, SluiceError
+from sluice.errors import LoadLost, SluiceError
 from sluice.publish.publisher import Publisher
+from sluice.publish.take_back import TakeBack
 from sluice.sql import quote_identifier
-from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
+from sluice.store.topic_state import Entry, TopicState
 
 log = structlog.get_logger()
 
@@ -42,6 +44,7 @@ class Settler:
     ) -> None:
         self.topic, self.owner, self.is_over = topic, owner, is_over
         self.clickhouse, self.ledger, self.publisher = clickhouse, ledger, publisher
+        self.take_back = TakeBack(clickhouse, ledger, publisher.target)
         self._lease = timedelta(minutes=lease_minutes)
         self._hold = timedelta(hours=hold_hours)
 
@@ -50,23 +53,25 @@ class Settler:
         for load in self.ledger.loads_of(self.topic, live=True):
             if load.owner == self.owner or self._awaits_decision(load) or not self._is_over(load):
                 continue
-            if not self.publisher.is_publishing(load.load_id):
+            if not load.state.is_publishing and load.state is not State.TAKING_BACK:
                 self.abandon(load)
                 continue
-            log.warning("rolling_forward", load_id=load.load_id, owner=load.owner)
+            log.warning("completing", load_id=load.load_id, owner=load.owner, state=load.state)
             try:
-                self.publisher.publish(load.load_id, self.owner)
+                if load.state.is_publishing:
+                    self.publisher.publish(load.load_id, self.owner)
+                else:
+                    self.abandon(load)
             except SluiceError as error:
                 # Its offsets stay reserved, so loading what is new is safe meanwhile.
-                log.error("rolling_forward_failed", load_id=load.load_id, error=str(error))
+                log.error("not_completed", load_id=load.load_id, error=str(error))
         self.sweep()
 
     def sweep(self) -> None:
-        """Drop tables that nothing needs: of ended loads, and of loads that were never recorded.
+        """Drop tables that nothing needs: of ended loads, and of audits and comparisons.
 
-        A process that ends between two statements leaves such a table. A table without a load may
-        belong to a planner that is about to reserve, so it is kept for the time of a lease. If it
-        is dropped too early all the same, that load's tasks fail as those of an abandoned one do.
+        A process that ends between two statements leaves such a table. One without a load may be
+        in use, so it is kept for the time of a lease.
         """
         tables = self.ledger.work_tables()
         states = self.ledger.states([row["load_id"] for row in tables])
@@ -89,26 +94,42 @@ class Settler:
         """Whether a person may still release it; only a load that was read to its end can be."""
         if load.state is not State.HELD or datetime.now(UTC) - load.last_at > self._hold:
             return False
-        chunks = self.ledger.chunks(load.load_id)
-        return chunks.keys() == self.ledger.attempts.accepted(load.load_id).keys()
+        return len(load.chunks) == len(self.ledger.attempts.accepted(load.load_id))
+
+    def adopt(self, load: Load) -> bool:
+        """Continue a load of a run that is over.
+
+        Returns:
+            Whether it is this run's; False when another run was first, or it has ended.
+        """
+        entry = Entry(load_id=load.load_id, state=State.ADOPTED, owner=self.owner)
+
+        def same_owner(state: TopicState) -> str:
+            owner = state.live[load.load_id].owner
+            return "" if owner == load.owner else f"it belongs to {owner}"
+
+        try:
+            self.ledger.log(self.topic).append(entry, allowed=same_owner)
+        except LoadLost as error:
+            log.info("not_adopted", load_id=load.load_id, reason=error.detail)
+            return False
+        log.info("load_adopted", load_id=load.load_id, owner=load.owner)
+        return True
 
     def abandon(self, load: Load, detail: EventDetail = EventDetail()) -> bool:
-        """Free the offsets of a load; its late tasks fail on the missing table.
-
-        Dropping the staging table decides: a load that has begun to publish has renamed the
-        table, and is not abandoned.
+        """Free the offsets of a load; its late tasks fail.
 
         Returns:
             Whether it is abandoned; False when it has begun to publish, or has ended.
         """
+        if load.state is State.TAKING_BACK:
+            self.take_back.run(load, self.owner, detail)
+            return True
         try:
-            self.clickhouse.execute(f"DROP TABLE {self.ledger.staging_table(load.load_id)}")
-        except EngineError as error:
-            if error.code != UNKNOWN_TABLE:
-                raise
-            again = self.ledger.load(load.load_id)
-            if self.publisher.is_publishing(load.load_id) or (again and not again.live):
-                return False
-        self.ledger.record(load.load_id, load.topic, State.ABANDONED, self.owner, detail)
+            self.ledger.record(load.load_id, load.topic, State.ABANDONED, self.owner, detail)
+        except LoadLost:
+            return False
+        staging = self.ledger.staging_table(load.load_id)
+        self.clickhouse.execute(f"DROP TABLE IF EXISTS {staging}")
         log.warning("abandoned", load_id=load.load_id, owner=load.owner, state=load.state)
         return True

@@ -1,12 +1,12 @@
 """Making a load's rows visible, exactly once, whatever was interrupted before.
 
-Publishing begins by renaming the staging table. The rename is the fence: a late task finds no
-table to write to, and a settler that meant to abandon the load finds nothing to drop. Both are
-single operations of the server, so exactly one of them happens.
+Publishing begins with an entry in the topic's log. That entry is the fence: after it the load
+cannot be abandoned, and after the entry that abandons it, it cannot be published.
 
 Each insert then copies the staged rows that the target does not have yet, as one block: one part of
-the target, or one in each of its partitions. A repetition that runs beside the first statement is
-recognised by its token, one that runs after it by the rows that are there.
+the target, or one in each of its partitions. It has one token for ever. A repetition that runs
+beside the first statement is recognised by its token, one that runs after it by the rows that are
+there.
 """
 
 from collections import Counter
@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
-from msgspec import Struct
 
 from sluice.contract import Contract
 from sluice.errors import AccountingError, EngineError, LoadLost
@@ -24,10 +23,11 @@ from sluice.publish.replacement import Replacement
 from sluice.publish.turns import CLUSTER_PATIENCE_SECONDS, PATIENCE_SECONDS, PublishTurns
 from sluice.ranges import OffsetRange, chunk, total
 from sluice.sql import quote_identifier, quote_string
-from sluice.store.clickhouse import TABLE_EXISTS, UNKNOWN_TABLE, ClickHouse
+from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.target_table import TargetTable
+from sluice.store.topic_state import Entry
 
 log = structlog.get_logger()
 
@@ -35,7 +35,6 @@ SLICE_ROWS = 250_000
 SLICE_BYTES = 256 << 20
 """An insert's size, at most: it is one block in the server's memory."""
 
-COPY_TRIES = 3
 AT_ONCE = 2
 """Inserts of a load that run at once; they copy different offsets."""
 
@@ -45,13 +44,6 @@ class Slice(NamedTuple):
 
     attempt: str
     ranges: list[OffsetRange]
-
-
-class MissingRows(Struct, frozen=True):
-    """How many staged rows the target does not have, and a digest of which."""
-
-    rows: int
-    digest: int
 
 
 class Publisher:
@@ -74,23 +66,32 @@ class Publisher:
             ShapeChanged: a newer deployment has staged it and must publish it.
             EngineError: ClickHouse refused a statement; publishing can be repeated.
         """
-        load = self._ledger.load(load_id)
-        if load is None or load.state.is_given_up:
-            state = load.state if load else "not in the ledger"
-            raise LoadLost(f"the load is {state}", load_id=load_id)
+        load = self._known(load_id)
         if load.state is not State.PUBLISHED:
-            if not self.fence(load_id):
-                return
-            self._make_visible(load, owner)
+            columns = self.columns(load)
+            load = self.fence(load_id, owner)
+            try:
+                self._make_visible(load, columns, owner)
+            except (EngineError, LoadLost) as error:
+                if isinstance(error, EngineError) and error.code != UNKNOWN_TABLE:
+                    raise
+                if self._known(load_id).state is not State.PUBLISHED:
+                    raise
+                # Another publisher has completed it meanwhile.
         self.drop_work_table(load_id)
 
-    def _make_visible(self, load: Load, owner: str) -> None:
-        load_id = load.load_id
-        columns = self.columns(load)
-        self._ledger.record(load_id, load.topic, State.PUBLISHING, owner)
+    def _known(self, load_id: str) -> Load:
+        """The load, unless it was given up."""
+        load = self._ledger.load(self._contract.topic, load_id)
+        if load is None or load.state in (State.ABANDONED, State.TAKING_BACK):
+            state = load.state if load else "not in the ledger"
+            raise LoadLost(f"the load is {state}", load_id=load_id)
+        return load
+
+    def _make_visible(self, load: Load, columns: Mapping[str, str], owner: str) -> None:
+        load_id, attempts = load.load_id, load.attempts
         replacement = Replacement.of(load, self.target, self._clickhouse, self._ledger)
-        attempts = self._ledger.audited_attempts(load_id)
-        chunks = self._ledger.chunks(load_id)
+        chunks = {number: list(ranges) for number, ranges in enumerate(load.chunks)}
         slices = self._slices(load_id, chunks, attempts)
         replaces = replacement is not None
         try:
@@ -110,7 +111,7 @@ class Publisher:
 
     def columns(self, load: Load) -> dict[str, str]:
         """Target column → SQL over the rows that a load has staged; see TargetTable.columns."""
-        return self.target.columns(self._ledger.publishing_table(load.load_id), load.plan.shape)
+        return self.target.columns(self._ledger.staging_table(load.load_id), load.plan.shape)
 
     def insert_statement(self, columns: Mapping[str, str], missing_rows: str) -> str:
         """The SQL that makes rows visible. Parameters: ``topic``, ``attempt``, ``load``.
@@ -125,30 +126,17 @@ class Publisher:
             f" SELECT {', '.join(columns.values())} {missing_rows}{self.target.order}"
         )
 
-    def fence(self, load_id: str) -> bool:
-        """Rename the staging table; False when the load is published already.
+    def fence(self, load_id: str, owner: str) -> Load:
+        """Record that publishing begins; from now on the load is not abandoned.
+
+        Returns:
+            The load, with the attempts that count.
 
         Raises:
-            LoadLost: the table is gone, so the load was abandoned.
+            LoadLost: it was abandoned, or its audit has not passed.
         """
-        staging = self._ledger.staging_table(load_id)
-        publishing = self._ledger.publishing_table(load_id)
-        try:
-            self._clickhouse.execute(f"RENAME TABLE {staging} TO {publishing}")
-        except EngineError as error:
-            if error.code not in (UNKNOWN_TABLE, TABLE_EXISTS):
-                raise
-            if self.is_publishing(load_id):
-                return True
-            load = self._ledger.load(load_id)
-            if load and load.state is State.PUBLISHED:
-                return False
-            raise LoadLost("it has no staging table: it was abandoned", load_id=load_id) from error
-        return True
-
-    def is_publishing(self, load_id: str) -> bool:
-        """Whether the load has passed the fence and its table is still there."""
-        return self._clickhouse.has_table(self._ledger.database, f"publishing_{load_id}")
+        entry = Entry(load_id=load_id, state=State.PUBLISHING, owner=owner)
+        return self._ledger.log(self._contract.topic).append(entry).live[load_id]
 
     def copy(
         self, load_id: str, columns: Mapping[str, str], part: Slice, replaces: bool = False
@@ -160,35 +148,29 @@ class Publisher:
             replaces: whether the rows take the place of others, so that only those of this load
                 count as being there.
         """
-        source = self._ledger.publishing_table(load_id)
+        source = self._ledger.staging_table(load_id)
         missing_rows = self.target.missing_rows(source, part.ranges, replaces)
         parameters = {"topic": self._contract.topic, "load": load_id, "attempt": part.attempt}
         name = f"sluice/{load_id}/{part.ranges[0]}"
-        for again in range(COPY_TRIES):
-            self._end_interrupted_insert(name)
-            missing = self._count(missing_rows, parameters)
-            if not missing.rows:
-                return
-            # Every publisher's first insert of these rows has one token, so of two at once one
-            # counts. Only when it left rows out is there another token, named by what they are, so
-            # that two publishers that find the same rows missing share that one too.
-            token = f"{name}/{missing.digest}" if again else name
-            settings = {
-                **self.target.settings,
-                "log_comment": name,
-                "insert_deduplicate": 1,
-                "insert_deduplication_token": token,
-                "deduplicate_blocks_in_dependent_materialized_views": 1,
-                "join_use_nulls": 1,
-                "max_threads": 1,
-                "max_insert_threads": 1,
-                "min_insert_block_size_rows": 2 * SLICE_ROWS,
-                "min_insert_block_size_bytes": 4 << 30,
-                "max_partitions_per_insert_block": 0,
-            }
-            with self._turn(name) as condition:
-                statement = self.insert_statement(columns, f"{missing_rows}{condition}")
-                self._clickhouse.execute(statement, parameters, settings)
+        self._end_interrupted_insert(name)
+        if not self._count(missing_rows, parameters):
+            return
+        settings = {
+            **self.target.settings,
+            "log_comment": name,
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": name,
+            "deduplicate_blocks_in_dependent_materialized_views": 1,
+            "join_use_nulls": 1,
+            "max_threads": 1,
+            "max_insert_threads": 1,
+            "min_insert_block_size_rows": 2 * SLICE_ROWS,
+            "min_insert_block_size_bytes": 4 << 30,
+            "max_partitions_per_insert_block": 0,
+        }
+        with self._turn(name) as condition:
+            statement = self.insert_statement(columns, f"{missing_rows}{condition}")
+            self._clickhouse.execute(statement, parameters, settings)
 
     @contextmanager
     def _turn(self, name: str) -> Iterator[str]:
@@ -199,15 +181,13 @@ class Publisher:
         with self._turns.take(name) as condition:
             yield f" AND {condition}"
 
-    def _count(self, missing_rows: str, parameters: Mapping[str, str]) -> MissingRows:
+    def _count(self, missing_rows: str, parameters: Mapping[str, str]) -> int:
+        """How many staged rows the target does not have."""
         settings = self.target.settings | {"join_use_nulls": 1}
         (row,) = self._clickhouse.rows(
-            "SELECT count() AS rows, groupBitXor(cityHash64(_partition, _offset)) AS digest"
-            f" {missing_rows}",
-            parameters,
-            settings,
+            f"SELECT count() AS rows {missing_rows}", parameters, settings
         )
-        return MissingRows(**row)
+        return int(row["rows"])
 
     def _end_interrupted_insert(self, name: str) -> None:
         """End an insert of the same rows that an interrupted publisher has left running."""
@@ -266,13 +246,13 @@ class Publisher:
         return sum(accounts.values())
 
     def _check_replacing_target(self, load_id: str, slices: list[Slice]) -> None:
-        source = self._ledger.publishing_table(load_id)
+        source = self._ledger.staging_table(load_id)
         for attempt, ranges in slices:
             parameters = {"topic": self._contract.topic, "attempt": attempt, "load": load_id}
             missing = self._count(self.target.missing_rows(source, ranges), parameters)
-            if missing.rows:
+            if missing:
                 raise AccountingError(
-                    f"{self.target.name} lacks {missing.rows} rows of {ranges[0]}",
+                    f"{self.target.name} lacks {missing} rows of {ranges[0]}",
                     load_id=load_id,
                     partition=ranges[0].partition,
                     offset=ranges[0].low,
@@ -280,4 +260,4 @@ class Publisher:
 
     def drop_work_table(self, load_id: str) -> None:
         """Drop the table of a published load."""
-        self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.publishing_table(load_id)}")
+        self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.staging_table(load_id)}")

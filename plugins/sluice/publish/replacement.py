@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from sluice.errors import AccountingError
+from sluice.errors import AccountingError, LoadLost
 from sluice.ranges import OffsetRange, subtract
 from sluice.sql import offset_condition, quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
@@ -71,23 +71,28 @@ class Replacement:
         if not self._target.replaces:  # there a newer row of a key may stand for one of ours
             self._check_own(answered)
         self._end_old()
-        events = self._ledger.events(self._load.load_id)
-        if not any(event.state is State.REPLACING for event in events):
+        if not self._is_replacing():
             self._count_old(answered)
-            changes = self._compare(answered) if self._parts else Changes()
-            # Counted while both were there; a later publisher finds this event and does not count.
-            self._ledger.record(
-                self._load.load_id,
-                self._load.topic,
-                State.REPLACING,
-                owner,
-                EventDetail(changes=changes),
-                token=f"{self._load.load_id}/{State.REPLACING}",
-            )
+            detail = EventDetail(changes=self._compare(answered) if self._parts else Changes())
+            self._begin(owner, detail)
         for number, ranges in answered.items():
             self._resolve(number, ranges, list(attempts.values()))
             self._remove(ranges)
         return list(answered.values())
+
+    def _begin(self, owner: str, detail: EventDetail) -> None:
+        """Record what was counted while both were there; another publisher may have done so."""
+        try:
+            self._ledger.record(
+                self._load.load_id, self._load.topic, State.REPLACING, owner, detail
+            )
+        except LoadLost:
+            if not self._is_replacing():
+                raise
+
+    def _is_replacing(self) -> bool:
+        live = self._ledger.state(self._load.topic).live.get(self._load.load_id)
+        return live is not None and live.state is State.REPLACING
 
     def _check_own(self, answered: Mapping[int, list[OffsetRange]]) -> None:
         accounts = {
@@ -183,7 +188,7 @@ class Replacement:
             " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
         )
         staged = (
-            f"SELECT _partition, _offset FROM {self._ledger.publishing_table(self._load.load_id)}"
+            f"SELECT _partition, _offset FROM {self._ledger.staging_table(self._load.load_id)}"
             " WHERE _attempt IN {attempts:Array(String)}"
         )
         repaired = (

@@ -1,14 +1,15 @@
 """Giving up a load that has begun to publish: its visible rows are removed, its offsets are free.
 
-The load's table is renamed once more, so a publisher that is late finds no rows to copy. Then its
-running inserts are ended, and only then its rows are removed. Each step may be repeated.
+It begins with an entry in the topic's log, after which the load cannot be published. Its staging
+table is dropped, so a publisher that is late finds no rows to copy. Then its running inserts are
+ended, and only then its rows are removed. Each step may be repeated.
 """
 
 import structlog
 
-from sluice.errors import AccountingError, EngineError, LoadLost, ReplaceUnsupported
-from sluice.sql import quote_identifier, quote_string
-from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.errors import AccountingError, ReplaceUnsupported
+from sluice.sql import quote_string
+from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.target_table import TargetTable
@@ -33,8 +34,12 @@ class TakeBack:
             LoadLost: it has ended meanwhile.
             AccountingError: rows of it are still visible; repeat it.
         """
-        self._check(load)
-        self._fence(load)
+        if load.state is State.TAKING_BACK:
+            detail = self._ledger.events(load.topic, load.load_id)[-1].detail
+        else:
+            self._check(load)
+            self._ledger.record(load.load_id, load.topic, State.TAKING_BACK, owner, detail)
+        self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.staging_table(load.load_id)}")
         named = f"startsWith(Settings['log_comment'], {quote_string(f'sluice/{load.load_id}/')})"
         if self._clickhouse.rows(f"SELECT 1 AS one FROM system.processes WHERE {named}"):
             self._clickhouse.execute(f"KILL QUERY WHERE {named} SYNC")
@@ -51,7 +56,6 @@ class TakeBack:
                 load_id=load.load_id,
             )
         self._ledger.record(load.load_id, load.topic, State.ABANDONED, owner, detail)
-        self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._table(load)}")
         log.warning("taken_back", load_id=load.load_id, table=self._target.name)
 
     def _check(self, load: Load) -> None:
@@ -69,20 +73,6 @@ class TakeBack:
             topic=load.topic,
             load_id=load.load_id,
         )
-
-    def _fence(self, load: Load) -> None:
-        publishing = self._ledger.publishing_table(load.load_id)
-        try:
-            self._clickhouse.execute(f"RENAME TABLE {publishing} TO {self._table(load)}")
-        except EngineError as error:
-            if error.code != UNKNOWN_TABLE:
-                raise
-            if not self._clickhouse.has_table(self._ledger.database, f"taken_{load.load_id}"):
-                raise LoadLost("it has ended meanwhile", load_id=load.load_id) from error
-
-    def _table(self, load: Load) -> str:
-        name = quote_identifier(f"taken_{load.load_id}")
-        return f"{quote_identifier(self._ledger.database)}.{name}"
 
     def _visible(self, load: Load) -> int:
         (row,) = self._clickhouse.rows(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from sluice.kafka.broker import Broker
-from sluice.ranges import merge, subtract, total
+from sluice.ranges import subtract, total
 from sluice.records import retained_ranges
 from sluice.store.ledger import Ledger
 
@@ -39,7 +39,7 @@ def measure_lag(topic_name: str, broker: Broker, ledger: Ledger) -> list[Lag]:
     """
     topic = broker.topic(topic_name)
     marks = broker.watermarks(topic)
-    published = merge(t.range for t in ledger.held_ranges(topic_name) if t.published)
+    published = ledger.state(topic_name).loaded
     waiting = subtract(retained_ranges(marks), published)
     starts = {r.partition: r.low for r in reversed(waiting)}
     since, now = broker.times_at(topic, starts, marks), datetime.now(UTC)

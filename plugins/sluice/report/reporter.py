@@ -41,15 +41,15 @@ class Reporter:
             LoadLost: the ledger has no such load.
         """
         ledger = self._ledger
-        load = ledger.load(load_id)
+        load = ledger.load(self._contract.topic, load_id)
         if load is None:
             raise LoadLost("the ledger has no such load", load_id=load_id)
-        events = ledger.events(load_id)
+        events = ledger.events(load.topic, load_id)
         accepted = list(ledger.attempts.accepted(load_id).values())
         attempts = [result.attempt for result in accepted]
         audited = _last_detail(events, State.AUDITED)
         errors = [event.detail.error for event in events if event.detail.error]
-        ranges = merge(r for part in ledger.chunks(load_id).values() for r in part)
+        ranges = merge(load.ranges)
         report = Report(
             load_id=load_id,
             topic=load.topic,

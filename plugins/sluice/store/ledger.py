@@ -1,38 +1,22 @@
-"""The ledger: which offsets each load reserved, and the history of its states.
+"""The ledger: the logs of all topics, and what is computed from them.
 
-It is append-only. A load is *live* until it gets an end state: published, abandoned (ended by
-another run after its own run had ended) or withdrawn (its planner detected another reservation of
-the same offsets). Live and published loads hold their offsets; no other load may plan them.
+A load is *live* until it gets an end state: published, or abandoned (given up, so that its offsets
+are free). Live and published loads hold their offsets; no other load may reserve them.
 """
 
-import hashlib
-import re
-import uuid
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from sluice.contract.ddl import WORK_TABLE, statements
-from sluice.errors import EngineError
-from sluice.ranges import OffsetRange
+from sluice.contract.ddl import WORK_TABLE
 from sluice.sql import quote_identifier
 from sluice.store.attempts import AttemptRecords
-from sluice.store.clickhouse import UNKNOWN_DATABASE, UNKNOWN_TABLE, ClickHouse
-from sluice.store.load_state import (
-    Event,
-    EventDetail,
-    HeldRange,
-    Load,
-    Pace,
-    PlanRecord,
-    State,
-)
-
-BOOKKEEPING = Path(__file__).with_name("bookkeeping.sql")
-"""The tables and views of the Sluice database; ``sql/`` contains a copy for reading."""
+from sluice.store.bookkeeping import create_bookkeeping
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.load_state import Event, EventDetail, HeldRange, Load, Pace, State
+from sluice.store.topic_log import TopicLog
+from sluice.store.topic_state import Entry, TopicState
 
 
 class Ledger:
@@ -46,39 +30,27 @@ class Ledger:
         self.clickhouse, self.database = clickhouse, database
         self.attempts = AttemptRecords(clickhouse, database)
         self._db = quote_identifier(database)
+        self._logs: dict[str, TopicLog] = {}
+        self._lock = threading.Lock()
 
     def create(self) -> None:
-        """Create the database with its tables and views, or bring them up to date; repeatable."""
-        text = BOOKKEEPING.read_text()
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        if self._applied() == digest:
-            return
-        for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: self._db, text)):
-            self.clickhouse.execute(statement)
-        row = {"digest": digest}
-        self.clickhouse.insert(f"{self._db}.bookkeeping", [row], uuid.uuid4().hex)
+        """Create the database, or bring it up to date; see :func:`create_bookkeeping`."""
+        create_bookkeeping(self.clickhouse, self.database)
 
-    def _applied(self) -> str:
-        """Digest of the statements that were applied last; empty if none were."""
-        try:
-            rows = self.clickhouse.rows(
-                f"SELECT argMax(digest, at) AS digest FROM {self._db}.bookkeeping"
-            )
-        except EngineError as error:
-            if error.code in (UNKNOWN_TABLE, UNKNOWN_DATABASE):
-                return ""
-            raise
-        return str(rows[0]["digest"])
+    def log(self, topic: str) -> TopicLog:
+        """The log of a topic."""
+        with self._lock:
+            if topic not in self._logs:
+                self._logs[topic] = TopicLog(self.clickhouse, self.database, topic)
+            return self._logs[topic]
+
+    def state(self, topic: str) -> TopicState:
+        """The state of a topic."""
+        return self.log(topic).read()
 
     def staging_table(self, load_id: str) -> str:
         """Name of the load's staging table until it is published."""
         return f"{self._db}.{quote_identifier('staging_' + load_id)}"
-
-    def publishing_table(self, load_id: str) -> str:
-        """Name of the staging table once publishing has begun: the fence. A late attempt cannot
-        insert into it under its old name.
-        """
-        return f"{self._db}.{quote_identifier('publishing_' + load_id)}"
 
     def record(
         self,
@@ -86,85 +58,41 @@ class Ledger:
         topic: str,
         state: State,
         owner: str,
-        detail: EventDetail | PlanRecord = EventDetail(),
-        token: str = "",
+        detail: EventDetail = EventDetail(),
     ) -> None:
         """Record a state of a load.
 
-        Args:
-            token: inserts with the same token leave one row; by default each call writes a row.
+        Raises:
+            LoadLost: the load has ended, or cannot get this state.
         """
-        text = msgspec.json.encode(detail).decode()
-        row = {"load_id": load_id, "topic": topic, "state": state, "owner": owner, "detail": text}
-        self.clickhouse.insert(f"{self._db}.load_events", [row], token or uuid.uuid4().hex)
+        entry = Entry(load_id=load_id, state=state, owner=owner, detail=detail)
+        self.log(topic).append(entry)
 
-    def reserve(
-        self,
-        load_id: str,
-        topic: str,
-        owner: str,
-        chunks: Sequence[Sequence[OffsetRange]],
-        plan: PlanRecord,
-        revision: int = 0,
-    ) -> None:
-        """Record a plan: the ranges first, then the event that makes them valid.
-
-        Args:
-            chunks: the ranges of each chunk.
-            plan: what else is recorded of the plan.
-            revision: see :class:`HeldRange`.
-        """
-        rows = [
-            {
-                "load_id": load_id,
-                "topic": topic,
-                "chunk": number,
-                "partition": r.partition,
-                "low": r.low,
-                "high": r.high,
-                "kind": plan.kind,
-                "revision": revision,
-            }
-            for number, ranges in enumerate(chunks)
-            for r in ranges
-        ]
-        self.clickhouse.insert(f"{self._db}.load_ranges", rows, f"{load_id}/ranges")
-        self.record(load_id, topic, State.PLANNED, owner, plan)
-
-    def load(self, load_id: str) -> Load | None:
+    def load(self, topic: str, load_id: str) -> Load | None:
         """The load of an id; None if the ledger does not have it."""
-        loads = self._loads("load_id = {id:String}", {"id": load_id})
+        loads = self.log(topic).loads(load_id)
         return loads[0] if loads else None
 
-    def loads_of(self, topic: str, owner: str | None = None, live: bool = False) -> list[Load]:
+    def topic_of(self, load_id: str) -> str:
+        """The topic of a load; empty if the ledger does not have the load."""
+        rows = self.clickhouse.rows(
+            f"SELECT topic FROM {self._db}.topic_log WHERE load_id = {{id:String}} LIMIT 1",
+            {"id": load_id},
+        )
+        return str(rows[0]["topic"]) if rows else ""
+
+    def loads_of(self, topic: str, owner: str = "", live: bool = False) -> list[Load]:
         """Loads of a topic, newest first.
 
         Args:
             owner: only loads of this owner.
             live: only live loads.
         """
-        where, parameters = "topic = {topic:String}", {"topic": topic}
-        if owner is not None:
-            where += " AND owner = {owner:String}"
-            parameters["owner"] = owner
         if live:
-            where += " AND state NOT IN ('published', 'abandoned', 'withdrawn')"
-        return self._loads(where, parameters)
-
-    def _loads(self, where: str, parameters: Mapping[str, Any]) -> list[Load]:
-        rows = self.clickhouse.rows(
-            f"SELECT * FROM {self._db}.loads WHERE {where} ORDER BY planned_at DESC", parameters
-        )
-        return [
-            Load(
-                **row
-                | {
-                    "state": State(row["state"]),
-                    "plan": msgspec.json.decode(row["plan"], type=PlanRecord),
-                }
-            )
-            for row in rows
-        ]
+            loads = list(self.state(topic).live.values())[::-1]
+        else:
+            loads = self.log(topic).loads(owner=owner)
+        return [load for load in loads if not owner or load.owner == owner]
 
     def work_tables(self) -> list[dict[str, Any]]:
         """The temporary tables of loads and audits: ``name``, ``load_id`` (or a random id) and
@@ -189,71 +117,26 @@ class Ledger:
         )
         return {row["load_id"]: State(row["state"]) for row in rows}
 
-    def events(self, load_id: str) -> list[Event]:
+    def events(self, topic: str, load_id: str) -> list[Event]:
         """The history of a load, oldest first; the plan's detail is in :class:`Load`."""
-        rows = self.clickhouse.rows(
-            f"SELECT state, owner, detail, at FROM {self._db}.load_events"
-            " WHERE load_id = {id:String} ORDER BY at",
-            {"id": load_id},
-        )
         return [
-            Event(
-                state=State(row["state"]),
-                owner=row["owner"],
-                at=row["at"],
-                detail=EventDetail()
-                if row["state"] == State.PLANNED
-                else msgspec.json.decode(row["detail"], type=EventDetail),
-            )
-            for row in rows
+            Event(state=e.state, owner=e.owner, at=e.at, detail=e.detail)
+            for e in self.log(topic).entries(load_id)
         ]
 
-    def chunks(self, load_id: str) -> dict[int, list[OffsetRange]]:
-        """Number of a chunk → its ranges."""
-        rows = self.clickhouse.rows(
-            f"SELECT chunk, partition, low, high FROM {self._db}.load_ranges"
-            " WHERE load_id = {id:String} ORDER BY chunk, partition, low",
-            {"id": load_id},
-        )
-        chunks: dict[int, list[OffsetRange]] = {}
-        for row in rows:
-            r = OffsetRange(row["partition"], row["low"], row["high"])
-            chunks.setdefault(row["chunk"], []).append(r)
-        return chunks
-
-    def revision(self, load_id: str) -> int:
-        """The load's revision; above 0 if it takes over offsets that other loads published."""
-        rows = self.clickhouse.rows(
-            f"SELECT max(revision) AS revision FROM {self._db}.load_ranges"
-            " WHERE load_id = {id:String}",
-            {"id": load_id},
-        )
-        return int(rows[0]["revision"])
-
-    def held_ranges(self, topic: str, besides: str = "") -> list[HeldRange]:
-        """The ranges of all live and published loads of a topic.
-
-        Args:
-            besides: id of a load to leave out.
-        """
-        rows = self.clickhouse.rows(
-            f"SELECT r.load_id AS load_id, l.state AS state, r.kind AS kind,"
-            f" r.revision AS revision, r.partition AS partition, r.low AS low, r.high AS high"
-            f" FROM {self._db}.load_ranges AS r"
-            f" INNER JOIN {self._db}.loads AS l ON l.load_id = r.load_id"
-            " WHERE r.topic = {topic:String} AND r.load_id != {besides:String}"
-            " AND l.state NOT IN ('abandoned', 'withdrawn')",
-            {"topic": topic, "besides": besides},
-        )
+    def held_ranges(self, topic: str) -> list[HeldRange]:
+        """The ranges of all live and published loads of a topic, one by one."""
         return [
             HeldRange(
-                load_id=r["load_id"],
-                state=State(r["state"]),
-                kind=r["kind"],
-                revision=r["revision"],
-                range=OffsetRange(r["partition"], r["low"], r["high"]),
+                load_id=load.load_id,
+                state=load.state,
+                kind=load.kind,
+                revision=load.revision,
+                range=r,
             )
-            for r in rows
+            for load in self.log(topic).loads()
+            if load.state is not State.ABANDONED
+            for r in load.ranges
         ]
 
     def published_rows(self, topic: str) -> int:
@@ -267,11 +150,6 @@ class Ledger:
             {"topic": topic},
         )
         return int(rows[0]["rows"])
-
-    def audited_attempts(self, load_id: str) -> dict[int, str]:
-        """Chunk → its accepted attempt, as recorded by the load's last successful audit."""
-        audits = [e for e in self.events(load_id) if e.state is State.AUDITED]
-        return dict(audits[-1].detail.attempts)
 
     def pace(self, topic: str) -> Pace | None:
         """The speed of the last ten published loads, from plan to end; None if there are none."""

@@ -16,14 +16,12 @@ published; *replay*: loads messages from quarantine."""
 
 
 class State(StrEnum):
-    """The progress of a load. All members but ``ADOPTED`` are states. A load's state is its end
-    state if it has one, otherwise the latest.
+    """The progress of a load. All members but ``ADOPTED`` and ``FORGOTTEN`` are states. A load's
+    state is its end state if it has one, otherwise the latest.
     """
 
-    PLANNED = "planned"
-    """Recorded, but not yet compared with other reservations."""
     RESERVED = "reserved"
-    """No other load holds its offsets; it may read them."""
+    """Its ranges are pinned, and no other load may read them."""
     AUDITED = "audited"
     """The accounting identity holds, and no critical rule failed or a person released it."""
     HELD = "held"
@@ -34,24 +32,21 @@ class State(StrEnum):
     """Its rows are being made visible."""
     REPLACING = "replacing"
     """Its rows are visible; the rows that they replace are being removed."""
+    TAKING_BACK = "taking back"
+    """A person gave it up while it was publishing; its visible rows are being removed."""
     PUBLISHED = "published"
     """An end state: its rows are visible."""
-    WITHDRAWN = "withdrawn"
-    """An end state: its planner detected another reservation of the same offsets."""
     ABANDONED = "abandoned"
     """An end state: given up. Its offsets are free."""
     ADOPTED = "adopted"
     """An event, not a state: a new owner has taken the load over and continues it."""
+    FORGOTTEN = "forgotten"
+    """An event of the topic, not a state: all its loads before have left the ledger."""
 
     @property
     def is_end(self) -> bool:
         """Whether it is an end state."""
-        return self in (State.PUBLISHED, State.WITHDRAWN, State.ABANDONED)
-
-    @property
-    def is_given_up(self) -> bool:
-        """Whether the load ended without publishing."""
-        return self in (State.WITHDRAWN, State.ABANDONED)
+        return self in (State.PUBLISHED, State.ABANDONED)
 
     @property
     def is_publishing(self) -> bool:
@@ -165,6 +160,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         plan: the recorded plan.
         planned_at: when it was planned.
         last_at: when its latest event was recorded.
+        chunks: the ranges of each chunk.
+        revision: if two published loads hold an offset, the one with the higher revision accounts
+            for it; 0 for a load of offsets that no load had published.
+        attempts: chunk → its accepted attempt, as recorded by the last successful audit.
     """
 
     load_id: str
@@ -174,6 +173,14 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     plan: PlanRecord
     planned_at: datetime
     last_at: datetime
+    chunks: tuple[tuple[OffsetRange, ...], ...] = ()
+    revision: int = 0
+    attempts: Mapping[int, str] = {}
+
+    @property
+    def ranges(self) -> list[OffsetRange]:
+        """The offsets that it reserved."""
+        return [r for chunk in self.chunks for r in chunk]
 
     @property
     def live(self) -> bool:
@@ -195,8 +202,7 @@ class HeldRange(msgspec.Struct, frozen=True, kw_only=True):
     """A range that a live or published load holds.
 
     Attributes:
-        revision: if two published loads hold an offset, the one with the higher revision
-            accounts for it; 0 for a load of offsets that no load had published.
+        revision: see :class:`Load`.
     """
 
     load_id: str

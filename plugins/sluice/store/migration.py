@@ -147,9 +147,7 @@ class Migration:
         lines, previous = self._plain.column_lines(), ""
         former = {name for names in self._former.values() for name in names}
         keys = key_columns(live)
-        unrecorded = unrecorded_renames(
-            self._contract, self._plain.columns, live, declared, former
-        )
+        unrecorded = unrecorded_renames(self._contract, self._plain.columns, live, declared, former)
         for name, column in declared.columns.items():
             place = f"AFTER {quote_identifier(previous)}" if previous else "FIRST"
             previous = name

@@ -42,7 +42,7 @@ def load(request: Request, dag_id: str, load_id: str) -> HTMLResponse:
     """The report of a load."""
     store = Store()
     report = find_report(store.clickhouse, store.database, load_id=load_id)
-    return _page(request, dag_id, report, store.ledger.load(load_id))
+    return _page(request, dag_id, report, store.ledger.load(contract_of(dag_id).topic, load_id))
 
 
 @router.get("/docs/{dag_id}/{load_id}", dependencies=CAN_READ_RUNS)

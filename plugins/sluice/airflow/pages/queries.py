@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from sluice.ranges import OffsetRange, merge, subtract
+from sluice.ranges import OffsetRange, subtract
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
@@ -142,7 +142,7 @@ class PageQueries:
         ]
 
     def loads(self, topics: Sequence[str], most: int = RECENT) -> list[LoadRow]:
-        """The last loads of each topic, the newest first; withdrawn plans are left out."""
+        """The last loads of each topic, the newest first."""
         rows = self._clickhouse.rows(
             "SELECT l.load_id AS load_id, l.topic AS topic, l.owner AS owner, l.state AS state,"
             " if(JSONHas(l.plan, 'kind'), JSONExtractString(l.plan, 'kind'), 'load') AS kind,"
@@ -156,7 +156,7 @@ class PageQueries:
             f"    argMax(quarantined, at) AS q FROM {self._db}.load_accounts"
             "   WHERE topic IN {topics:Array(String)} GROUP BY load_id, partition)"
             "  GROUP BY load_id) AS a ON a.load_id = l.load_id"
-            " WHERE l.topic IN {topics:Array(String)} AND l.state != 'withdrawn'"
+            " WHERE l.topic IN {topics:Array(String)}"
             " ORDER BY l.planned_at DESC LIMIT {most:UInt32} BY l.topic",
             {"topics": list(topics), "most": most},
         )
@@ -203,7 +203,7 @@ class PageQueries:
 
     def strips(self, topic: str) -> list[PartitionStrip]:
         """By partition what is published, and the holes between."""
-        published = merge(t.range for t in self._ledger.held_ranges(topic) if t.published)
+        published = self._ledger.state(topic).loaded
         strips = []
         for partition in sorted({r.partition for r in published}):
             mine = [r for r in published if r.partition == partition]

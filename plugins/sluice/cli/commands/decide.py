@@ -64,7 +64,7 @@ def _loader_of(load_id: str) -> Loader:
     """A loader for the topic of a load."""
     any_loader = build_loader(next(iter(discover().values())))
     any_loader.ledger.create()
-    load = any_loader.ledger.load(load_id)
-    if load is None:
+    topic = any_loader.ledger.topic_of(load_id)
+    if not topic:
         raise click.ClickException(f"the ledger has no load {load_id}; 'sluice status' lists loads")
-    return build_loader(find(load.topic))
+    return build_loader(find(topic))

@@ -11,7 +11,7 @@ from sluice.contract import Contract, discover, find
 from sluice.contract.ddl import ClickHouseSchemaMapper, file_text
 from sluice.contract.discovery import project_folder
 from sluice.contract.kafka_engine_ddl import KafkaTableSchema
-from sluice.store.ledger import BOOKKEEPING
+from sluice.store.bookkeeping import BOOKKEEPING
 from sluice.store.table_change import TableChange
 
 

@@ -11,7 +11,7 @@ from sluice.contract import find
 from sluice.decode.factory import build_decoder
 from sluice.loader import Loader
 from sluice.plan.bounds import resolve_bounds
-from sluice.ranges import OffsetRange, intersect, merge, total
+from sluice.ranges import OffsetRange, intersect, total
 from sluice.records import Progress, retained_ranges
 
 MAX_RANGES = 20
@@ -55,7 +55,7 @@ def verify(
         loader.settings.cluster,
         within,
     )
-    published = merge(t.range for t in loader.ledger.held_ranges(topic) if t.published)
+    published = list(loader.ledger.state(topic).loaded)
     audited = published if within is None else intersect(published, within)
     with progress_bar() as bar:
         task = bar.add_task("auditing the tables", total=total(audited))

@@ -1,0 +1,150 @@
+"""Creates the Sluice database, and brings it up to date.
+
+``bookkeeping.sql`` declares the tables and views; its statements can be repeated. What they cannot
+express is done by the numbered steps of this module.
+"""
+
+import hashlib
+import re
+import uuid
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+
+from sluice.contract.ddl import WORK_TABLE, statements
+from sluice.errors import EngineError, SettingsError
+from sluice.sql import quote_identifier
+from sluice.store.clickhouse import TABLE_EXISTS, UNKNOWN_DATABASE, UNKNOWN_TABLE, ClickHouse
+
+log = structlog.get_logger()
+
+BOOKKEEPING = Path(__file__).with_name("bookkeeping.sql")
+"""The tables and views of the Sluice database; ``sql/`` contains a copy for reading."""
+
+VERSION = 2
+"""1: events and ranges of loads in tables of their own. 2: a log per topic (``topic_log``)."""
+
+UNKNOWN_IDENTIFIER = 47
+
+
+class Applied(Struct, frozen=True):
+    """What was applied to a database last: the version, and the digest of its statements."""
+
+    version: int
+    digest: str
+
+
+def create_bookkeeping(clickhouse: ClickHouse, database: str) -> None:
+    """Create the database with its tables and views, or bring them up to date; repeatable.
+
+    Raises:
+        SettingsError: a newer release of Sluice has brought it up to date.
+    """
+    db, text = quote_identifier(database), BOOKKEEPING.read_text()
+    applied = _applied(clickhouse, db)
+    if applied.version > VERSION:
+        raise SettingsError(
+            f"the database {database} was brought up to date by a newer release of Sluice (its"
+            f" version is {applied.version}, and this release knows {VERSION}): update this"
+            " deployment"
+        )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if applied == Applied(VERSION, digest):
+        return
+    _set_old_ledger_aside(clickhouse, database)
+    for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: db, text)):
+        clickhouse.execute(statement)
+    _convert_old_ledger(clickhouse, database)
+    row = {"digest": digest, "version": VERSION}
+    clickhouse.insert(f"{db}.bookkeeping", [row], uuid.uuid4().hex)
+
+
+def _applied(clickhouse: ClickHouse, db: str) -> Applied:
+    """What was applied last; version 0 if nothing was."""
+    try:
+        rows = clickhouse.rows(
+            f"SELECT max(version) AS version, argMax(digest, at) AS digest FROM {db}.bookkeeping"
+        )
+    except EngineError as error:
+        if error.code == UNKNOWN_IDENTIFIER:
+            return Applied(1, "")
+        if error.code in (UNKNOWN_TABLE, UNKNOWN_DATABASE):
+            return Applied(0, "")
+        raise
+    return Applied(rows[0]["version"], rows[0]["digest"])
+
+
+OLD_TABLES = ("load_events", "load_ranges")
+"""Tables of version 1; version 2 has views of these names."""
+
+
+def _set_old_ledger_aside(clickhouse: ClickHouse, database: str) -> None:
+    """Rename the tables of version 1, so that deployments of it can no longer write to them."""
+    db = quote_identifier(database)
+    found = clickhouse.rows(
+        "SELECT name FROM system.tables WHERE database = {db:String}"
+        " AND name IN {names:Array(String)} AND engine LIKE '%MergeTree'",
+        {"db": database, "names": list(OLD_TABLES)},
+    )
+    for row in found:
+        name = row["name"]
+        log.info("old_ledger_set_aside", table=name)
+        try:
+            clickhouse.execute(f"RENAME TABLE {db}.{name} TO {db}.{name}_1")
+        except EngineError as error:
+            if error.code not in (UNKNOWN_TABLE, TABLE_EXISTS):
+                raise  # else another process has renamed it
+
+
+def _convert_old_ledger(clickhouse: ClickHouse, database: str) -> None:
+    """Write the events and ranges of version 1 to the logs of their topics; repeatable.
+
+    Every process that finds the tables of version 1 writes the same entries under the same token,
+    so no process goes on before they are there. Plans that were not confirmed are left out: their
+    runs plan again.
+    """
+    db = quote_identifier(database)
+    if not clickhouse.has_table(database, "load_events_1"):
+        return
+    if not clickhouse.has_table(database, "load_ranges_1"):
+        raise EngineError(0, f"{db}.load_ranges_1 is missing beside {db}.load_events_1")
+    clickhouse.execute(
+        f"INSERT INTO {db}.topic_log"
+        " (topic, entry, writer, load_id, state, owner, detail, revision, chunks, at)"
+        " SELECT e.topic, row_number() OVER (PARTITION BY e.topic ORDER BY e.at, e.load_id,"
+        " e.state) AS number, 'converted', e.load_id, multiIf(e.state = 'planned', 'reserved',"
+        " e.state = 'withdrawn', 'abandoned', e.state), e.owner, e.detail,"
+        " if(e.state = 'planned', r.revision, 0), if(e.state = 'planned', r.chunks, []), e.at"
+        f" FROM {db}.load_events_1 AS e LEFT JOIN ("
+        "  SELECT load_id, max(revision) AS revision,"
+        "   arrayMap(c -> c.2, arraySort(groupArray((chunk, ranges)))) AS chunks FROM ("
+        "   SELECT load_id, chunk, max(revision) AS revision,"
+        "    arraySort(groupArray((partition, low, high))) AS ranges"
+        f"   FROM {db}.load_ranges_1 GROUP BY load_id, chunk)"
+        "  GROUP BY load_id) AS r ON r.load_id = e.load_id"
+        " WHERE e.state != 'reserved' AND e.load_id IN"
+        f"  (SELECT load_id FROM {db}.load_events_1 WHERE state = 'reserved')"
+        f" AND e.topic NOT IN (SELECT topic FROM {db}.topic_log)"
+        " ORDER BY e.topic, number",
+        settings={
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": "converted from version 1",
+            "max_threads": 1,
+            "max_insert_threads": 1,
+            "max_block_size": 1 << 24,
+            "min_insert_block_size_rows": 1 << 30,
+            "min_insert_block_size_bytes": 8 << 30,
+            "join_use_nulls": 0,
+        },
+    )
+    tables = clickhouse.rows(
+        "SELECT name FROM system.tables WHERE database = {db:String} AND comment = {mark:String}"
+        " AND startsWith(name, 'publishing_')",
+        {"db": database, "mark": WORK_TABLE},
+    )
+    for row in tables:
+        old = f"{db}.{quote_identifier(row['name'])}"
+        new = f"{db}.{quote_identifier(row['name'].replace('publishing_', 'staging_', 1))}"
+        clickhouse.execute(f"RENAME TABLE IF EXISTS {old} TO {new}")
+    log.info("old_ledger_converted", database=database)

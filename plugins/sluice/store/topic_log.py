@@ -1,0 +1,245 @@
+"""The log of one topic: numbered entries, appended one after the other by any number of writers.
+
+A writer reads the log, decides, and inserts the entry after the last one it has seen, under a token
+made from the topic and the number. ClickHouse keeps one of several inserts with one token, so the
+writer then reads the entry: if it is its own, it is committed; if not, another writer was first,
+and it decides again. No decision rests on something that is not there: a writer that reads too
+little collides, and looks again.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+import tenacity
+
+from sluice.errors import EngineError, LoadLost
+from sluice.ranges import OffsetRange
+from sluice.sql import quote_identifier
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.load_state import EventDetail, Load, PlanRecord, State
+from sluice.store.topic_state import Entry, TopicState, apply, follow, refusal, reserved_load
+
+log = structlog.get_logger()
+
+CHECKPOINT_EVERY = 100
+"""Entries between two checkpoints."""
+
+FORMAT = 1
+"""Of the checkpoints; others are not read."""
+
+PATIENCE_SECONDS = 60.0
+"""How long an entry that was inserted may stay invisible."""
+
+
+class TopicLog:
+    """Reads and appends to the log of one topic. Safe to share between threads.
+
+    Args:
+        sleep: waits between two reads; a test may pass its own.
+    """
+
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        database: str,
+        topic: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clickhouse, self._topic, self._sleep = clickhouse, topic, sleep
+        self._db = quote_identifier(database)
+        self._lock = threading.Lock()
+        self._state = TopicState(topic=topic)
+
+    def read(self) -> TopicState:
+        """The state after the last entry that can be read."""
+        with self._lock:
+            return self._advance()[0]
+
+    def append(
+        self, entry: Entry, seen: int = 0, allowed: Callable[[TopicState], str] = lambda _: ""
+    ) -> TopicState:
+        """Append an entry; the state after it.
+
+        Args:
+            entry: its number and time are set here.
+            seen: see :func:`~.topic_state.refusal`.
+            allowed: a further condition; returns why the entry may not follow a state.
+
+        Raises:
+            LoadLost: the entry may not follow the state that the log has reached.
+            EngineError: ClickHouse did not accept it, or does not show it.
+        """
+        writer = uuid.uuid4().hex
+        with self._lock:
+            while True:
+                state, _ = self._advance()
+                if why := refusal(state, entry, seen) or allowed(state):
+                    raise LoadLost(
+                        f"{entry.state} is not possible: {why}",
+                        topic=self._topic,
+                        load_id=entry.load_id,
+                    )
+                number = state.entry + 1
+                self._insert(entry, number, writer)
+                state, writers = self._wait_for(number)
+                if writers[number] == writer:
+                    if number % CHECKPOINT_EVERY == 0:
+                        self.save_checkpoint(state)
+                    return state
+                log.info("log_entry_lost", topic=self._topic, entry=number, state=entry.state)
+
+    def entries(self, load_id: str = "", owner: str = "") -> list[Entry]:
+        """The entries of the log, in order: all, or those of one load, or of the loads that an
+        owner has reserved or adopted.
+        """
+        conditions = []
+        if load_id:
+            conditions.append("load_id = {load:String}")
+        if owner:
+            conditions.append(
+                f"load_id IN (SELECT load_id FROM {self._db}.topic_log"
+                " WHERE topic = {topic:String} AND owner = {owner:String})"
+            )
+        where = ""
+        if conditions:  # of an entry with several rows the first is valid, whatever it is about
+            where = (
+                f" AND entry IN (SELECT entry FROM {self._db}.topic_log"
+                f" WHERE topic = {{topic:String}} AND {' AND '.join(conditions)})"
+            )
+        rows = self._rows(where, {"load": load_id, "owner": owner})
+        found = [entry for entry, _ in rows]
+        last = max((e.number for e in found if e.state is State.FORGOTTEN), default=0)
+        return [e for e in found if e.number > last and (not load_id or e.load_id == load_id)]
+
+    def loads(self, load_id: str = "", owner: str = "") -> list[Load]:
+        """The loads of those entries, the newest first."""
+        loads: dict[str, Load] = {}
+        for entry in self.entries(load_id, owner):
+            if entry.state is State.RESERVED:
+                loads[entry.load_id] = reserved_load(self._topic, entry)
+            elif load := loads.get(entry.load_id):
+                loads[entry.load_id] = follow(load, entry)
+        return list(loads.values())[::-1]
+
+    def save_checkpoint(self, state: TopicState) -> None:
+        """Write a checkpoint; the log can be read without it."""
+        row = {
+            "topic": self._topic,
+            "entry": state.entry,
+            "format": FORMAT,
+            "state": msgspec.json.encode(state).decode(),
+        }
+        token = f"checkpoint/{self._topic}/{state.entry}/{FORMAT}"
+        self._clickhouse.insert(f"{self._db}.topic_checkpoints", [row], token)
+
+    def forget(self, number: int) -> None:
+        """Remove the entries before one, which says that the topic was forgotten."""
+        for table in ("topic_log", "topic_checkpoints"):
+            self._clickhouse.execute(
+                f"DELETE FROM {self._db}.{table}"
+                " WHERE topic = {topic:String} AND entry < {number:UInt64}",
+                {"topic": self._topic, "number": number},
+                {"lightweight_deletes_sync": 2},
+            )
+
+    def _advance(self) -> tuple[TopicState, Mapping[int, str]]:
+        """Read what follows the state; gives the new state, and the writers of the new entries."""
+        if not self._state.entry:
+            self._state = self._checkpoint() or self._state
+        state, writers = self._state, dict[int, str]()
+        for entry, writer in self._rows(" AND entry > {seen:UInt64}", {"seen": state.entry}):
+            is_next = entry.number == state.entry + 1
+            # The entries before a forgotten topic were removed.
+            if not is_next and entry.state is not State.FORGOTTEN:
+                break  # this replica has not received what is between
+            state = apply(state, entry)
+            writers[entry.number] = writer
+        self._state = state
+        return state, writers
+
+    def _checkpoint(self) -> TopicState | None:
+        rows = self._clickhouse.rows(
+            f"SELECT state FROM {self._db}.topic_checkpoints"
+            " WHERE topic = {topic:String} AND format = {format:UInt32}"
+            " ORDER BY entry DESC LIMIT 1",
+            {"topic": self._topic, "format": FORMAT},
+        )
+        return msgspec.json.decode(rows[0]["state"], type=TopicState) if rows else None
+
+    def _wait_for(self, number: int) -> tuple[TopicState, Mapping[int, str]]:
+        """Read until an entry is there."""
+
+        def read() -> tuple[TopicState, Mapping[int, str]] | None:
+            found = self._advance()
+            return found if number in found[1] else None
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda found: found is None),
+            stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
+            wait=tenacity.wait_exponential(multiplier=0.01, max=1),
+            sleep=self._sleep,
+        )
+        try:
+            found = retrying(read)
+        except tenacity.RetryError:
+            raise EngineError(
+                0,
+                f"entry {number} of the log of topic {self._topic!r} was inserted, and cannot be"
+                f" read after {PATIENCE_SECONDS:.0f} seconds",
+            ) from None
+        assert found is not None
+        return found
+
+    def _insert(self, entry: Entry, number: int, writer: str) -> None:
+        reserves = entry.state is State.RESERVED
+        row = {
+            "topic": self._topic,
+            "entry": number,
+            "writer": writer,
+            "load_id": entry.load_id,
+            "state": entry.state,
+            "owner": entry.owner,
+            "detail": msgspec.json.encode(entry.plan if reserves else entry.detail).decode(),
+            "revision": entry.revision,
+            "chunks": [[(r.partition, r.low, r.high) for r in part] for part in entry.chunks],
+        }
+        self._clickhouse.insert(f"{self._db}.topic_log", [row], f"log/{self._topic}/{number}")
+
+    def _rows(self, where: str, parameters: Mapping[str, Any]) -> list[tuple[Entry, str]]:
+        """The valid rows of some entries, and who wrote each."""
+        rows = self._clickhouse.rows(
+            "SELECT entry, writer, load_id, state, owner, detail, revision, chunks, at"
+            f" FROM {self._db}.topic_log WHERE topic = {{topic:String}}{where}"
+            " ORDER BY entry, at, writer LIMIT 1 BY entry",
+            {"topic": self._topic, **parameters},
+        )
+        return [(_entry(row), row["writer"]) for row in rows]
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    state, detail = State(row["state"]), EventDetail()
+    plan = PlanRecord()
+    if state is State.RESERVED:
+        plan = msgspec.json.decode(row["detail"], type=PlanRecord)
+    else:
+        detail = msgspec.json.decode(row["detail"], type=EventDetail)
+    return Entry(
+        number=row["entry"],
+        load_id=row["load_id"],
+        state=state,
+        owner=row["owner"],
+        detail=detail,
+        plan=plan,
+        revision=row["revision"],
+        chunks=_chunks(row["chunks"]),
+        at=row["at"],
+    )
+
+
+def _chunks(chunks: Iterable[Sequence[Sequence[int]]]) -> tuple[tuple[OffsetRange, ...], ...]:
+    return tuple(tuple(OffsetRange(*r) for r in part) for part in chunks)
