@@ -21,16 +21,13 @@ When = Literal["before", "during", "after", "pause"]
 
 _STATEMENTS = (
     (r"CREATE TABLE IF NOT EXISTS .*`staging_", "create staging"),
-    (r"RENAME TABLE ", "fence"),
     (r"INSERT INTO .*\.quarantine_resolutions", "resolve"),
     (r"INSERT INTO ", "copy"),
     (r"DELETE FROM ", "remove"),
-    (r"DROP TABLE .*`publishing_", "drop publishing"),
     (r"DROP TABLE .*`staging_", "drop staging"),
     (r"CREATE (OR REPLACE )?VIEW .*audit_", "gate"),
 )
 _TABLES = {
-    "load_ranges": "ranges",
     "quarantine_rows": "quarantine",
     "load_skips": "skips",
     "load_chunks": "chunk finished",
@@ -42,10 +39,8 @@ _TABLES = {
 }
 
 STEPS = (
-    "create staging",
-    "ranges",
-    "event planned",
     "event reserved",
+    "create staging",
     "stage",
     "quarantine",
     "skips",
@@ -54,18 +49,15 @@ STEPS = (
     "gate",
     "quality",
     "event audited",
-    "fence",
     "event publishing",
     "copy",
     "event published",
-    "drop publishing",
+    "drop staging",
     "mirror",
     "report",
-    "drop staging",
     "event abandoned",
-    "event withdrawn",
 )
-"""In the order in which a load reaches them; the last three belong to settling."""
+"""In the order in which a load reaches them; the last one belongs to settling."""
 
 EXCHANGING = ("count replaced", "event replacing", "resolve", "remove")
 """Further steps of loads that replace or replay, between ``copy`` and ``event published``."""
@@ -96,7 +88,7 @@ def step_of_insert(table: str, body: bytes) -> str:
     name = table.rpartition(".")[2].strip("`")
     if name.startswith("staging_"):
         return "stage"
-    if name == "load_events":
+    if name == "topic_log":
         return f"event {msgspec.json.decode(body.splitlines()[0])['state']}"
     return _TABLES.get(name, "")
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sluice.store.load_state import State as LoadState
 from tests.model.protocol import (
-    ENDED,
     OFFSETS,
     Process,
+    Server,
     Variant,
     World,
-    apply,
+    apply_insert,
+    loads_of,
     step,
 )
 
@@ -24,14 +26,21 @@ class Violation(NamedTuple):
 
 
 def search(
-    processes: tuple[Process, ...], crashes: int, variant: Variant = Variant()
+    processes: tuple[Process, ...],
+    crashes: int,
+    variant: Variant = Variant(),
+    only_first: bool = False,
 ) -> tuple[int, list[Violation]]:
-    """Visit every reachable state; return their number, and one violation of each kind."""
+    """Visit every reachable state; return their number, and one violation of each kind.
+
+    Args:
+        only_first: whether to stop at the first violation.
+    """
     start: State = (World(), processes, crashes)
     came_from: dict[State, tuple[State | None, str]] = {start: (None, "")}
     waiting: list[State] = [start]
     violations: dict[str, Violation] = {}
-    while waiting:
+    while waiting and not (violations and only_first):
         state = waiting.pop()
         if problem := _check(state, variant):
             violations.setdefault(problem, Violation(problem, _trace(came_from, state)))
@@ -53,13 +62,14 @@ def _successors(state: State, variant: Variant) -> Iterator[tuple[str, State]]:
             yield f"{me.name}: {me.at}", (after, _with(processes, number, moved), crashes)
         if crashes:
             left = world
-            if me.insert is not None:
+            if me.insert is not None and variant.server is Server.REPLICAS:
                 left = world._replace(orphans=world.orphans | {me.insert})
             dead = me._replace(at="dead", insert=None)
             yield f"{me.name} dies at {me.at}", (left, _with(processes, number, dead), crashes - 1)
     for insert in world.orphans:
         rest = world._replace(orphans=world.orphans - {insert})
-        yield f"the server ends {insert.token}", (apply(rest, insert, variant), processes, crashes)
+        for after in apply_insert(rest, insert, variant):
+            yield f"the server ends {insert.token}", (after, processes, crashes)
 
 
 def _with(processes: tuple[Process, ...], number: int, moved: Process) -> tuple[Process, ...]:
@@ -71,12 +81,15 @@ def _check(state: State, variant: Variant) -> str:
     world, processes, _ = state
     if len(set(world.target)) != len(world.target):
         return "an offset is in the target twice"
-    for number, load in enumerate(world.loads):
-        if load.state == "published" and not load.ranges <= set(world.target):
-            return "a published load is missing a row"
-        for other in world.loads[number + 1 :]:
-            if {load.state, other.state} == {"published"} and load.ranges & other.ranges:
-                return "two loads have published one offset"
+    published = [
+        offsets
+        for state, offsets in loads_of(world.log, variant).values()
+        if state is LoadState.PUBLISHED
+    ]
+    if not set().union(*published) <= set(world.target):
+        return "a published load is missing a row"
+    if sum(map(len, published)) != len(set().union(*published)):
+        return "two loads have published one offset"
     if all(me.ended for me in processes) and not world.orphans:
         return _check_last_run(world, variant)
     return ""
@@ -89,14 +102,13 @@ def _check_last_run(world: World, variant: Variant) -> str:
         for _ in range(200):
             if me.ended:
                 break
-            choices = list(step(world, me, (), variant))
-            # It settles all unfinished loads, one after the other.
-            world, me = choices[-1] if me.at == "settle" else choices[0]
+            # It reads fresh, and settles all unfinished loads, one after the other.
+            world, me = next(step(world, me, (), variant))
         else:
             return "the last run does not end"
     if sorted(world.target) != sorted(OFFSETS):
         return "the last run loses or duplicates an offset"
-    if any(load.state not in (*ENDED, "unknown") for load in world.loads):
+    if any(not state.is_end for state, _ in loads_of(world.log, variant).values()):
         return "a load is left unfinished"
     return ""
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import NamedTuple
 
 import structlog
@@ -35,6 +36,7 @@ SLICE_ROWS = 250_000
 SLICE_BYTES = 256 << 20
 """An insert's size, at most: it is one block in the server's memory."""
 
+COPY_TRIES = 3
 AT_ONCE = 2
 """Inserts of a load that run at once; they copy different offsets."""
 
@@ -44,6 +46,12 @@ class Slice(NamedTuple):
 
     attempt: str
     ranges: list[OffsetRange]
+
+    @property
+    def name(self) -> str:
+        """Names exactly these rows."""
+        digest = sha256(f"{self.attempt} {' '.join(map(str, self.ranges))}".encode())
+        return f"{self.ranges[0]}/{digest.hexdigest()[:16]}"
 
 
 class Publisher:
@@ -151,10 +159,7 @@ class Publisher:
         source = self._ledger.staging_table(load_id)
         missing_rows = self.target.missing_rows(source, part.ranges, replaces)
         parameters = {"topic": self._contract.topic, "load": load_id, "attempt": part.attempt}
-        name = f"sluice/{load_id}/{part.ranges[0]}"
-        self._end_interrupted_insert(name)
-        if not self._count(missing_rows, parameters):
-            return
+        name = f"sluice/{load_id}/{part.name}"
         settings = {
             **self.target.settings,
             "log_comment": name,
@@ -168,9 +173,14 @@ class Publisher:
             "min_insert_block_size_bytes": 4 << 30,
             "max_partitions_per_insert_block": 0,
         }
-        with self._turn(name) as condition:
-            statement = self.insert_statement(columns, f"{missing_rows}{condition}")
-            self._clickhouse.execute(statement, parameters, settings)
+        # An insert whose turn is over copies nothing, and its token is not used up.
+        for _ in range(COPY_TRIES):
+            self._end_interrupted_insert(name)
+            if not self._count(missing_rows, parameters):
+                return
+            with self._turn(name) as condition:
+                statement = self.insert_statement(columns, f"{missing_rows}{condition}")
+                self._clickhouse.execute(statement, parameters, settings)
 
     @contextmanager
     def _turn(self, name: str) -> Iterator[str]:

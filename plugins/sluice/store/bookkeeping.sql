@@ -73,12 +73,13 @@ FROM sluice.log_entries AS e;
 
 -- The half-open offset ranges that each load reserved, by the chunks that its tasks read.
 CREATE OR REPLACE VIEW sluice.load_ranges AS
-SELECT e.load_id AS load_id, topic, number - 1 AS chunk, r.1 AS partition, r.2 AS low, r.3 AS high,
+SELECT e.load_id AS load_id, topic, r.1 AS chunk, r.2 AS partition, r.3 AS low, r.4 AS high,
        if(JSONHas(e.detail, 'kind'), JSONExtractString(e.detail, 'kind'), 'load') AS kind,
        e.revision AS revision, e.at AS at
 FROM sluice.log_entries AS e
-ARRAY JOIN e.chunks AS ranges, arrayEnumerate(e.chunks) AS number
-ARRAY JOIN ranges AS r
+ARRAY JOIN arrayFlatten(arrayMap(
+    (ranges, number) -> arrayMap(r -> (number - 1, r.1, r.2, r.3), ranges),
+    e.chunks, arrayEnumerate(e.chunks))) AS r
 WHERE e.state = 'reserved';
 
 -- Attempts that read their chunk to the end. The first one of each chunk is the accepted attempt.

@@ -1,0 +1,278 @@
+"""The log of a topic, on the real engine."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.contract.ddl import WORK_TABLE, statements
+from sluice.errors import EngineError, LoadLost, SettingsError
+from sluice.ranges import OffsetRange
+from sluice.settings import Settings
+from sluice.store import topic_log
+from sluice.store.bookkeeping import create_bookkeeping
+from sluice.store.clickhouse import ClickHouse
+from sluice.store.ledger import Ledger
+from sluice.store.load_state import State
+from sluice.store.topic_log import TopicLog
+from sluice.store.topic_state import Entry
+
+
+@pytest.fixture
+def ledger(clickhouse: ClickHouse, settings: Settings) -> Ledger:
+    made = Ledger(clickhouse, settings.database)
+    made.create()
+    return made
+
+
+def log_of(ledger: Ledger) -> TopicLog:
+    """A log that has read nothing yet, as that of another process."""
+    return TopicLog(ledger.clickhouse, ledger.database, "t")
+
+
+def reservation(number: int) -> Entry:
+    chunks = ((OffsetRange(0, number, number + 1),),)
+    return Entry(load_id=f"load {number}", state=State.RESERVED, owner=str(number), chunks=chunks)
+
+
+def rows_of(ledger: Ledger) -> list[dict[str, int]]:
+    return ledger.clickhouse.rows(
+        f"SELECT entry, count() AS rows FROM {ledger.database}.topic_log GROUP BY entry"
+        " ORDER BY entry"
+    )
+
+
+def test_writers_at_once_get_one_number_each(ledger: Ledger) -> None:
+    numbers = range(40)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda n: log_of(ledger).append(reservation(n)), numbers))
+    state = log_of(ledger).read()
+    assert state.entry == len(numbers)
+    assert sorted(state.live) == sorted(f"load {n}" for n in numbers)
+    assert rows_of(ledger) == [{"entry": n + 1, "rows": 1} for n in numbers]
+
+
+def test_of_two_writers_of_the_same_offsets_one_succeeds(ledger: Ledger) -> None:
+    def try_append(owner: str) -> bool:
+        entry = reservation(1)
+        made = Entry(load_id=owner, state=State.RESERVED, owner=owner, chunks=entry.chunks)
+        try:
+            log_of(ledger).append(made)
+        except LoadLost as error:
+            assert "another load has reserved" in error.detail
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(try_append, "abcdef")) == 1
+
+
+def test_a_writer_that_comes_after_its_token_was_forgotten_has_lost(ledger: Ledger) -> None:
+    late = log_of(ledger)
+    assert late.read().entry == 0
+    log_of(ledger).append(reservation(1))
+    table = f"{ledger.database}.topic_log"
+    ledger.clickhouse.execute(
+        f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 1"
+    )
+    for number in range(3):
+        TopicLog(ledger.clickhouse, ledger.database, f"other {number}").append(reservation(1))
+    advance = late._advance
+    answers = [(late._state, dict[int, str]())]  # it slept after it had read
+    late._advance = lambda: answers.pop() if answers else advance()  # type: ignore[method-assign]
+    late.append(reservation(2))
+    assert rows_of(ledger)[0]["rows"] > 1
+    assert {e.number: e.load_id for e in log_of(ledger).entries()} == {1: "load 1", 2: "load 2"}
+    assert list(log_of(ledger).read().live) == ["load 1", "load 2"]
+    assert [load.load_id for load in log_of(ledger).loads()] == ["load 2", "load 1"]
+    views = ledger.clickhouse.rows(
+        f"SELECT load_id, state FROM {ledger.database}.loads WHERE topic = 't' ORDER BY load_id"
+    )
+    assert [row["load_id"] for row in views] == ["load 1", "load 2"]
+
+
+def test_the_log_ends_at_the_first_gap(ledger: Ledger) -> None:
+    """A replica may have received the third entry before the second."""
+    log_of(ledger).append(reservation(1))
+    ledger.clickhouse.execute(
+        f"INSERT INTO {ledger.database}.topic_log (topic, entry, load_id, state)"
+        " VALUES ('t', 3, 'load 3', 'reserved')"
+    )
+    assert log_of(ledger).read().entry == 1
+
+
+def test_an_entry_that_cannot_be_read_is_an_error(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_log, "PATIENCE_SECONDS", 0)
+    log = log_of(ledger)
+    monkeypatch.setattr(log, "_advance", lambda: (log._state, {}))
+    with pytest.raises(EngineError, match="cannot be read"):
+        log.append(reservation(1))
+
+
+def test_a_checkpoint_equals_what_the_entries_say(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_log, "CHECKPOINT_EVERY", 10)
+    for number in range(6):
+        log = log_of(ledger)
+        log.append(reservation(number))
+        log.append(Entry(load_id=f"load {number}", state=State.AUDITED, owner="x"))
+        if number % 2:
+            log.append(Entry(load_id=f"load {number}", state=State.PUBLISHING, owner="x"))
+            log.append(Entry(load_id=f"load {number}", state=State.PUBLISHED, owner="x"))
+    with_checkpoint = log_of(ledger).read()
+    checkpoints = f"{ledger.database}.topic_checkpoints"
+    (row,) = ledger.clickhouse.rows(f"SELECT max(entry) AS entry FROM {checkpoints}")
+    assert row["entry"] == 10
+    ledger.clickhouse.execute(f"TRUNCATE TABLE {checkpoints}")
+    assert log_of(ledger).read() == with_checkpoint
+    assert with_checkpoint.entry == 18
+
+
+def test_a_forgotten_topic_begins_again(ledger: Ledger) -> None:
+    log = log_of(ledger)
+    log.append(reservation(1))
+    number = log.append(Entry(load_id="", state=State.FORGOTTEN, owner="x")).entry
+    log.forget(number)
+    assert log_of(ledger).read().live == {}
+    log_of(ledger).append(reservation(1))
+    assert list(log_of(ledger).read().live) == ["load 1"]
+    assert len(log_of(ledger).loads()) == 1
+
+
+def test_a_database_of_a_newer_release_is_refused(ledger: Ledger) -> None:
+    ledger.clickhouse.execute(
+        f"INSERT INTO {ledger.database}.bookkeeping (version, digest) VALUES (99, 'x')"
+    )
+    with pytest.raises(SettingsError, match="newer release"):
+        ledger.create()
+
+
+# A database of version 1
+
+OLD_EVENTS = {
+    "published": ("planned", "reserved", "audited", "publishing", "published"),
+    "replaced": ("planned", "reserved", "audited", "publishing", "replacing", "published"),
+    "abandoned": ("planned", "reserved", "failed", "abandoned"),
+    "withdrawn": ("planned", "withdrawn"),
+    "unconfirmed": ("planned",),
+    "publishing": ("planned", "reserved", "audited", "adopted", "publishing"),
+    "held": ("planned", "reserved", "held"),
+}
+"""Load → its events, in the order of time."""
+
+OLD_RANGES = {
+    "published": (0, 10),
+    "replaced": (0, 5),
+    "abandoned": (10, 20),
+    "withdrawn": (0, 10),
+    "unconfirmed": (0, 10),
+    "publishing": (10, 20),
+    "held": (20, 30),
+}
+
+
+def create_old_database(clickhouse: ClickHouse, database: str) -> None:
+    """The ledger as version 1 has left it."""
+    text = (Path(__file__).parents[1] / "golden/bookkeeping_1.sql").read_text()
+    for statement in statements(re.sub(r"\bsluice\b(?=[.;])", database, text)):
+        clickhouse.execute(statement)
+    clickhouse.execute(f"INSERT INTO {database}.bookkeeping (digest) VALUES ('an older one')")
+    plan = '{"topic_id": "id-1", "watermarks": {"0": [0, 30]}, "kind": "KIND", "request": {}}'
+    events, ranges, second = [], [], 0
+    for load, states in OLD_EVENTS.items():
+        low, high = OLD_RANGES[load]
+        for chunk, (start, end) in enumerate([(low, low + 2), (low + 2, high)]):
+            revision = int(load == "replaced")
+            ranges.append(
+                {"load_id": load, "topic": "t", "chunk": chunk, "partition": 0, "low": start}
+                | {"high": end, "revision": revision}
+            )
+        for state in states:
+            second += 1
+            kind = "replace" if load == "replaced" else "load"
+            detail = {"planned": plan.replace("KIND", kind), "audited": '{"attempts": {"0": "x"}}'}
+            events.append(
+                {
+                    "load_id": load,
+                    "topic": "t",
+                    "state": state,
+                    "at": f"2026-01-01 00:00:{second:02}",
+                }
+                | {
+                    "owner": "new" if state == "adopted" else "run",
+                    "detail": detail.get(state, "{}"),
+                }
+            )
+    clickhouse.insert(f"{database}.load_events", events, "events")
+    clickhouse.insert(f"{database}.load_ranges", ranges, "ranges")
+    clickhouse.execute(
+        f"CREATE TABLE {database}.publishing_publishing (a Int8) ENGINE = MergeTree ORDER BY a"
+        f" COMMENT '{WORK_TABLE}'"
+    )
+
+
+def check_converted(ledger: Ledger) -> None:
+    state = TopicLog(ledger.clickhouse, ledger.database, "t").read()
+    assert state.loaded == (OffsetRange(0, 0, 10),)
+    assert (state.topic_id, state.revision, state.origins) == ("id-1", 1, {0: 0})
+    assert {load.load_id: load.state for load in state.live.values()} == {
+        "publishing": State.PUBLISHING,
+        "held": State.HELD,
+    }
+    live = state.live["publishing"]
+    assert (live.owner, live.attempts) == ("new", {0: "x"})
+    assert live.chunks == ((OffsetRange(0, 10, 12),), (OffsetRange(0, 12, 20),))
+
+
+def test_a_ledger_of_version_1_is_converted(clickhouse: ClickHouse, settings: Settings) -> None:
+    create_old_database(clickhouse, settings.database)
+    ledgers = [Ledger(clickhouse, settings.database) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda ledger: ledger.create(), ledgers))
+    ledger = ledgers[0]
+    check_converted(ledger)
+    ledger.create()
+    ledger.record("held", "t", State.ABANDONED, "x")
+    assert clickhouse.has_table(settings.database, "staging_publishing")
+    rows = clickhouse.rows(
+        f"SELECT load_id, state FROM {settings.database}.loads ORDER BY planned_at"
+    )
+    assert {row["load_id"]: row["state"] for row in rows} == {
+        "published": "published",
+        "replaced": "published",
+        "abandoned": "abandoned",
+        "publishing": "publishing",
+        "held": "abandoned",
+    }
+    # A deployment of version 1 that still runs can no longer write.
+    with pytest.raises(EngineError):
+        clickhouse.insert(f"{settings.database}.load_events", [{"load_id": "x"}], "old")
+
+
+@pytest.mark.parametrize("step", (1, 2, 3, 9, 10))
+def test_an_interrupted_conversion_is_completed(
+    clickhouse: ClickHouse, settings: Settings, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """A process dies before one of its statements that change more than the declaration."""
+    create_old_database(clickhouse, settings.database)
+    execute, changes = clickhouse.execute, list[str]()
+
+    def dying(sql: str, *rest: Any, **more: Any) -> None:
+        if re.match(r"RENAME|INSERT|CREATE OR REPLACE VIEW", sql):
+            changes.append(sql)
+            if len(changes) == step:
+                raise KeyboardInterrupt
+        execute(sql, *rest, **more)
+
+    monkeypatch.setattr(clickhouse, "execute", dying)
+    with pytest.raises(KeyboardInterrupt):
+        create_bookkeeping(clickhouse, settings.database)
+    monkeypatch.undo()
+    ledger = Ledger(clickhouse, settings.database)
+    ledger.create()
+    check_converted(ledger)
