@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import force_setattr
 
 
 class Reason(StrEnum):
@@ -39,3 +40,9 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     field: str = ""
     version: str = ""
     code: int = 0
+
+    def __post_init__(self) -> None:
+        # An exception of user code may repeat surrogates, which no encoder accepts.
+        for name in ("message", "field"):
+            if not (text := getattr(self, name)).isascii():
+                force_setattr(self, name, text.encode("utf-8", "backslashreplace").decode())

@@ -1,13 +1,23 @@
 """Rows that only ClickHouse refuses: found whatever the error is, and at a bounded cost."""
 
+import json
+import uuid
+from datetime import date
+from typing import Any
+
 import msgspec
 import pytest
+from msgspec import Struct
 
+from sluice.contract import Table, Version
 from sluice.contract.columns import STAGED
 from sluice.drain.row_insert import COLUMNS, RowInsert
 from sluice.errors import EngineError
 from sluice.settings import Connection
 from sluice.store.clickhouse import ClickHouse, connect
+from tests.conftest import MakeLoader, load
+from tests.contracts import contract_of
+from tests.loads import sums
 
 BAD = {
     "Enum8('red' = 1)": ("green", "red", 691),
@@ -131,3 +141,35 @@ def test_errors_are_one_sentence_and_hide_sensitive_values(database: Connection)
         assert "version" not in str(error)
         assert error.__cause__ is None
     assert "secret" not in str(error)
+
+
+class Talk(Struct, frozen=True):
+    text: str
+
+
+def parse_twice(message: dict[str, Any]) -> dict[str, Any]:
+    return {"text": json.loads(message["raw"])["text"]}
+
+
+def test_a_surrogate_from_a_lift_function_refuses_its_message_and_no_other(
+    make_loader: MakeLoader,
+) -> None:
+    topic = f"talk-{uuid.uuid4().hex[:8]}"
+    versions = (
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(name="2.0", released=date(2026, 1, 1), lift=parse_twice),
+    )
+    table = Table(name="talk", order_by=("text",))
+    loader = make_loader(contract_of(Talk, topic=topic, versions=versions, table=table))
+    loader.broker.create_topic(topic, 1)
+    producer = loader.broker.producer()
+    for raw in ('{"text": "a"}', '{"text": "\\ud83d"}', '{"text": "b"}', '{"no": "\\ud83d"}'):
+        producer.produce(topic, json.dumps({"raw": raw}))
+    producer.flush()
+    account = sums(loader, load(loader))
+    assert (account["loaded"], account["quarantined"], account["difference"]) == (2, 2, 0)
+    refused = loader.clickhouse.rows(
+        f"SELECT offset, reason FROM {loader.ledger.database}.quarantine ORDER BY offset"
+    )
+    assert [row["offset"] for row in refused] == [1, 3]
+    assert refused[0]["reason"] == "bad_encoding"

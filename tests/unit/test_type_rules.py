@@ -214,7 +214,17 @@ def test_a_value_that_its_column_would_change_is_refused(type_: Any, value: str,
         (
             Annotated[dt.datetime, column(truncate=True)],
             '"2026-01-01T00:00:00.123456789Z"',
-            dt.datetime(2026, 1, 1, 0, 0, 0, 123457, dt.UTC),
+            dt.datetime(2026, 1, 1, 0, 0, 0, 123456, dt.UTC),
+        ),
+        (
+            list[Annotated[dt.datetime, column("DateTime64(3)", truncate=True)]],
+            '["2024-12-31T23:59:59.9999999Z", "2024-12-31T23:59:59.9999999\\u005a"]',
+            [dt.datetime(2024, 12, 31, 23, 59, 59, 999999, dt.UTC)] * 2,
+        ),
+        (
+            dict[str, Annotated[dt.time, column("Time64(3)", truncate=True)] | None],
+            '{"a": "12:00:59.9999999", "b": null}',
+            {"a": dt.time(12, 0, 59, 999999), "b": None},
         ),
         (dt.timedelta, '"PT0.5H"', dt.timedelta(minutes=30)),
         (
@@ -247,6 +257,31 @@ def test_sets_are_staged_in_the_same_order_by_every_process() -> None:
     assert staged["tags"] == [*sorted(tags), None]
     assert staged["inner"] == [{"tags": sorted(tags)}]
     assert staged["text"] == sorted(tags)
+
+
+def test_cutting_a_time_changes_no_other_value() -> None:
+    class Event(Struct, frozen=True):
+        at: Annotated[dt.datetime, column(truncate=True)]
+        price: Decimal
+        ratio: float
+        count: Annotated[int, column("Int256")]
+        note: str
+        later: str = ""
+
+    data = (
+        b'{"at": "2026-01-01T00:00:59.9999999Z", "price": 1.10, "ratio": 1e-7, "later": "x",'
+        b' "count": 123456789012345678901234567890, "note": "at 00:00:59.9999999"}'
+    )
+    result = Decoder(contract_of(Event)).decode(data)
+    assert not isinstance(result, Refusal), result
+    assert result[0] == Event(
+        dt.datetime(2026, 1, 1, 0, 0, 59, 999999, dt.UTC),
+        Decimal("1.10"),
+        1e-7,
+        123456789012345678901234567890,
+        "at 00:00:59.9999999",
+        "x",
+    )
 
 
 def test_a_text_like_a_fine_time_in_another_field_does_not_refuse_the_message() -> None:

@@ -152,3 +152,36 @@ def test_the_right_history_of_a_first_version_that_changes_something() -> None:
     with pytest.raises(ContractError) as raised:
         contract_of(Thing, versions=(second(added={"size": 1}),))
     assert 'write Version(name="1.1", released=date(2026, 1, 1))' in raised.value.detail
+
+
+def test_the_version_of_a_message_does_not_depend_on_its_values() -> None:
+    """The name of the field that 1.1 added may occur as a value, or in a nested object."""
+
+    class Inner(Struct, frozen=True):
+        note: str = ""
+
+    class Noted(Struct, frozen=True, kw_only=True):
+        id: str
+        inner: Inner = Inner()
+        note: str = "none"
+
+    decode = Decoder(
+        contract_of(
+            Noted,
+            versions=(
+                Version(name="1.0", released=DAY),
+                Version(name="1.1", released=DAY, added={"note": "none"}),
+            ),
+        )
+    ).decode
+    for data, version in (
+        (b'{"id": "a"}', "1.0"),
+        (b'{"id": "note"}', "1.0"),
+        (b'{"id": "a", "inner": {"note": "x"}}', "1.0"),
+        (b'{"id": "a", "note": "none"}', "1.1"),
+        (b'{"id": "note", "note": "x"}', "1.1"),
+        (b'\xef\xbb\xbf{"id": "note"}', "1.0"),
+    ):
+        result = decode(data)
+        assert not isinstance(result, Refusal), result
+        assert result[1] == version, data

@@ -118,8 +118,29 @@ def check(contract: Contract) -> None:
         )
     _check_versions(contract)
     _check_values(contract)
+    _check_protobuf(contract)
     _check_engine(contract)
     _check_operation(contract)
+
+
+def _check_protobuf(contract: Contract) -> None:
+    """Refuse a field whose name in messages is written otherwise in the Protobuf class.
+
+    It would have its default in every message.
+    """
+    descriptor: Any = getattr(contract.protobuf, "DESCRIPTOR", None)
+    if descriptor is None:
+        return
+    theirs = {name.replace("_", "").lower(): name for name in descriptor.fields_by_name}
+    for field in msgspec.structs.fields(contract.message):
+        name = theirs.get(field.encode_name.replace("_", "").lower(), field.encode_name)
+        if name != field.encode_name:
+            _refuse(
+                contract,
+                f"the field is {field.encode_name!r} in messages, and {name!r} in the Protobuf"
+                f" class; give it that name: msgspec.field(name={name!r})",
+                field.encode_name,
+            )
 
 
 def _check_values(contract: Contract) -> None:

@@ -53,7 +53,7 @@ def column(
         smallest: store an integer in the smallest type that holds its bounds
             (``Meta(ge=0, le=200)`` gives UInt8). Wider bounds later require a wider column.
         truncate: store a time that is finer than the column without its surplus digits. Otherwise
-            such a message is refused. Digits beyond microseconds are rounded first.
+            such a message is refused.
         comment: the column's comment; by default, the attribute's text in the class docstring.
     """
     options = ColumnOptions(

@@ -5,9 +5,8 @@ messages get), renamed or removed, or a function for any other change. From thes
 version gets a class that reads its messages as current ones.
 """
 
-import math
+import copy
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -136,7 +135,8 @@ def build_lift(contract: Contract, version: Version) -> Callable[[dict[str, Any]
     times = FineTimes(message)
 
     def lift(fields: dict[str, Any]) -> Any:
-        value = dict(fields)
+        # Lift functions may change what they get, and another version may read the same object.
+        value = copy.deepcopy(fields)
         for step in steps:
             for old, new in step.renamed.items():
                 if old in value:
@@ -156,21 +156,6 @@ def build_lift(contract: Contract, version: Version) -> Callable[[dict[str, Any]
         return msgspec.convert(value, message, str_keys=True)
 
     return lift
-
-
-def parse_number(number: str) -> Decimal:
-    """A JSON number with a fraction, with all its digits.
-
-    Raises:
-        msgspec.ValidationError: it is larger than a float can be; msgspec refuses it the same way.
-    """
-    try:
-        value = Decimal(number)
-    except ArithmeticError:  # the exponent is too large even for Decimal
-        raise msgspec.ValidationError("Number out of range") from None
-    if math.isinf(float(value)):
-        raise msgspec.ValidationError("Number out of range")
-    return value
 
 
 def version_class(contract: Contract, version: Version) -> type[Struct]:

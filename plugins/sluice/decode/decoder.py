@@ -15,11 +15,12 @@ from msgspec import Struct
 from sluice.contract import Contract
 from sluice.contract.checks import Violation
 from sluice.contract.lossless import FineTimes, build_object_check
+from sluice.contract.time_cut import TimeCut
 from sluice.contract.type_map import message_type
-from sluice.contract.version_history import changes_nothing, implied_fields
 from sluice.contract.versions import CANNOT_LIFT, origin_of
 from sluice.decode import wire
 from sluice.decode.failures import FAILURES, NOT_TRIED, Failure, explain
+from sluice.decode.version_markers import VersionMarkers
 from sluice.decode.version_readers import (
     ReadWith,
     VersionReader,
@@ -36,34 +37,6 @@ if TYPE_CHECKING:
 Decoded = tuple[Struct, str]
 """A message and the version that it was sent in. A message of an older version may be an instance
 of a subclass of the current class."""
-
-
-Marker = tuple[bytes, VersionReader | None]
-
-
-def _markers(contract: Contract, readers: list[VersionReader]) -> list[Marker]:
-    """For each version except the first, newest first: bytes that its messages contain and older
-    ones do not, and the reader of the previous version; None if they do not decide alone.
-
-    Any optional field that no version lists may be what a minor version without changes has added:
-    only a message that has none of them is of the previous version.
-    """
-    fields = {f.name: f for f in msgspec.structs.fields(contract.message)}
-    implied = implied_fields(contract.message, contract.versions)
-    markers: list[Marker] = []
-    steps = zip(reversed(contract.versions), readers, readers[1:], strict=False)
-    for version, own, older in steps:
-        if older.origin.lifted:
-            break
-        new = [name for name in (*version.added, *version.renamed.values()) if name in fields]
-        # A required field decides; an optional one may be missing in any version.
-        new = sorted(new, key=lambda name: not fields[name].required)[:1]
-        if changes_nothing(version) and version.number[1] > 0:
-            new = list(implied)
-        guesses = [own if own is not readers[0] else None] * (len(new) - 1) + [older]
-        encoded = [msgspec.json.encode(fields[name].encode_name) for name in new]
-        markers += zip(encoded, guesses, strict=False)
-    return markers
 
 
 def _older_names(contract: Contract) -> dict[str, list[str]]:
@@ -93,14 +66,17 @@ class Decoder:
         self.readers: list[VersionReader] = []
         for version in reversed(contract.versions):
             self.readers.append(build_reader(contract, version))
-        self._markers = _markers(contract, self.readers)
+        self._markers = VersionMarkers(contract, self.readers)
         self._by_version = {reader.version: reader for reader in self.readers}
         self._current = self.readers[0]
         self._decode_current = msgspec.json.Decoder(contract.message).decode
         self._check_limits = message_type(contract.message).check
         self._check_object = build_object_check(contract.message)
-        self._times = FineTimes(contract.message, _older_names(contract))
+        older_names = _older_names(contract)
+        self._times = FineTimes(contract.message, older_names)
         self._suspect_time = self._times.suspect
+        self._time_cut = TimeCut(contract.message, older_names)
+        self._cuts = self._time_cut.is_needed
 
     def decode(self, value: bytes, version: str = "") -> Decoded | Refusal:
         """Decode and validate one message.
@@ -123,7 +99,9 @@ class Decoder:
                 return self._strip_and_try(value, NOT_TRIED)
         if version:
             return self._decode_as(value, version)
-        if self._markers and (decoded := self._decode_by_markers(value)):
+        if self._cuts:
+            value = self._time_cut.cut(value)
+        if decoded := self._decode_by_markers(value):
             return decoded
         try:
             message = self._decode_current(value)
@@ -131,6 +109,10 @@ class Decoder:
             return self._try_older(partial(decode_with, data=value), Failure.of(error), value)
         except FAILURES as error:
             return self._strip_and_try(value, Failure.of(error))
+        if (older := self._markers.reader_by_keys(message, value)) and (
+            decoded := self._decode_by_guess(older, value)
+        ):
+            return decoded
         if self._check_limits is not None and (violation := self._check_limits(message)):
             return _out_of_range(violation, self._current.version)
         if self._suspect_time is not None and self._suspect_time(value):
@@ -144,13 +126,10 @@ class Decoder:
 
     def _decode_by_markers(self, value: bytes) -> Decoded | Refusal | None:
         """Read a message that lacks the names of later fields; None if the guess was wrong."""
-        guess: VersionReader | None = None
-        for marker, reader in self._markers:
-            if marker in value:
-                break
-            guess = reader
-        if guess is None:
-            return None
+        guess = self._markers.guess(value)
+        return self._decode_by_guess(guess, value) if guess else None
+
+    def _decode_by_guess(self, guess: VersionReader, value: bytes) -> Decoded | Refusal | None:
         try:
             message, later_field = guess.decode(value)
         except FAILURES:
@@ -204,7 +183,8 @@ class Decoder:
         parsed = payloads.parse(registered, value)
         if isinstance(parsed, Refusal):
             return parsed
-        read = partial(convert_with, value=parsed.value)
+        object_ = self._time_cut.cut_in(parsed.value)
+        read = partial(convert_with, value=object_)
         if expected := version or parsed.version:
             reader = self._reader_of(expected)
             if isinstance(reader, Refusal):
@@ -213,12 +193,12 @@ class Decoder:
                 message, _ = read(reader)
             except FAILURES as error:
                 return explain(Failure.of(error), reader.version, b"")
-            return self._within_limits(message, expected, b"", parsed.value)
+            return self._within_limits(message, expected, b"", object_)
         try:
             message, _ = read(self._current)
         except FAILURES as error:
-            return self._try_older(read, Failure.of(error), b"", parsed.value)
-        return self._within_limits(message, self._current.version, b"", parsed.value)
+            return self._try_older(read, Failure.of(error), b"", object_)
+        return self._within_limits(message, self._current.version, b"", object_)
 
     def _reader_of(self, version: str) -> VersionReader | Refusal:
         """The reader of the version that a header names."""
@@ -226,7 +206,7 @@ class Decoder:
             return reader
         # A newer minor version only adds fields, so the current reader can read it.
         newest = self.contract.version
-        match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})", version)
+        match = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})", version)
         if match and int(match[1]) == newest.number[0] and int(match[2]) >= newest.number[1]:
             return self._current
         known = ", ".join(sorted(self._by_version))
@@ -240,12 +220,13 @@ class Decoder:
         payload = wire.strip_envelope(value)
         if isinstance(payload, Refusal):
             return payload
+        data = self._time_cut.cut(payload.data) if self._cuts else payload.data
         try:
-            message, _ = reader.decode(payload.data)
+            message, _ = reader.decode(data)
         except FAILURES as error:
-            return explain(Failure.of(error), reader.version, payload.data)
+            return explain(Failure.of(error), reader.version, data)
         # What a lift function returns is an object, not JSON.
-        return self._within_limits(message, version, b"" if reader.origin.lifted else payload.data)
+        return self._within_limits(message, version, b"" if reader.origin.lifted else data)
 
     def _strip_and_try(self, value: bytes, failure: Failure) -> Decoded | Refusal:
         """Read bytes that are not plain JSON, after stripping their envelope."""
@@ -254,13 +235,17 @@ class Decoder:
             return payload
         if len(payload.data) == len(value):
             return explain(failure, self._current.version, value)
-        data = payload.data
-        if self._markers and (decoded := self._decode_by_markers(data)):
+        data = self._time_cut.cut(payload.data) if self._cuts else payload.data
+        if decoded := self._decode_by_markers(data):
             return decoded
         try:
             message = self._decode_current(data)
         except FAILURES as error:
             return self._try_older(partial(decode_with, data=data), Failure.of(error), data)
+        if (older := self._markers.reader_by_keys(message, data)) and (
+            decoded := self._decode_by_guess(older, data)
+        ):
+            return decoded
         return self._within_limits(message, self._current.version, data)
 
     def _try_older(

@@ -4,27 +4,14 @@ A schema may have several: an Avro union of records, and the messages of a Proto
 after the registry header tell which one it is: Avro's branch number, or Confluent's indexes.
 """
 
-import base64
-import binascii
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
-from google.protobuf.message import DecodeError
 
+from sluice.decode.protobuf_schema import Indexes, written_messages
 from sluice.decode.wire import HEADER_BYTES
-
-_PROTO_TOKEN = re.compile(
-    r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
-    r"|\bpackage\s+([\w.]+)\s*;|\bmessage\s+(\w+)\s*\{|([{}])",
-    re.S,
-)
-
-Indexes = tuple[int, ...]
-"""Place of a message in its file: the number of the outermost message, then of those within."""
 
 
 def protobuf_name(text: str, value: bytes) -> str:
@@ -34,7 +21,18 @@ def protobuf_name(text: str, value: bytes) -> str:
         text: the writer's schema: the source, or a serialized descriptor as base64.
         value: the message's bytes, including the registry header.
     """
-    return _names(text).get(_indexes(value), "")
+    message = written_messages(text).get(message_indexes(value))
+    return message.name if message else ""
+
+
+def message_indexes(value: bytes) -> Indexes:
+    """Place of a Protobuf payload's message in its schema; empty if it is cut off."""
+    return _indexes(value)[0]
+
+
+def protobuf_payload(value: bytes) -> bytes:
+    """A Protobuf message without its registry header and its message indexes."""
+    return value[HEADER_BYTES + _indexes(value)[1] :]
 
 
 def avro_name(text: str, value: bytes) -> str:
@@ -64,23 +62,27 @@ def is_union(text: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _names(text: str) -> dict[Indexes, str]:
-    return dict(_messages(text))
-
-
-@lru_cache(maxsize=256)
 def _avro_schema(text: str) -> Any:
     return msgspec.json.decode(text)
 
 
-def _indexes(value: bytes) -> Indexes:
-    """The list of message indexes; a single 0 stands for the first message."""
+def _indexes(value: bytes) -> tuple[Indexes, int]:
+    """The list of message indexes, and its length in bytes; a single 0 stands for the first
+    message.
+    """
     numbers = _varints(value[HEADER_BYTES:])
     count = next(numbers, 0)
     if count == 0:
-        return (0,)
+        return (0,), 1
     found = tuple(number for number, _ in zip(numbers, range(count), strict=False))
-    return found if len(found) == count else ()
+    if len(found) != count:
+        return (), 0
+    rest = value[HEADER_BYTES:]
+    length = seen = 0
+    while seen <= count:  # each number ends with a byte below 128
+        seen += rest[length] < 0x80
+        length += 1
+    return found, length
 
 
 def _varints(data: bytes) -> Iterator[int]:
@@ -92,48 +94,3 @@ def _varints(data: bytes) -> Iterator[int]:
         if byte < 0x80:
             yield (number >> 1) ^ -(number & 1)
             number = shift = 0
-
-
-def _messages(text: str) -> Iterator[tuple[Indexes, str]]:
-    """Place and full name of each message of a Protobuf schema."""
-    try:
-        file = FileDescriptorProto.FromString(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError, DecodeError):
-        yield from _messages_of_source(text)
-        return
-    prefix = f"{file.package}." if file.package else ""
-    for number, message in enumerate(file.message_type):
-        yield from _nested(message, (number,), prefix)
-
-
-def _nested(
-    message: DescriptorProto, indexes: Indexes, prefix: str
-) -> Iterator[tuple[Indexes, str]]:
-    yield indexes, f"{prefix}{message.name}"
-    for number, inner in enumerate(message.nested_type):
-        yield from _nested(inner, (*indexes, number), f"{prefix}{message.name}.")
-
-
-def _messages_of_source(text: str) -> Iterator[tuple[Indexes, str]]:
-    package = ""
-    names: list[str] = []
-    place: list[int] = []
-    counts = [0]
-    blocks: list[bool] = []  # of each open brace: whether a message opened it
-    for match in _PROTO_TOKEN.finditer(text):
-        found_package, name, brace = match.groups()
-        if found_package:
-            package = f"{found_package}."
-        elif name:
-            names.append(name)
-            place.append(counts[-1])
-            counts[-1] += 1
-            counts.append(0)
-            blocks.append(True)
-            yield tuple(place), package + ".".join(names)
-        elif brace == "{":
-            blocks.append(False)
-        elif brace == "}" and blocks and blocks.pop():
-            names.pop()
-            place.pop()
-            counts.pop()

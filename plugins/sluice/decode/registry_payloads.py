@@ -7,8 +7,10 @@ import msgspec
 from sluice.contract import Contract
 from sluice.contract.json_schema import VERSION_KEY
 from sluice.contract.versions import version_class
-from sluice.decode.message_type import avro_name, is_union, protobuf_name
-from sluice.kafka.payload_formats import ReadPayload, avro_reader, protobuf_reader
+from sluice.decode.message_type import avro_name, is_union, protobuf_name, protobuf_payload
+from sluice.decode.protobuf_schema import difference, written_messages
+from sluice.decode.wire import HEADER_BYTES
+from sluice.kafka.payload_formats import PayloadError, ReadPayload, avro_reader, protobuf_reader
 from sluice.kafka.schema_registry import Registered, SchemaRegistry, UnknownSchema
 from sluice.refusals import Reason, Refusal
 
@@ -72,16 +74,18 @@ class RegistryPayloads:
                 f" {self._contract.topic!r} has no `protobuf` class"
             )
             return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
+        payload = protobuf_payload(value) if protobuf else value[HEADER_BYTES:]
         try:
             if refusal := self._other_type(registered, value):
                 return refusal
-            parsed = self._reader(registered)(value)
-        except Exception as error:  # the deserializers pass on any exception of their libraries
+            parsed = self._reader(registered)(payload)
+        except Exception as error:  # the formats' libraries raise any exception for invalid bytes
+            deep = isinstance(error, RecursionError)
             text = (
                 f"the payload cannot be read with schema id {registered.id} ({registered.type}):"
                 f" {type(error).__name__}: {str(error)[:300]}"
             )
-            return Refusal(Reason.UNKNOWN_WIRE_FORMAT, text)
+            return Refusal(Reason.TOO_DEEP if deep else Reason.UNKNOWN_WIRE_FORMAT, text)
         return ParsedPayload(parsed, self.version(registered))
 
     def _other_type(self, registered: Registered, value: bytes) -> Refusal | None:
@@ -97,9 +101,8 @@ class RegistryPayloads:
                 expected = message
                 is_other = is_union(registered.text) and name.rpartition(".")[2] != message
         else:
-            assert self._contract.protobuf is not None  # parse() has refused this case
             name = protobuf_name(registered.text, value)
-            expected = self._contract.protobuf.DESCRIPTOR.full_name  # type: ignore[attr-defined]
+            expected = self._protobuf.DESCRIPTOR.full_name
             is_other = name != expected
         if not is_other:
             return None
@@ -113,14 +116,30 @@ class RegistryPayloads:
         known, reader = self._readers.get(registered.id, (None, None))
         if known is registered and reader:
             return reader
-        topic = self._contract.topic
         if registered.type == "AVRO":
-            reader = avro_reader(self._registry, topic)
+            reader = avro_reader(registered.text, registered.references)
         else:
-            assert self._contract.protobuf is not None  # parse() has refused this case
-            reader = protobuf_reader(self._registry, topic, self._contract.protobuf)
+            self._check_class(registered)
+            reader = protobuf_reader(self._protobuf)
         self._readers[registered.id] = (registered, reader)
         return reader
+
+    @property
+    def _protobuf(self) -> Any:
+        """The contract's Protobuf class; parse() has refused a contract without one."""
+        assert self._contract.protobuf is not None
+        return self._contract.protobuf
+
+    def _check_class(self, registered: Registered) -> None:
+        """Refuse a writer's schema whose values the contract's class would read as others.
+
+        Raises:
+            PayloadError: names the field.
+        """
+        texts = (registered.text, *registered.references)
+        written = {m.name: m for text in texts for m in written_messages(text).values()}
+        if why := difference(written, self._protobuf.DESCRIPTOR):
+            raise PayloadError(why)
 
     def _version_of(self, registered: Registered) -> str:
         if registered.type == "PROTOBUF":
@@ -131,8 +150,13 @@ class RegistryPayloads:
             return ""
         known = {version.name for version in self._contract.versions}
         for key in (VERSION_KEY, "version", "schema_version"):
-            if schema.get(key) in known:
-                return str(schema[key])
-        fields = schema.get("fields")
-        names = [f["name"] for f in fields] if fields else list(schema.get("properties", ()))
-        return self._fields.get(frozenset(names), "")
+            if isinstance(name := schema.get(key), str) and name in known:
+                return name
+        # Anybody may register anything under these names.
+        fields, properties = schema.get("fields"), schema.get("properties")
+        names: list[Any] = []
+        if isinstance(fields, list):
+            names = [field.get("name") for field in fields if isinstance(field, dict)]
+        elif isinstance(properties, dict):
+            names = list(properties)
+        return self._fields.get(frozenset(n for n in names if isinstance(n, str)), "")

@@ -9,12 +9,12 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from sluice.contract import Contract, Version
+from sluice.contract.numbers import parse_number
 from sluice.contract.versions import (
     ABSENT,
     Origin,
     build_lift,
     origin_of,
-    parse_number,
     reader_class,
 )
 from sluice.decode.failures import Failure

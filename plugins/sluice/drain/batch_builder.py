@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -148,7 +149,7 @@ class BatchBuilder:
         """Decode messages into the batch; returns the tombstones among them."""
         decode, form, attempt, batch = self._decode, self._form, self._attempt, self.batch
         limit, size = self._settings.max_message_bytes, 0
-        rows, tombstones = [], []
+        rows, loaded, tombstones = list[tuple[Any, ...]](), list[Record](), []
         for message in messages:
             value, offset, partition = message.value(), message.offset(), message.partition()
             if value is None:
@@ -168,10 +169,7 @@ class BatchBuilder:
             else:
                 decoded = decode(value, tracing.version)
             if isinstance(decoded, Refusal):
-                self._consecutive += 1
-                batch.refused.append(RefusedRecord(message, decoded))
-                batch.bytes += len(value)
-                self.reasons[decoded.reason] += 1
+                self._refuse(message, value, decoded)
                 continue
             self._consecutive = 0
             body, version = decoded
@@ -180,26 +178,53 @@ class BatchBuilder:
             if self._repairing.repaired_value is not None:
                 repaired = RepairedValue(partition, offset, self._repairing.repaired_value)
                 batch.repairs.append(repaired)
-            rows.append(
-                (
-                    attempt,
-                    partition,
-                    offset,
-                    at,
-                    version,
-                    tracing.correlation_id,
-                    tracing.trace_id,
-                    tracing.span_id,
-                    body,
-                )
+            row = (
+                attempt,
+                partition,
+                offset,
+                at,
+                version,
+                tracing.correlation_id,
+                tracing.trace_id,
+                tracing.span_id,
+                body,
             )
+            rows.append(row)
+            loaded.append(message)
         if rows:
-            lines = ENCODER.encode_lines(rows)
+            lines = self._encode(rows, loaded)
             batch.lines.append(lines)
             batch.bytes += len(lines)
             batch.rows += len(rows)
         self.read_bytes += size
         return [Skip(r, "tombstone") for r in merge(tombstones)]
+
+    def _refuse(self, message: Record, value: bytes, refusal: Refusal) -> None:
+        self._consecutive += 1
+        self.batch.refused.append(RefusedRecord(message, refusal))
+        self.batch.bytes += len(value)
+        self.reasons[refusal.reason] += 1
+
+    def _encode(self, rows: list[tuple[Any, ...]], messages: Sequence[Record]) -> bytes:
+        """Encode rows; those that cannot be encoded are refused, and removed from the list."""
+        try:
+            return ENCODER.encode_lines(rows)
+        except UnicodeEncodeError:
+            pass
+        good = []
+        for row, message in zip(rows, messages, strict=True):
+            try:
+                ENCODER.encode(row)
+            except UnicodeEncodeError as error:
+                text = f"a text has a surrogate, which is not a character: {error}"
+                self._refuse(message, message.value() or b"", Refusal(Reason.BAD_ENCODING, text))
+                place = (message.partition(), message.offset())
+                repairs = self.batch.repairs
+                repairs[:] = [r for r in repairs if (r.partition, r.offset) != place]
+            else:
+                good.append(row)
+        rows[:] = good
+        return ENCODER.encode_lines(good)
 
     def _stop(self) -> None:
         """Stop early: nothing but refused messages is read."""

@@ -1,41 +1,97 @@
-"""Parsing of Avro and Protobuf payloads with confluent-kafka's deserializers.
+"""Parsing of Avro and Protobuf payloads, without their registry header.
 
 A Protobuf message becomes an object whose values have Protobuf's own types. Its JSON form is not
 used, because it changes values: 64-bit integers and bytes become text, and a short decimal number
 takes the place of a 32-bit float.
 """
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
+from decimal import MAX_PREC, Context, Decimal
 from typing import Any
 
-from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
+import fastavro
+import fastavro._read_py
+import fastavro.read
+import msgspec
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-
-from sluice.kafka.schema_registry import SchemaRegistry
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 ReadPayload = Callable[[bytes], Any]
-"""Parses a message, including its registry header, to an object; passes on the deserializer's
-exceptions."""
+"""Parses a message, without its registry header, to an object; passes on the exceptions of the
+format's library."""
 
 
-def avro_reader(registry: SchemaRegistry, topic: str) -> ReadPayload:
-    """A parser of a topic's Avro payloads."""
-    read, context = AvroDeserializer(registry.client), _context(topic)
-    return lambda value: read(value, context)
+class PayloadError(ValueError):
+    """A payload that its format's library reads, but not to what was written."""
 
 
-def protobuf_reader(registry: SchemaRegistry, topic: str, message_class: type) -> ReadPayload:
-    """A parser of a topic's Protobuf payloads, to objects by field name; see
-    :func:`protobuf_object`.
+def avro_reader(text: str, references: Sequence[str] = ()) -> ReadPayload:
+    """A parser of Avro payloads of one schema.
+
+    Args:
+        text: the writer's schema.
+        references: the schemas that it refers to; see :class:`~.schema_registry.Registered`.
     """
-    options = {"use.deprecated.format": False}
-    read = ProtobufDeserializer(message_class, options, registry.client)
-    context = _context(topic)
-    return lambda value: protobuf_object(read(value, context))
+    named: dict[str, Any] = {}
+    for referenced in references:
+        fastavro.parse_schema(msgspec.json.decode(referenced), named_schemas=named)
+    schema = fastavro.parse_schema(msgspec.json.decode(text), named_schemas=named)
+    # fastavro's compiled reader ends the process when a record contains itself too deeply.
+    library = fastavro._read_py if _contains_itself(schema, named, ()) else fastavro
+    read = library.schemaless_reader
+
+    def read_all(payload: bytes) -> Any:
+        data = io.BytesIO(payload)
+        value = read(data, schema, None)
+        if rest := len(payload) - data.tell():
+            raise PayloadError(f"{rest} bytes follow the end of the record")
+        return value
+
+    return read_all
+
+
+def _contains_itself(schema: Any, named: dict[str, Any], within: tuple[str, ...]) -> bool:
+    """Whether a parsed Avro schema has a record that contains itself."""
+    match schema:
+        case str() if schema in within:
+            return True
+        case str() if schema in named:
+            return _contains_itself(named[schema], named, within)
+        case list():
+            return any(_contains_itself(branch, named, within) for branch in schema)
+        case {"type": "record" | "error", "name": str(name), "fields": fields}:
+            inner = (*within, name)
+            return any(_contains_itself(field["type"], named, inner) for field in fields)
+        case {"type": "array", "items": item} | {"type": "map", "values": item}:
+            return _contains_itself(item, named, within)
+        case {"type": list() | dict() as inner}:
+            return _contains_itself(inner, named, within)
+    return False
+
+
+def _exact_decimal(data: Any, schema: Any = None, reader: Any = None) -> Decimal:
+    """A decimal number with all its digits; fastavro rounds it to the precision of the schema."""
+    number = int.from_bytes(data, "big", signed=True)
+    value = Decimal(number).scaleb(-schema.get("scale", 0), _ALL_DIGITS)
+    if len(value.as_tuple().digits) > schema["precision"]:
+        raise PayloadError(f"{value:f} has more digits than the schema's {schema['precision']}")
+    return value
+
+
+_ALL_DIGITS = Context(prec=MAX_PREC)
+for kind in ("bytes-decimal", "fixed-decimal"):
+    fastavro.read.LOGICAL_READERS[kind] = _exact_decimal
+
+
+def protobuf_reader(message_class: type) -> ReadPayload:
+    """A parser of Protobuf payloads, without Confluent's message indexes, to objects by field name;
+    see :func:`protobuf_object`.
+    """
+    parse = message_class.FromString  # type: ignore[attr-defined]
+    return lambda payload: protobuf_object(parse(payload))
 
 
 def protobuf_object(message: Message) -> Any:
@@ -47,6 +103,7 @@ def protobuf_object(message: Message) -> Any:
     types are the values that they wrap. The keys of maps are texts.
     """
     type_: Any = message.DESCRIPTOR
+    _refuse_unread(message, type_)
     if type_.full_name in _WRAPPERS:
         return message.value
     if type_.full_name.startswith("google.protobuf."):
@@ -58,14 +115,28 @@ def protobuf_object(message: Message) -> Any:
         value = getattr(message, field.name)
         if field.message_type and field.message_type.GetOptions().map_entry:
             inner = field.message_type.fields_by_name["value"]
+            # The order of a map differs from process to process.
             fields[field.name] = {
-                _key_text(key): _protobuf_value(inner, value[key]) for key in value
+                _key_text(key): _protobuf_value(inner, value[key]) for key in sorted(value)
             }
         elif _is_repeated(field):
             fields[field.name] = [_protobuf_value(field, item) for item in value]
         else:
             fields[field.name] = _protobuf_value(field, value)
     return fields
+
+
+def _refuse_unread(message: Message, type_: Any) -> None:
+    """Refuse what is there under the number of a field, and is not a value of that field.
+
+    Protobuf puts it aside: a value of another wire type, or an unknown member of a closed enum.
+    """
+    for unknown in UnknownFieldSet(message):
+        if field := type_.fields_by_number.get(unknown.field_number):
+            raise PayloadError(
+                f"field {field.name!r} of {type_.full_name} has a value that is not of its type:"
+                f" {str(unknown.data)[:40]}"
+            )
 
 
 _WRAPPERS = frozenset(
@@ -94,7 +165,3 @@ def _protobuf_value(field: Any, value: Any) -> Any:
         member = field.enum_type.values_by_number.get(value)
         return member.name if member else value
     return value
-
-
-def _context(topic: str) -> SerializationContext:
-    return SerializationContext(topic, MessageField.VALUE)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,11 +58,13 @@ class Registered(msgspec.Struct, frozen=True):
         id: its id, which is unique over all subjects.
         type: ``JSON``, ``AVRO`` or ``PROTOBUF``.
         text: the schema itself.
+        references: the schemas that it refers to, each after those that it refers to itself.
     """
 
     id: int
     type: str
     text: str
+    references: tuple[str, ...] = ()
 
 
 class UnknownSchema(RegistryError):
@@ -103,6 +106,7 @@ class SchemaRegistry:
         client = self._connect() if cached else self.client
         try:
             schema = self._request(lambda: client.get_schema(schema_id), f"schema {schema_id}")
+            references = self._references(client, schema)
         except UnknownSchema:
             self._cache.pop(schema_id, None)
             raise
@@ -111,10 +115,24 @@ class SchemaRegistry:
                 raise
             log.warning("registry_down", schema_id=schema_id, error=str(error))
             return cached
-        fetched = Registered(schema_id, schema.schema_type or "AVRO", schema.schema_str or "")
+        text, type_ = schema.schema_str or "", schema.schema_type or "AVRO"
+        fetched = Registered(schema_id, type_, text, tuple(references.values()))
         self._cache[schema_id] = (self._clock() + self._config.cache_ttl_seconds, fetched)
         self.client = client
         return fetched
+
+    def _references(self, client: SchemaRegistryClient, schema: Schema) -> dict[str, str]:
+        """Name of a reference → its text, of all that a schema needs."""
+        found: dict[str, str] = {}
+        for reference in schema.references or ():
+            name, subject, version = str(reference.name), reference.subject, reference.version
+            if name in found or not subject or not version:
+                continue
+            item = f"version {version} of subject {subject!r}"
+            referenced = self._request(partial(client.get_version, subject, version), item).schema
+            found |= self._references(client, referenced)
+            found[name] = referenced.schema_str or ""
+        return found
 
     def register(self, subject: str, text: str, type_: str = "JSON") -> int:
         """Register a schema that is compatible with the subject, and return its id.

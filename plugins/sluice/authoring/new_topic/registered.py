@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from sluice.authoring.new_topic.description import ProtobufClass
 from sluice.authoring.new_topic.hints import NO_HINTS, Hints, avro_hints, protobuf_hints
+from sluice.decode.message_type import message_indexes, protobuf_payload
 from sluice.decode.wire import HEADER_BYTES
 from sluice.errors import ContractError
 from sluice.kafka.payload_formats import ReadPayload, avro_reader, protobuf_reader
@@ -49,26 +50,28 @@ class RegisteredMessages:
             return "unknown_schema_id"
         if registered.type not in ("AVRO", "PROTOBUF"):
             return None
-        indexes = _indexes(value[HEADER_BYTES:]) if registered.type == "PROTOBUF" else ()
+        protobuf = registered.type == "PROTOBUF"
+        indexes = message_indexes(value) if protobuf else ()
         key = (registered.id, indexes)
         if key not in self._readers:
             self._readers[key] = self._reader(registered, indexes)
         try:
-            return self._readers[key](value)
-        except Exception:  # the deserializers pass on any exception of their libraries
+            payload = protobuf_payload(value) if protobuf else value[HEADER_BYTES:]
+            return self._readers[key](payload)
+        except Exception:  # the formats' libraries raise any exception for invalid bytes
             return f"unreadable_{registered.type.lower()}"
 
     def _reader(self, registered: Registered, indexes: tuple[int, ...]) -> ReadPayload:
         if registered.type == "AVRO":
             self.hints |= avro_hints(registered.text)
-            return avro_reader(self._registry, self._topic)
+            return avro_reader(registered.text, registered.references)
         message_class: Any = self._class
         if message_class is not None:
             self.protobuf = ProtobufClass(message_class.__module__, message_class.__qualname__)
         else:
             message_class = self._made_class(registered, indexes)
         self.hints |= protobuf_hints(message_class.DESCRIPTOR)
-        return protobuf_reader(self._registry, self._topic, message_class)
+        return protobuf_reader(message_class)
 
     def _made_class(self, registered: Registered, indexes: tuple[int, ...]) -> type:
         """A class of the registered descriptors."""
@@ -166,18 +169,3 @@ def _descriptor_of(text: str) -> Any:
     except (binascii.Error, ValueError, DecodeError):
         return None
     return file if file.message_type else None
-
-
-def _indexes(data: bytes) -> tuple[int, ...]:
-    """The message indexes after a registry header: which message of the schema's file it is."""
-    numbers: list[int] = []
-    number = shift = 0
-    for byte in data:
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            numbers.append((number >> 1) ^ -(number & 1))
-            number = shift = 0
-            if len(numbers) > numbers[0]:
-                break
-    return tuple(numbers[1:]) or (0,)
