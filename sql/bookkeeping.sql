@@ -4,7 +4,7 @@
 
 CREATE DATABASE IF NOT EXISTS sluice;
 
--- Digest of this file, written after all of it was applied. The latest row is valid.
+-- Version and digest of this file, written after all of it was applied. The latest row is valid.
 CREATE TABLE IF NOT EXISTS sluice.bookkeeping
 (
     digest String,
@@ -13,38 +13,74 @@ CREATE TABLE IF NOT EXISTS sluice.bookkeeping
 ENGINE = MergeTree ORDER BY at
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- The events of each load. States: planned, reserved, audited, held, failed, publishing, replacing;
--- end states: published, withdrawn, abandoned. The event 'adopted' names a new owner and is not a
--- state. detail is JSON.
-CREATE TABLE IF NOT EXISTS sluice.load_events
+ALTER TABLE sluice.bookkeeping ADD COLUMN IF NOT EXISTS version UInt32;
+
+-- The log of each topic: entries numbered 1, 2, 3 … that say what happened to its loads. An entry is
+-- inserted under a token made from its topic and number, so of several writers of one number one
+-- succeeds. Of two rows with one number (one of them came after the token was forgotten) the first
+-- is valid. States: reserved, audited, held, failed, publishing, replacing, taking back; end states:
+-- published, abandoned. The event 'adopted' names a new owner; 'forgotten' ends all that is before.
+CREATE TABLE IF NOT EXISTS sluice.topic_log
 (
-    load_id String,
     topic LowCardinality(String),
+    entry UInt64,
+    writer String COMMENT 'a random id of each insert',
+    load_id String,
     state LowCardinality(String),
-    owner String COMMENT 'who runs the load: a DAG run, or a process',
-    detail String DEFAULT '{}',
+    owner String COMMENT 'who wrote it: a DAG run, or a process',
+    detail String DEFAULT '{}' COMMENT 'JSON; of a reservation, the plan',
+    revision UInt32 COMMENT 'of a reservation; the load with the higher one accounts for an offset',
+    chunks Array(Array(Tuple(Int32, Int64, Int64)))
+        COMMENT 'of a reservation: partition, low and high of the ranges of each chunk',
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
-ENGINE = MergeTree ORDER BY (topic, load_id, at)
+ENGINE = MergeTree ORDER BY (topic, entry, at, writer)
 SETTINGS non_replicated_deduplication_window = 10000;
+
+-- The state of a topic after some of the entries of its log, as JSON: a cache. Everything in it can
+-- be computed from the log.
+CREATE TABLE IF NOT EXISTS sluice.topic_checkpoints
+(
+    topic LowCardinality(String),
+    entry UInt64,
+    format UInt32,
+    state String CODEC(ZSTD(3)),
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = MergeTree ORDER BY (topic, entry)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- The valid entries of the logs that are about loads.
+CREATE OR REPLACE VIEW sluice.log_entries AS
+SELECT
+    topic, entry,
+    argMin(g.load_id, (g.at, g.writer)) AS load_id,
+    argMin(g.state, (g.at, g.writer)) AS state,
+    argMin(g.owner, (g.at, g.writer)) AS owner,
+    argMin(g.detail, (g.at, g.writer)) AS detail,
+    argMin(g.revision, (g.at, g.writer)) AS revision,
+    argMin(g.chunks, (g.at, g.writer)) AS chunks,
+    min(g.at) AS at
+FROM sluice.topic_log AS g
+GROUP BY topic, entry
+HAVING load_id != '';
+
+-- The events of each load.
+CREATE OR REPLACE VIEW sluice.load_events AS
+SELECT e.load_id AS load_id, topic, entry, e.state AS state, e.owner AS owner, e.detail AS detail,
+       e.at AS at
+FROM sluice.log_entries AS e;
 
 -- The half-open offset ranges that each load reserved, by the chunks that its tasks read.
-CREATE TABLE IF NOT EXISTS sluice.load_ranges
-(
-    load_id String,
-    topic LowCardinality(String),
-    chunk UInt32,
-    partition Int32,
-    low Int64,
-    high Int64,
-    at DateTime64(6, 'UTC') DEFAULT now64(6)
-)
-ENGINE = MergeTree ORDER BY (topic, load_id, chunk, partition, low)
-SETTINGS non_replicated_deduplication_window = 10000;
-
--- If two published loads hold an offset, the one with the higher revision accounts for it.
-ALTER TABLE sluice.load_ranges ADD COLUMN IF NOT EXISTS revision UInt32 DEFAULT 0;
-ALTER TABLE sluice.load_ranges ADD COLUMN IF NOT EXISTS kind LowCardinality(String) DEFAULT 'load';
+CREATE OR REPLACE VIEW sluice.load_ranges AS
+SELECT e.load_id AS load_id, topic, r.1 AS chunk, r.2 AS partition, r.3 AS low, r.4 AS high,
+       if(JSONHas(e.detail, 'kind'), JSONExtractString(e.detail, 'kind'), 'load') AS kind,
+       e.revision AS revision, e.at AS at
+FROM sluice.log_entries AS e
+ARRAY JOIN arrayFlatten(arrayMap(
+    (ranges, number) -> arrayMap(r -> (number - 1, r.1, r.2, r.3), ranges),
+    e.chunks, arrayEnumerate(e.chunks))) AS r
+WHERE e.state = 'reserved';
 
 -- Attempts that read their chunk to the end. The first one of each chunk is the accepted attempt.
 CREATE TABLE IF NOT EXISTS sluice.load_chunks
@@ -263,19 +299,18 @@ SETTINGS non_replicated_deduplication_window = 10000;
 -- the run that planned the load, or the latest one that took it over.
 CREATE OR REPLACE VIEW sluice.loads AS
 SELECT
-    load_id,
-    any(e.topic) AS topic,
-    argMaxIf(e.owner, e.at, e.state IN ('planned', 'adopted')) AS owner,
+    e.load_id AS load_id,
+    topic,
+    argMaxIf(e.owner, entry, e.state IN ('reserved', 'adopted')) AS owner,
     multiIf(
         countIf(e.state = 'published') > 0, 'published',
         countIf(e.state = 'abandoned') > 0, 'abandoned',
-        countIf(e.state = 'withdrawn') > 0, 'withdrawn',
-        argMaxIf(e.state, e.at, e.state != 'adopted')) AS state,
-    argMinIf(e.detail, e.at, e.state = 'planned') AS plan,
+        argMaxIf(e.state, entry, e.state != 'adopted')) AS state,
+    argMinIf(e.detail, entry, e.state = 'reserved') AS plan,
     min(e.at) AS planned_at,
     max(e.at) AS last_at
-FROM sluice.load_events AS e
-GROUP BY load_id;
+FROM sluice.log_entries AS e
+GROUP BY topic, load_id;
 
 -- The accepted attempt of each chunk: the first that read the chunk to the end.
 CREATE OR REPLACE VIEW sluice.accepted_attempts AS
@@ -298,7 +333,7 @@ SELECT
     if(q.value_null, NULL, base64Decode(q.value)) AS value,
     arrayMap((h, n) -> (h.name, if(has(q.null_headers, n), NULL, base64Decode(h.value))),
              q.headers, arrayEnumerate(q.headers)) AS headers,
-    multiIf(l.state IN ('abandoned', 'withdrawn'), 'dropped',
+    multiIf(l.state = 'abandoned', 'dropped',
             l.state != 'published', 'pending',
             r.by_load = '', 'quarantined',
             r.outcome = 'loaded', 'loaded', 'superseded') AS status,

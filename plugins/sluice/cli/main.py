@@ -72,6 +72,7 @@ for command in (
     loads.load,
     backfill.backfill,
     loads.status,
+    loads.log,
     loads.report,
     verify.verify,
     quarantine.quarantine,
