@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import tenacity
@@ -23,9 +23,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from sluice.errors import BrokerError
+from sluice.kafka.first_times import FirstTimes
 from sluice.kafka.range_reader import RangeReader
 from sluice.ranges import OffsetRange
-from sluice.records import Record, Skip, Topic, Watermarks, timestamp_ms
+from sluice.records import Record, Skip, Topic, Watermarks
 from sluice.settings import Connection, Settings
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -142,7 +143,15 @@ class Broker:
         self, topic: Topic, ranges: Sequence[OffsetRange]
     ) -> Iterator[tuple[list[Record], list[Skip]]]:
         """Read exactly these ranges; see :class:`~sluice.kafka.range_reader.RangeReader`."""
-        config = (
+        consumer = Consumer(self._reader_config())
+        try:
+            stall_seconds = self._settings.stall_seconds
+            yield from RangeReader(self.watermarks, consumer, topic, ranges, stall_seconds)
+        finally:
+            consumer.close()
+
+    def _reader_config(self) -> dict[str, Any]:
+        return (
             _CONSUMER_DEFAULTS
             | self._config
             | {
@@ -155,34 +164,28 @@ class Broker:
                 "log_level": 3,
             }
         )
-        consumer = Consumer(config)
-        try:
-            stall_seconds = self._settings.stall_seconds
-            yield from RangeReader(self.watermarks, consumer, topic, ranges, stall_seconds)
-        finally:
-            consumer.close()
 
     def times_at(
         self, topic: Topic, starts: Mapping[int, int], marks: Mapping[int, Watermarks]
     ) -> dict[int, datetime]:
         """The time of the first message at or after an offset, by partition.
 
-        Partitions without such a message, or whose messages have no usable timestamp, are left
-        out; see :func:`~sluice.records.timestamp_ms`.
+        Partitions without such a message, or whose first messages have no usable timestamp, are
+        left out; see :func:`~sluice.records.timestamp_ms`. One consumer reads all partitions.
 
         Raises:
             BrokerError: the broker does not respond.
         """
-        times: dict[int, datetime] = {}
-        for partition, start in starts.items():
-            rest = OffsetRange(partition, start, marks[partition].high)
-            for records, _ in self.read(topic, [rest] if rest.count else []):
-                stamps = [at for record in records if (at := timestamp_ms(record))]
-                if stamps:
-                    times[partition] = datetime.fromtimestamp(stamps[0] / 1000, UTC)
-                if records:
-                    break
-        return times
+        waiting = {p: start for p, start in starts.items() if start < marks[p].high}
+        config = self._reader_config() | {
+            "queued.min.messages": 1,
+            "fetch.message.max.bytes": 16 << 10,
+        }
+        consumer = Consumer(config)
+        try:
+            return FirstTimes(consumer, topic, waiting, self._settings.stall_seconds).read()
+        finally:
+            consumer.close()
 
     def mirror(self, topic: str, group: str, offsets: Mapping[int, int]) -> None:
         """Commit the published offsets for a consumer group, so that lag tools display them.

@@ -1,12 +1,13 @@
 """How far the published offsets are behind a topic."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from sluice.kafka.broker import Broker
-from sluice.ranges import subtract, total
+from sluice.ranges import OffsetRange, subtract
 from sluice.records import retained_ranges
 from sluice.store.ledger import Ledger
 
@@ -43,21 +44,30 @@ def measure_lag(topic_name: str, broker: Broker, ledger: Ledger) -> list[Lag]:
     waiting = subtract(retained_ranges(marks), published)
     starts = {r.partition: r.low for r in reversed(waiting)}
     since, now = broker.times_at(topic, starts, marks), datetime.now(UTC)
+    left_of, published_of = _by_partition(waiting), _by_partition(published)
     found = []
     for partition, mark in marks.items():
-        left = total(r for r in waiting if r.partition == partition)
+        left = left_of[partition]
         at = since.get(partition)
         found.append(
             Lag(
                 partition=partition,
                 low=mark.low,
                 high=mark.high,
-                published=total(r for r in published if r.partition == partition),
+                published=published_of[partition],
                 waiting=left,
                 seconds=(now - at).total_seconds() if at else None if left else 0.0,
             )
         )
     return found
+
+
+def _by_partition(ranges: Iterable[OffsetRange]) -> Counter[int]:
+    """Partition → its number of offsets."""
+    counts = Counter[int]()
+    for r in ranges:
+        counts[r.partition] += r.count
+    return counts
 
 
 def total_waiting(lags: Sequence[Lag]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Protocol
 
 import msgspec
@@ -135,7 +136,8 @@ class AttemptRecords:
             {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(account)
             for account in accounts
         ]
-        token = f"{load_id}/accounts/{msgspec.json.encode(rows).decode()}"
+        digest = sha256(msgspec.json.encode(rows)).hexdigest()
+        token = f"{load_id}/accounts/{digest}"
         self._clickhouse.insert(f"{self._db}.load_accounts", rows, token)
 
     def accounts(self, load_id: str) -> list[Account]:
