@@ -4,12 +4,17 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from sluice.airflow.dag_factory import MAX_ACTIVE_RUNS, add_tasks, default_args
+from sluice.airflow.dag_factory import (
+    MAX_ACTIVE_RUNS,
+    MAX_ACTIVE_TASKS,
+    add_tasks,
+    default_args,
+)
+from sluice.airflow.dag_files import contracts_to_parse
 from sluice.airflow.dag_ids import dag_id
 from sluice.airflow.form import load_form
-from sluice.contract import discover
 
-for topic, contract in discover().items():
+for topic, contract in contracts_to_parse("load").items():
     with DAG(
         dag_id=dag_id(topic),
         description=f"Loads topic {topic} into ClickHouse table {contract.table.name}",
@@ -23,13 +28,12 @@ accounted for, *publish* makes the rows visible exactly once, *report* records w
 You can clear any task and run it again. Owner: {contract.owner}.
 """,
         schedule=(
-            CronDataIntervalTimetable(contract.schedule, timezone="UTC")
-            if contract.schedule
-            else None
+            CronDataIntervalTimetable(contract.cron, timezone="UTC") if contract.cron else None
         ),
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=MAX_ACTIVE_RUNS,
+        max_active_tasks=MAX_ACTIVE_TASKS,
         params=load_form(contract),
         tags=["sluice", "load", contract.owner],
         default_args=default_args(contract),

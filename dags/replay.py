@@ -4,12 +4,17 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG
 
-from sluice.airflow.dag_factory import MAX_ACTIVE_RUNS, add_tasks, default_args
+from sluice.airflow.dag_factory import (
+    MAX_ACTIVE_RUNS,
+    MAX_ACTIVE_TASKS,
+    add_tasks,
+    default_args,
+)
+from sluice.airflow.dag_files import contracts_to_parse
 from sluice.airflow.dag_ids import dag_id
 from sluice.airflow.form import replay_form
-from sluice.contract import discover
 
-for topic, contract in discover().items():
+for topic, contract in contracts_to_parse("replay").items():
     with DAG(
         dag_id=dag_id(topic, "replay"),
         description=f"Validates refused messages of topic {topic} again",
@@ -23,6 +28,7 @@ Owner: {contract.owner}.
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=MAX_ACTIVE_RUNS,
+        max_active_tasks=MAX_ACTIVE_TASKS,
         params=replay_form(contract),
         tags=["sluice", "replay", contract.owner],
         default_args=default_args(contract),

@@ -176,6 +176,7 @@ contract = Contract(
     key="order_id",
     table=Table(name="orders", order_by=("created_at", "order_id")),
     owner="shop-data",
+    schedule="0 * * * *",
     sample=sample,
     rules=(
         Rule(

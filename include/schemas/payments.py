@@ -89,6 +89,7 @@ contract = Contract(
     key="payment_id",
     table=Table(name="payments", order_by=("paid_at", "payment_id")),
     owner="finance-data",
+    schedule="0 * * * *",
     sample=sample,
     sensitive=frozenset({"order_id"}),
 )

@@ -61,6 +61,28 @@ def test_every_topic_has_its_load_dag(bag: dict[str, Any]) -> None:
     assert set(bag["dags"]) == topics | {"sluice_housekeeping"}
 
 
+ONE = """
+import json, os, sys
+os.environ["_AIRFLOW_PARSING_CONTEXT_DAG_ID"] = {dag!r}
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({file!r})
+print(json.dumps({{
+    "errors": bag.import_errors,
+    "dags": sorted(bag.dags),
+    "imported": sorted(m for m in sys.modules if m.startswith("include.schemas.")),
+}}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["load", "replay"])
+def test_a_task_of_one_topic_imports_no_contract_of_another(tmp_path: Path, kind: str) -> None:
+    dag, file = f"{kind}_payments", str(ROOT / f"dags/{kind}.py")
+    found = in_airflow(tmp_path, ONE.format(dag=dag, file=file))
+    assert found["errors"] == {}
+    assert found["dags"] == [dag]
+    assert found["imported"] == ["include.schemas.payments"]
+
+
 def test_the_steps_are_in_order(bag: dict[str, Any]) -> None:
     for name, dag in bag["dags"].items():
         if name == "sluice_housekeeping":

@@ -1,6 +1,7 @@
 from datetime import date
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Struct
 
@@ -77,3 +78,15 @@ def test_the_error_of_an_unknown_topic_lists_the_known_ones() -> None:
     with pytest.raises(ContractError, match=", ".join(discover())) as raised:
         find("nope")
     assert raised.value.topic == "nope"
+
+
+def test_schedules_without_a_minute_spread_over_the_hour() -> None:
+    def cron(topic: str, schedule: str | None) -> str | None:
+        return msgspec.structs.replace(find("orders"), topic=topic, schedule=schedule).cron
+
+    minutes = {int((cron(f"topic-{n}", "@hourly") or "").split()[0]) for n in range(500)}
+    assert minutes == set(range(60))
+    assert cron("orders", "@hourly") == cron("orders", "@hourly")
+    assert (cron("orders", "@daily") or "").split()[1:] == ["0", "*", "*", "*"]
+    assert cron("orders", "5 * * * *") == "5 * * * *"
+    assert cron("orders", None) is None

@@ -43,6 +43,6 @@ def interval_params(
             topic=contract.topic,
         )
     start = logical_date.astimezone(UTC)
-    end = croniter(contract.schedule, start).get_next(datetime)
+    end = croniter(contract.cron, start).get_next(datetime)
     interval = {"what": "times", "from": start.isoformat(), "to": end.isoformat()}
     return {**params, **interval} | ({"existing": "replace"} if loaded else {})

@@ -12,6 +12,9 @@ from sluice.contract import Contract
 MAX_ACTIVE_RUNS = 200
 """Active runs of a DAG: held ones wait for a day, and others must continue."""
 
+MAX_ACTIVE_TASKS = 16
+"""Tasks of a DAG that run at once, so that the chunks of one large load leave room for others."""
+
 
 def default_args(contract: Contract) -> dict[str, Any]:
     """Arguments that the tasks of a topic's DAGs share."""

@@ -87,7 +87,7 @@ def _overview(contract: Contract) -> str:
                 f"`{contract.key}`",
                 f"`{contract.table.name}`",
                 contract.owner,
-                f"`{contract.schedule}`" if contract.schedule else "manual",
+                f"`{contract.cron}`" if contract.cron else "manual",
             )
         ],
     )

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import re
 import sys
+import zlib
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
@@ -53,7 +54,8 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
             of another message type are refused.
         record: full name of the Avro record that is read; payloads of another record are refused.
             By default any record; of a union of records, the one named like the message class.
-        schedule: cron expression of the load DAG, in UTC; None for manual runs only.
+        schedule: cron expression of the load DAG, in UTC; None for manual runs only. ``@hourly``
+            and ``@daily`` leave the minute to Sluice: see :attr:`cron`.
         on_expired: what to do when retention removed offsets before they were loaded:
             ``fail``, or ``record`` them as absent and continue.
     """
@@ -73,13 +75,24 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
     repair: Callable[[bytes], bytes] | None = None
     protobuf: type | None = None
     record: str = ""
-    schedule: str | None = "0 * * * *"
+    schedule: str | None = "@hourly"
     on_expired: Literal["fail", "record"] = "fail"
 
     @property
     def version(self) -> Version:
         """The current version."""
         return self.versions[-1]
+
+    @property
+    def cron(self) -> str | None:
+        """The schedule with its minute.
+
+        Where the contract names none, it follows from the topic's name, so that the loads of many
+        topics spread over the hour.
+        """
+        minute = zlib.crc32(self.topic.encode()) % 60
+        spread = {"@hourly": f"{minute} * * * *", "@daily": f"{minute} 0 * * *"}
+        return spread.get(self.schedule, self.schedule) if self.schedule else None
 
     @property
     def digest(self) -> str:

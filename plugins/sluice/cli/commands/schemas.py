@@ -30,7 +30,7 @@ def topics() -> None:
             contract.table.name,
             contract.version.name,
             contract.key,
-            contract.schedule or "manual",
+            contract.cron or "manual",
             contract.owner,
         )
     console.print(table)
