@@ -47,6 +47,17 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     clear_number: int = 0
 
 
+BEFORE = {
+    "plan": (),
+    "drain": ("plan",),
+    "audit": ("plan", "drain"),
+    "decide": ("audit",),
+    "publish": ("decide",),
+    "report": (),  # it always runs
+}
+"""Task → the tasks directly before it."""
+
+
 class DagRun:
     """One run of a topic's load or replay DAG.
 
@@ -151,7 +162,8 @@ class DagRun:
     def run(self) -> str:
         """Run all tasks; returns the state of the run, which is that of its last task.
 
-        After a failed task the others do not run, except the report. A skipped one stops nothing.
+        After a failed task the others do not run, except the report. A task is skipped if all tasks
+        directly before it were.
         """
         chunks: list[dict[str, Any]] = []
         steps: dict[str, Callable[[], Any]] = {
@@ -167,6 +179,9 @@ class DagRun:
             if name != "report" and "failed" in self.task_states.values():
                 self.task_states[name] = "upstream_failed"
                 continue
+            if {self.task_states[task] for task in BEFORE[name]} == {"skipped"}:
+                self.task_states[name] = "skipped"
+                continue
             try:
                 step()
                 self.task_states[name] = "success"
@@ -174,7 +189,7 @@ class DagRun:
                 self.task_states[name] = "skipped"
             except AirflowFailException as error:
                 self.task_states[name], self.errors[name] = "failed", str(error)
-        self.states[self.key] = self.task_states["report"]
+        self.states[self.key] = "failed" if self.task_states["report"] == "failed" else "success"
         return self.states[self.key]
 
     def loader(self) -> Loader:

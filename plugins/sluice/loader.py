@@ -138,6 +138,9 @@ class Loader:
     def plan(self, request: Request = Request(), resume: bool = False, again: bool = False) -> Plan:
         """Bring the tables up to the contract, then pin and reserve the ranges of this run.
 
+        If there is nothing to load, and no load is unfinished, nothing is written, and the plan
+        has no load.
+
         Args:
             resume: continue an unfinished load of the same request whose process is gone.
             again: plan afresh when the run has a load of another request, or a published one.
@@ -147,6 +150,11 @@ class Loader:
             PlanError, OffsetsExpired: see :meth:`Planner.plan`.
         """
         with span("plan", topic=self.contract.topic) as current:
+            self.ledger.create()
+            if request == Request() and not again and self.planner.is_up_to_date():
+                self.refuse_missing_table()
+                log.info("nothing_new", topic=self.contract.topic)
+                return Plan(load_id="", topic=self.contract.topic, chunks=[])
             self.create_tables()
             planner = self.planner
             plan = planner.plan_again(request) if again else planner.plan(request, resume)

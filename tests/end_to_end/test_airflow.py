@@ -46,10 +46,12 @@ def test_a_triggered_run_loads_all_that_is_new(
     assert rows == offsets == report.sum("loaded")
 
 
-def test_a_second_run_loads_nothing(
-    whole_stack: Stack, orders_run: Triggered, empty_run: str
+def test_a_second_run_loads_nothing_and_skips_its_tasks(
+    api: Api, whole_stack: Stack, orders_run: Triggered, empty_run: str
 ) -> None:
-    assert report_of(whole_stack, DAG, empty_run).ranges == []
+    states = states_of(api, DAG, empty_run)
+    assert set(states.values()) == {"skipped"}
+    assert "nothing new: every offset of orders" in log_of(api, DAG, empty_run, "plan")
     assert rows_in_target(whole_stack, "orders")[0] == orders_run.report.sum("loaded")
 
 

@@ -115,23 +115,23 @@ def test_a_backfill_loads_each_hour_in_its_own_run_and_reprocessing_replaces(
     for number, hour in enumerate(HOURS):
         send_at(hour, 30 + number)
 
-    def reports() -> list[Report]:
-        return [report_of(whole_stack, DAG, run_at(api, hour)["dag_run_id"]) for hour in HOURS]
+    def reports(hours: Sequence[datetime]) -> list[Report]:
+        return [report_of(whole_stack, DAG, run_at(api, hour)["dag_run_id"]) for hour in hours]
 
     backfill(api, HOURS)
     assert [run_at(api, hour)["state"] for hour in HOURS] == ["success"] * 3
     assert run_at(api, HOURS[1])["dag_run_id"] == by_hand
-    loads = [(report.kind, report.sum("loaded")) for report in reports()]
-    assert loads == [("load", 30), ("load", 0), ("load", 32)]
+    loads = [(report.kind, report.sum("loaded")) for report in reports(HOURS[::2])]
+    assert loads == [("load", 30), ("load", 32)]
     assert verifier_of(whole_stack, "orders").run().findings == []
 
     backfill(api, HOURS[:2], "completed")
     again = run_at(api, HOURS[1])
     assert again["dag_run_id"] == by_hand
     assert again["data_interval_start"][:13] == f"{HOURS[0]:%Y-%m-%dT%H}"  # not its own interval
-    loads = [(report.kind, report.sum("loaded")) for report in reports()]
+    loads = [(report.kind, report.sum("loaded")) for report in reports(HOURS)]
     assert loads == [("replace", 30), ("load", 31), ("load", 32)]
-    assert reports()[1].asked.startswith(f"from {HOURS[1].isoformat()}")
+    assert reports(HOURS)[1].asked.startswith(f"from {HOURS[1].isoformat()}")
     assert verifier_of(whole_stack, "orders").run().findings == []
 
 

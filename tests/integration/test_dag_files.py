@@ -89,7 +89,7 @@ def test_the_steps_are_in_order(bag: dict[str, Any]) -> None:
             assert dag["tasks"] == {"clean": []}
             continue
         assert dag["tasks"] == {
-            "plan": ["drain"],
+            "plan": ["audit", "drain"],
             "drain": ["audit"],
             "audit": ["decide"],
             "decide": ["publish"],

@@ -1,9 +1,12 @@
 """Whole loads: the real broker, the real engine, the accounting identity counted in ClickHouse."""
 
 import os
+import re
 from random import Random
+from typing import Any
 
 import msgspec
+import pytest
 
 from include.schemas.orders import OrderEventMessage
 from include.schemas.payments import contract as payments
@@ -180,3 +183,43 @@ def test_a_replacing_table_keeps_the_newest_row_of_a_key_and_every_offset_is_acc
     assert loader.clickhouse.rows(rows.replace("newest", "newest FINAL")) == [
         {"rows": 300, "first": 310, "last": 609}
     ]
+
+
+def test_a_plan_with_nothing_new_writes_nothing(
+    make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = filled(make_loader, contract, 100)
+    assert make_loader(contract).plan(Request(partitions=(0,))).load_id, (
+        "the first plan is recorded"
+    )
+    load(loader)
+    idle = make_loader(contract)
+    statements: list[str] = []
+    for name in ("rows", "execute", "insert_lines"):
+        call = getattr(idle.clickhouse, name)
+
+        def counted(first: str, *rest: Any, call: Any = call, **more: Any) -> Any:
+            statements.append(first)
+            return call(first, *rest, **more)
+
+        monkeypatch.setattr(idle.clickhouse, name, counted)
+    plan = idle.plan()
+    assert (plan.load_id, plan.chunks) == ("", [])
+    assert all(re.match(r"\s*(SELECT|WITH)", statement) for statement in statements), statements
+    assert len(statements) <= 15
+    assert idle.last() is None
+
+
+def test_a_plan_with_nothing_new_still_settles_unfinished_loads(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    loader = filled(make_loader, contract, 100)
+    load(loader)
+    produce(contract, loader.broker, make_samples(contract, 10, Random(9)))
+    stopped = make_loader(contract)
+    assert stopped.plan().offsets == 10
+    waiting = make_loader(contract)
+    waiting.settler.is_over = lambda _: False
+    assert waiting.plan().load_id, "it says which offsets another load holds"
+    again = make_loader(contract)
+    assert again.plan().offsets == 10

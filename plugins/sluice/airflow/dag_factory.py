@@ -12,6 +12,9 @@ from sluice.contract import Contract
 MAX_ACTIVE_RUNS = 200
 """Active runs of a DAG: held ones wait for a day, and others must continue."""
 
+UNLESS_SKIPPED = "none_failed_min_one_success"
+"""Runs a task if no task before it has failed, and not all of them were skipped."""
+
 MAX_ACTIVE_TASKS = 16
 """Tasks of a DAG that run at once, so that the chunks of one large load leave room for others."""
 
@@ -31,6 +34,9 @@ def add_tasks(topic: str, what: str = "") -> None:
 
     plan → drain (one per chunk) → audit → decide (waits only for held loads) → publish → report
 
+    If plan is skipped because there is nothing new, all others are. If there is no chunk to drain,
+    the others run.
+
     Args:
         what: what the DAG loads; empty when its form has the choice.
     """
@@ -40,12 +46,13 @@ def add_tasks(topic: str, what: str = "") -> None:
         .partial(topic=topic)
         .expand(chunk=chunks)
     )
-    audited = task(task_id="audit", trigger_rule="none_failed")(tasks.audit)(topic)
-    decided = Decision(task_id="decide", topic=topic, trigger_rule="none_failed")
+    audited = task(task_id="audit", trigger_rule=UNLESS_SKIPPED)(tasks.audit)(topic)
+    decided = Decision(task_id="decide", topic=topic, trigger_rule=UNLESS_SKIPPED)
     alias = tasks.topic_alias(topic)
     # The inlet lets the task read which events it has sent before.
     published = task(
-        task_id="publish", trigger_rule="none_failed", inlets=[alias], outlets=[alias]
+        task_id="publish", trigger_rule=UNLESS_SKIPPED, inlets=[alias], outlets=[alias]
     )(tasks.publish)(topic)
     reported = task(task_id="report", trigger_rule="all_done", retries=1)(tasks.report)(topic)
+    chunks >> audited
     drained >> audited >> decided >> published >> reported

@@ -4,7 +4,7 @@ A task finds its load in the ledger by its DAG run, so it can be cleared and rep
 XComs carry only the labels of the chunks and counts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,10 +67,15 @@ def plan(topic: str, what: str = "") -> list[dict[str, Any]]:
 
     Args:
         what: what the DAG loads; empty when its form has the choice.
+
+    Raises:
+        AirflowSkipException: there is nothing new, so the other tasks are skipped too.
     """
     planned = run_step(lambda: _plan(topic, what))
     if planned is None:
         return []
+    if not planned.load_id:
+        raise AirflowSkipException(f"nothing new: every offset of {topic} is accounted for")
     if not planned.offsets:
         log.info("nothing_to_load", topic=topic)
     return [
@@ -92,7 +97,8 @@ def _plan(topic: str, what: str) -> "Plan | None":
         log.info("would_read", request=preview.asked, offsets=total(preview.ranges), ranges=ranges)
         return None
     planned = loader.plan(request, again=run_request.is_replanned(loader, run))
-    run_request.log_reservations(loader, planned.load_id)
+    if planned.load_id:
+        run_request.log_reservations(loader, planned.load_id)
     return planned
 
 
@@ -148,8 +154,14 @@ def report(topic: str) -> dict[str, Any]:
     """Store the run's report; fails when a task has failed or the load is not published.
 
     This task always runs and is the last one; a DAG run takes the state of its last task.
+
+    Raises:
+        AirflowSkipException: plan was skipped, because there was nothing new.
     """
-    failed = _failed_tasks()
+    states = _task_states()
+    if states.get("plan") == "skipped":
+        raise AirflowSkipException("nothing new")
+    failed = _failed_tasks(states)
     if _is_dry():
         if failed:
             raise AirflowFailException(
@@ -177,11 +189,16 @@ def report(topic: str) -> dict[str, Any]:
     return run_step(run)
 
 
-def _failed_tasks() -> str:
-    """The tasks of this run that failed, in words; empty if none did."""
+def _task_states() -> dict[str, str]:
+    """Task → state, of this run."""
     context: Any = get_current_context()
     run = context["dag_run"]
-    states = context["ti"].get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+    states = context["ti"].get_task_states(run.dag_id, run_ids=[run.run_id])
+    return dict(states.get(run.run_id, {}))
+
+
+def _failed_tasks(states: Mapping[str, str]) -> str:
+    """The tasks that failed, in words; empty if none did."""
     failed = sorted(name for name, state in states.items() if state == "failed")
     if not failed:
         return ""

@@ -40,6 +40,9 @@ def run_load(loader: Loader, request: Request) -> None:
     with span("load", topic=loader.contract.topic):
         with console.status("planning"):
             plan = loader.plan(request, resume=True)
+        if not plan.load_id:
+            console.print(f"nothing new: every offset of {plan.topic} is accounted for")
+            return
         if done := loader.ledger.attempts.accepted(plan.load_id):
             console.print(
                 f"resuming load {plan.load_id}: {len(done)} of {len(plan.chunks)} chunks are done"

@@ -32,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a load will read.
 
     Attributes:
+        load_id: empty if there is nothing to load, so that there is no load.
         revision: above 0 when it answers for offsets that other loads have published.
         replaces: the loads whose rows it replaces.
     """
@@ -91,6 +92,17 @@ class Planner:
             return self._recorded(load)
         self.settler.settle()
         return self._plan_afresh(request)
+
+    def is_up_to_date(self) -> bool:
+        """Whether there is nothing for this run to do: no new offset, and no unfinished load.
+
+        The first plan of a topic is always recorded, because it says where the partitions began.
+        """
+        state = self.ledger.state(self.contract.topic)
+        if state.live or state.origins is None or self.current():
+            return False
+        selection = self.survey.preview(Request()).selection
+        return not selection.ranges and not selection.left_alone
 
     def plan_again(self, request: Request) -> Plan:
         """Pin and reserve for a run whose earlier load, of another request, is obsolete.

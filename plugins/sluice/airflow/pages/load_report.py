@@ -61,8 +61,8 @@ def _page(request: Request, dag_id: str, report: Report | None, load: Load | Non
         if load and load.topic == topic:
             stands = f" Load {load.load_id} is {load.state}, since {load.last_at:%F %T} UTC."
         return message_page(
-            "There is no report: the task 'report' makes it, and housekeeping removes old ones."
-            + stands,
+            "There is no report: the task 'report' makes it, and housekeeping removes old ones. If"
+            " the task 'plan' was skipped, there was nothing new to load." + stands,
             404,
         )
     docs = f"{root_path(request)}/docs/{dag_id_of(report.topic)}/{report.load_id}"
