@@ -20,8 +20,9 @@ from sluice.loader import Loader
 from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
+from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
-from tests.loads import filled
+from tests.loads import filled, finish
 
 
 def verifier(loader: Loader, within: list[OffsetRange] | None = None) -> Verifier:
@@ -152,6 +153,29 @@ def test_a_gap_and_a_duplicate_with_an_unchanged_total_are_both_found(loaded: Lo
     _drop_row(loaded)
     run(loaded, "INSERT INTO orders SELECT * FROM orders WHERE _partition = 1 LIMIT 1")
     assert {f.kind for f in audit(loaded).findings} == {"missing", "doubled"}
+
+
+def test_a_reload_repairs_deleted_and_doubled_rows(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """What a person did to the rows of a replaced load is over; other loads are still compared."""
+    loader = filled(make_loader, contract, 40, partitions=1, broken_share=0, tombstone_share=0)
+    finish(loader, Request(low="0", high="30"))
+    other = finish(make_loader(contract), Request(low="30"))
+    reload = Request(offsets=(OffsetRange(0, 0, 20),), existing="replace")
+    for damage in (
+        "ALTER TABLE orders DELETE WHERE _offset = 5",
+        "INSERT INTO orders SELECT * FROM orders WHERE _offset = 6",
+    ):
+        run(loader, damage)
+        assert audit(loader).findings != []
+        finish(make_loader(contract), reload)
+        assert audit(loader).findings == []
+    run(loader, "ALTER TABLE orders DELETE WHERE _offset = 35")
+    missing, ledger = audit(loader).findings
+    assert (missing.kind, missing.ranges) == ("missing", (OffsetRange(0, 35, 36),))
+    assert ledger.kind == "ledger"
+    assert other in ledger.text
 
 
 def test_overlapping_loads_are_found(loaded: Loader) -> None:

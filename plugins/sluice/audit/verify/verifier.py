@@ -7,19 +7,18 @@ skips), and the broker. Each is read as sets of offset ranges, so that a finding
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 import structlog
 
 from sluice.audit.verify.findings import Finding, offset_finding
+from sluice.audit.verify.load_accounts import check_accounts
 from sluice.audit.verify.stored_offsets import StoredOffsets, StoredRanges
 from sluice.contract import Contract
 from sluice.errors import BrokerError
 from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, intersect, merge, subtract, total
 from sluice.records import Progress, Topic, retained_ranges
-from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import HeldRange
@@ -74,7 +73,6 @@ class Verifier:
         self._holdings = StoredOffsets(
             contract.topic, clickhouse, ledger, self._target.name, within
         )
-        self._db = quote_identifier(ledger.database)
 
     def run(self, progress: Progress = lambda offsets: None) -> Verification:
         """Compare ledger, tables and watermarks."""
@@ -90,7 +88,7 @@ class Verifier:
         findings = [
             *self._overlaps(loads),
             *self._placed(merge(published), merge(live), moving, rows, refused, skips),
-            *(self._accounts() if self._within is None else ()),
+            *self._accounts(),
             *self._leftovers(),
         ]
         return Verification(
@@ -204,41 +202,11 @@ class Verifier:
 
     def _accounts(self) -> Iterator[Finding]:
         """The loads' accounts against the rows that carry their ids."""
-        if self._target.replaces:
+        if self._target.replaces or self._within is not None:
             return
-        topic: dict[str, Any] = {"topic": self._contract.topic}
-        moving = [
-            old
-            for load in self._ledger.loads_of(self._contract.topic, live=True)
-            for old in load.plan.replaces
-        ]
-        rows = self._clickhouse.rows(
-            f"SELECT a.load_id AS load_id, a.partition AS partition, a.loaded - o.rows AS said,"
-            " t.rows AS rows FROM"
-            " (SELECT load_id, partition, argMax(loaded, at) AS loaded"
-            f"  FROM {self._db}.load_accounts WHERE topic = {{topic:String}}"
-            "  GROUP BY load_id, partition) AS a"
-            f" INNER JOIN {self._db}.loads AS l ON l.load_id = a.load_id"
-            " LEFT JOIN (SELECT toString(_load_id) AS load_id, _partition AS partition,"
-            f"  count() AS rows FROM {self._target.name} WHERE _topic = {{topic:String}}"
-            "  GROUP BY load_id, partition) AS t"
-            " ON t.load_id = a.load_id AND t.partition = a.partition"
-            " LEFT JOIN (SELECT r.old_load_id AS load_id, r.partition AS partition,"
-            f"  sum(r.rows) AS rows FROM {self._db}.load_replaced AS r"
-            f"  INNER JOIN {self._db}.loads AS b ON b.load_id = r.load_id"
-            "  WHERE r.topic = {topic:String} AND b.state = 'published'"
-            "  GROUP BY load_id, partition) AS o"
-            " ON o.load_id = a.load_id AND o.partition = a.partition"
-            " WHERE l.state = 'published' AND said != t.rows"
-            " AND a.load_id NOT IN {moving:Array(String)} ORDER BY load_id, partition",
-            topic | {"moving": moving},
+        yield from check_accounts(
+            self._contract.topic, self._target.name, self._clickhouse, self._ledger
         )
-        for row in rows:
-            yield Finding(
-                kind="ledger",
-                text=f"load {row['load_id']}, partition {row['partition']}: its account says"
-                f" {row['said']} rows, and the target has {row['rows']} of it",
-            )
 
     def _leftovers(self) -> Iterator[Finding]:
         loads = self._ledger.loads_of(self._contract.topic)
