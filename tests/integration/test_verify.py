@@ -1,18 +1,20 @@
 """Verification reports every inconsistency, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from msgspec import Struct
 
 from sluice.audit.verify.content import ContentCheck
 from sluice.audit.verify.findings import Finding
 from sluice.audit.verify.verifier import Verification, Verifier
 from sluice.authoring.examples import example_message
-from sluice.contract import Contract
+from sluice.contract import Contract, column
 from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.decode.decoder import Decoder
 from sluice.errors import PlanError, UnknownPartition
@@ -21,7 +23,8 @@ from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
 from sluice.store.request import Request
-from tests.conftest import MakeLoader, load
+from tests.conftest import MakeLoader, load, with_topic
+from tests.contracts import contract_of
 from tests.loads import filled, finish
 
 
@@ -216,6 +219,44 @@ def test_a_changed_row_is_found_by_the_content_check(loaded: Loader, column: str
     assert finding.kind == "content"
     assert {r.partition for r in finding.ranges} == {3}
     assert all(r.low % 50 == 7 for r in finding.ranges)
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """Columns that a person may widen."""
+
+    name: str
+    count: Annotated[int, column("Int32")]
+    price: Annotated[Decimal, column("Decimal(9, 2)")]
+    parts: Annotated[list[int], column("Array(Int8)")]
+    note: str = ""
+
+
+def test_a_column_that_was_widened_by_hand_is_no_difference(make_loader: MakeLoader) -> None:
+    contract = with_topic(contract_of(Reading, topic="readings"))
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    row = Reading(name="a", count=-5, price=Decimal("1.5"), parts=[1, -2])
+    produced(loader, [msgspec.json.encode(row)] * 3)
+    load(loader)
+    for change in (
+        "count Int64",
+        "price Decimal(18, 4)",
+        "parts Array(Int16)",
+        "note LowCardinality(Nullable(String))",
+    ):
+        run(loader, f"ALTER TABLE readings MODIFY COLUMN {change}")
+    assert content(loader) == []
+    run(loader, "ALTER TABLE readings UPDATE note = NULL WHERE _offset = 1")
+    run(loader, "ALTER TABLE readings UPDATE count = 4294967291 WHERE _offset = 2")
+    (finding,) = content(loader)
+    assert finding.ranges == (OffsetRange(0, 1, 2), OffsetRange(0, 2, 3))
+
+
+def produced(loader: Loader, values: Sequence[bytes | None]) -> None:
+    producer = loader.broker.producer()
+    for value in values:
+        producer.produce(loader.contract.topic, value, b"key")
+    producer.flush()
 
 
 def test_an_audit_of_some_offsets_ignores_the_others(loaded: Loader) -> None:

@@ -1,11 +1,12 @@
 """Comparing the content of loaded rows with their messages, decoded again."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sluice.audit.verify.findings import Finding
 from sluice.contract import Contract
 from sluice.contract.ddl import LINEAGE, ClickHouseSchemaMapper
+from sluice.contract.sql_type import SqlType
 from sluice.contract.type_map import message_type
 from sluice.decode.decoder import Decoder
 from sluice.decode.tracing import read_tracing
@@ -16,9 +17,10 @@ from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, chunk, subtract
 from sluice.records import Progress, Topic, readable_headers, timestamp_ms
 from sluice.refusals import Refusal
-from sluice.sql import offset_condition, quote_identifier
+from sluice.sql import offset_condition, quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
+from sluice.store.type_widening import widens
 
 AT_ONCE = 200_000
 """Offsets that are staged and compared at a time."""
@@ -102,7 +104,7 @@ class ContentCheck:
 
         Whether a message is loaded at all is not checked here.
         """
-        selected = self._mapper.published_columns()
+        selected = self._in_target_types(self._mapper.published_columns())
         compared = [n for n in selected if n not in LINEAGE or n in _KEPT]
         again = ", ".join(f"{selected[name]} AS {quote_identifier(name)}" for name in compared)
         where = offset_condition(part)
@@ -130,6 +132,28 @@ class ContentCheck:
         )
         text = f"{len(rows):,} rows differ from what today's contract makes of their messages"
         return [Finding(kind="content", text=text, ranges=shown)]
+
+    def _in_target_types(self, selected: Mapping[str, str]) -> dict[str, str]:
+        """The same columns, in the target's types where those are wider than the contract's.
+
+        The checksums are about bytes, and the same number has other bytes in a wider type.
+        """
+        rows = self._clickhouse.rows(
+            "SELECT name, type FROM system.columns"
+            " WHERE database = {db:String} AND table = {name:String}",
+            {"db": self._clickhouse.database, "name": self._contract.table.name},
+        )
+        live = {row["name"]: SqlType.parse(row["type"]) for row in rows}
+        declared = {name: SqlType.parse(type_) for name, (type_, _) in LINEAGE.items()}
+        declared |= {column.name: column.type.stored for column in self._mapper.columns}
+
+        def in_target_type(name: str, sql: str) -> str:
+            wider = live.get(name, declared[name])
+            if wider == declared[name] or not widens(declared[name], wider):
+                return sql
+            return f"CAST({sql}, {quote_string(str(wider))})"
+
+        return {name: in_target_type(name, sql) for name, sql in selected.items()}
 
 
 _KEPT = ("_timestamp", "_schema_version", "_correlation_id", "_trace_id", "_span_id")

@@ -26,7 +26,8 @@ def check_accounts(
     rows = clickhouse.rows(
         "SELECT a.load_id AS load_id, a.partition AS partition, a.loaded AS said, t.rows AS rows"
         " FROM (SELECT load_id, partition, argMax(loaded, at) AS loaded"
-        f"  FROM {db}.load_accounts WHERE topic = {{topic:String}} GROUP BY load_id, partition) AS a"
+        f"  FROM {db}.load_accounts WHERE topic = {{topic:String}}"
+        "  GROUP BY load_id, partition) AS a"
         f" INNER JOIN {db}.loads AS l ON l.load_id = a.load_id"
         " LEFT JOIN (SELECT toString(_load_id) AS load_id, _partition AS partition,"
         f"  count() AS rows FROM {table} WHERE _topic = {{topic:String}}"
