@@ -4,6 +4,7 @@ Three things are compared: the ledger (what loads have published), the tables (t
 skips), and the broker. Each is read as sets of offset ranges, so that a finding names the offsets.
 """
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -42,11 +43,18 @@ class PartitionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an audit; good when there are no findings."""
+    """The result of an audit; good when there are no findings.
+
+    Attributes:
+        without_row: published offsets that have no place of their own in a replacing table. The
+            audit of the tables does not show whether a newer row of their key is there; see
+            :class:`ContentCheck`.
+    """
 
     topic: str
     partitions: list[PartitionSummary]
     findings: list[Finding]
+    without_row: list[OffsetRange]
     offsets: int
     seconds: float
 
@@ -85,9 +93,15 @@ class Verifier:
         publishing = self._publishing(taken)
         live = self._holdings.inside(t.range for t in publishing)
         moving = self._holdings.inside(t.range for t in publishing if t.revision)
+        places = {"the target": rows, "quarantine": refused} | {
+            f"the {kind} offsets": held for kind, held in skips.items()
+        }
+        somewhere = merge(r for held in places.values() for r in held.ranges)
+        nowhere = subtract(published, [*somewhere, *moving])
         findings = [
             *self._overlaps(loads),
-            *self._placed(merge(published), merge(live), moving, rows, refused, skips),
+            *self._doubled(places, moving),
+            *self._unplaced(nowhere, subtract(somewhere, [*published, *live])),
             *self._accounts(),
             *self._leftovers(),
         ]
@@ -95,6 +109,7 @@ class Verifier:
             topic=self._contract.topic,
             partitions=self._summaries(merge(published), rows, refused, skips),
             findings=findings,
+            without_row=nowhere if self._target.replaces else [],
             offsets=total(merge(published)),
             seconds=time.monotonic() - began,
         )
@@ -165,38 +180,29 @@ class Verifier:
             if twice:
                 yield offset_finding("ledger", "two loads have published the same offsets", twice)
 
-    def _placed(
-        self,
-        published: list[OffsetRange],
-        live: list[OffsetRange],
-        moving: list[OffsetRange],
-        rows: StoredRanges,
-        refused: StoredRanges,
-        skips: Mapping[str, StoredRanges],
+    def _doubled(
+        self, places: Mapping[str, StoredRanges], moving: list[OffsetRange]
     ) -> Iterator[Finding]:
-        """Every published offset in exactly one place, and no row without a load.
+        """No offset in two places, or twice in one.
 
         What a load is replacing at this moment (``moving``) may be in two.
         """
-        places = {"the target": rows, "quarantine": refused} | {
-            f"the {kind} offsets": held for kind, held in skips.items()
-        }
         for name, held in places.items():
             if twice := subtract(held.twice, moving):
                 yield offset_finding("doubled", f"twice in {name}", twice)
-        names = list(places)
-        for at, first in enumerate(names):
-            for second in names[at + 1 :]:
-                both = intersect(places[first].ranges, places[second].ranges)
-                if both := subtract(both, moving):
-                    yield offset_finding("doubled", f"both in {first} and in {second}", both)
-        somewhere = merge(r for held in places.values() for r in held.ranges)
-        missing = subtract(published, somewhere)
-        missing = subtract(missing, moving)
-        if missing and not self._target.replaces:
+        for first, second in itertools.combinations(places, 2):
+            both = intersect(places[first].ranges, places[second].ranges)
+            if both := subtract(both, moving):
+                yield offset_finding("doubled", f"both in {first} and in {second}", both)
+
+    def _unplaced(
+        self, nowhere: list[OffsetRange], unexplained: list[OffsetRange]
+    ) -> Iterator[Finding]:
+        """No published offset without a place, and no row without a load."""
+        if nowhere and not self._target.replaces:
             text = "published by the ledger, and neither loaded, refused nor skipped"
-            yield offset_finding("missing", text, missing)
-        if unexplained := subtract(somewhere, [*published, *live]):
+            yield offset_finding("missing", text, nowhere)
+        if unexplained:
             text = "rows of offsets that no load has published"
             yield offset_finding("unexplained", text, unexplained)
 
