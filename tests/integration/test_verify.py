@@ -303,8 +303,15 @@ def test_bounds_are_offsets_or_times(loaded: Loader) -> None:
     assert bounds("5", "9") == [OffsetRange(1, 5, 9)]
     end = loaded.broker.watermarks(topic)[1].high
     assert bounds("2020-01-01", "2100-01-01T00:00Z") == [OffsetRange(1, 0, end)]
-    with pytest.raises(PlanError):
-        bounds("yesterday", None)
+    for low, high in (
+        ("yesterday", None),
+        ("5", "1"),
+        ("5", "5"),
+        ("2026-02-01", "2026-01-01"),
+        (None, "1960-01-01"),
+    ):
+        with pytest.raises(PlanError):
+            bounds(low, high)
     with pytest.raises(UnknownPartition) as raised:
         resolve_bounds(loaded.broker, topic, None, None, (9,))
     assert raised.value.partition == 9
