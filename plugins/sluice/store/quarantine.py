@@ -192,7 +192,11 @@ def _where(wanted: RefusalFilter) -> tuple[str, dict[str, Any]]:
 
 def printable(data: bytes) -> str:
     """Bytes as text without control characters or other unprintable ones; those are escaped."""
-    text = data.decode("utf-8", "backslashreplace")
+    return printable_text(data.decode("utf-8", "backslashreplace"))
+
+
+def printable_text(text: str) -> str:
+    """The same for a text: a terminal would obey the control characters in it."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else _escaped(character)
         for character in text

@@ -7,6 +7,7 @@ from sluice.audit.verify.content import Comparison, ContentCheck
 from sluice.audit.verify.findings import Finding
 from sluice.audit.verify.verifier import Verification, Verifier
 from sluice.cli.console import build_loader, console, progress_bar, topic_argument
+from sluice.cli.load_options import partitions_option
 from sluice.contract import find
 from sluice.decode.factory import build_decoder
 from sluice.loader import Loader
@@ -22,9 +23,7 @@ MAX_RANGES = 20
 @topic_argument
 @click.option("--from", "low", metavar="WHEN", help="First offset or time (ISO 8601).")
 @click.option("--to", "high", metavar="WHEN", help="Offset or time to stop before.")
-@click.option(
-    "--partition", "partitions", multiple=True, type=int, help="Only this partition; repeatable."
-)
+@partitions_option
 @click.option(
     "--messages", is_flag=True, help="Also read the topic, to find messages that no table has."
 )
@@ -77,7 +76,11 @@ def verify(
         raise click.ClickException(f"{len(findings)} findings")
     rate = verdict.offsets / verdict.seconds if verdict.seconds else 0
     pace = f"({verdict.seconds:.1f} s, {rate:,.0f} offsets/s)"
-    console.print(f"{conclusion(verdict, compared, content)} {pace}", soft_wrap=True)
+    if verdict.offsets:
+        console.print(f"{conclusion(verdict, compared, content)} {pace}", soft_wrap=True)
+    else:
+        where = "" if within is None else " in this range"
+        console.print(f"nothing to verify: no load has published offsets of {topic}{where}")
 
 
 def conclusion(verdict: Verification, compared: list[OffsetRange], content: bool) -> str:
