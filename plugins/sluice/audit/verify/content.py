@@ -87,7 +87,7 @@ class ContentCheck:
             table = f"{quote_identifier(self._database)}.{quote_identifier(name)}"
             self._clickhouse.execute(self._mapper.create_staging(table))
             try:
-                staging = _Staging(RowInsert(self._clickhouse, self._database, name))
+                staging = ScratchRows(RowInsert(self._clickhouse, self._database, name))
                 gone = self._stage(staging, topic, part, progress)
                 there = subtract(part, gone)
                 findings += self._compare(table, there)
@@ -102,7 +102,7 @@ class ContentCheck:
         return Comparison(findings, merge(compared))
 
     def _stage(
-        self, staging: "_Staging", topic: Topic, part: list[OffsetRange], progress: Progress
+        self, staging: "ScratchRows", topic: Topic, part: list[OffsetRange], progress: Progress
     ) -> list[OffsetRange]:
         """Decode what the topic has; returns the offsets whose messages it no longer has.
 
@@ -205,7 +205,7 @@ _KEPT = ("_timestamp", "_schema_version", "_correlation_id", "_trace_id", "_span
 """Lineage that comes from the message itself."""
 
 
-class _Staging:
+class ScratchRows:
     """Encodes rows and inserts them into a scratch table, a bounded number of bytes at a time.
 
     Attributes:
@@ -220,9 +220,11 @@ class _Staging:
         self.left_out: list[OffsetRange] = []
 
     def leave_out(self, partition: int, offset: int) -> None:
+        """Record a message that is not compared."""
         self.left_out.append(OffsetRange(partition, offset, offset + 1))
 
     def add(self, row: tuple[object, ...]) -> None:
+        """Add a row; insert what is there when it is enough."""
         line = ENCODER.encode(row)
         self._lines.append(line)
         self._bytes += len(line)
