@@ -337,7 +337,7 @@ class Round:
         )
         verdict = verifier.run()
         findings = [*verdict.findings, *verifier.against_broker()]
-        findings += check.run(topic, whole, lambda _: None)
+        findings += check.run(topic, whole, lambda _: None).findings
         texts = [f"{f.kind}: {f.text} {' '.join(map(str, f.ranges[:9]))}" for f in findings]
         if verdict.offsets != sum(r.count for r in whole):
             texts.append(f"{verdict.offsets} offsets published of {sum(r.count for r in whole)}")

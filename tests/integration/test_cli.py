@@ -7,6 +7,7 @@ import pytest
 
 from sluice.contract import find
 from sluice.contract.ddl import file_text
+from sluice.kafka.broker import Broker
 from tests.commands import Run
 
 
@@ -57,12 +58,79 @@ def test_produce_load_status_and_report(run: Run, tmp_path: Path) -> None:
     audited = run("verify", "payments", "--content")
     assert audited.exit_code == 0, audited.output
     assert "is in exactly one place" in audited.output
+    nothing = run("verify", "payments", "--from", "2999-01-01")
+    assert nothing.exit_code == 0
+    assert "nothing to verify: no load has published offsets" in nothing.output
+    assert "exactly one place" not in nothing.output
+    empty = run("verify", "payments", "--from", "5", "--to", "1")
+    assert (empty.exit_code, "the range of offsets from 5 to 1 is empty" in empty.output) == (
+        1,
+        True,
+    )
     assert "payments matches its contract" in run("migrate", "payments", "--plan").output
     load_id = next(w for w in status.output.split() if w.startswith("payments_2"))
     page = tmp_path / "page.html"
     assert run("report", load_id, "--html", str(page)).exit_code == 0
     assert load_id in page.read_text()
     assert json.loads(run("report", load_id, "--json").output)["load_id"] == load_id
+
+
+def test_texts_of_senders_do_not_control_the_terminal(
+    run: Run, project_with_topic: str, broker: Broker, tmp_path: Path
+) -> None:
+    """The refusal of an unknown version repeats it. A file that cannot be written is a sentence."""
+    topic, version = project_with_topic, "\x1b]0;x\x07\x9b2J"
+    broker.create_topic(topic, 1)
+    producer = broker.producer()
+    headers: list[tuple[str, str | bytes | None]] = [("schema_version", version.encode())]
+    producer.produce(topic, b"{}", b"key", headers=headers)
+    producer.flush()
+    commands: list[tuple[str, ...]] = [
+        ("-v", "load", topic),
+        ("quarantine", "list", topic),
+        ("quarantine", "show", topic, "0", "0"),
+        ("where", topic, "offset=0:0"),
+    ]
+    for command in commands:
+        result = run(*command)
+        assert result.exit_code == 0, result.output
+        assert not set(result.output) & {"\x1b", "\x07", "\x9b"}, command
+    assert r"\x1b]0;x\x07\x9b2J" in run(*commands[2]).output
+    missing = tmp_path / "no such folder" / "file"
+    load_id = run(*commands[2]).output.partition("load ")[2].split()[0]
+    commands = [
+        ("quarantine", "export", topic, str(missing)),
+        ("report", load_id, "--html", str(missing)),
+    ]
+    for command in commands:
+        result = run(*command)
+        assert (result.exit_code, "Traceback" in result.output) == (1, False)
+        assert f"{missing}: No such file or directory" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "produce-samples payments --count -1",
+        "produce-samples payments --partitions 0",
+        "produce-samples payments --broken 1.5",
+        "produce-samples payments --tombstones nan",
+        "quarantine export payments file --most -1",
+        "quarantine list payments --partition -1",
+        "quarantine list payments --from -1",
+        "quarantine list payments --to 9223372036854775808",
+        "quarantine show payments 2147483648 0",
+        "load payments --partition -1",
+        "load payments --max-messages 9223372036854775808",
+        "verify payments --partition -1",
+        "housekeeping --keep-days nan",
+        "new-topic things --messages 0",
+    ],
+)
+def test_numbers_out_of_range_are_refused(arguments: str) -> None:
+    result = Run()(*arguments.split())
+    assert result.exit_code == 2
+    assert "Invalid value" in result.output
 
 
 @pytest.mark.parametrize(

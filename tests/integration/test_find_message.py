@@ -1,19 +1,25 @@
 """Finding a message by a value, a correlation id or an offset."""
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from random import Random
+from typing import Annotated
+from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec import Struct
 
 from sluice.authoring.examples import example_message
-from sluice.contract import Contract
+from sluice.contract import Contract, column
 from sluice.decode.tracing import TracingHelper
 from sluice.errors import PlanError
 from sluice.loader import Loader
 from sluice.report.find_message import MessageFinder
 from sluice.report.found_message import FoundMessage
 from tests.commands import Run
-from tests.conftest import MakeLoader, load
+from tests.conftest import MakeLoader, load, with_topic
+from tests.contracts import contract_of
 
 
 def find_message(loader: Loader, name: str, value: str) -> list[FoundMessage]:
@@ -99,6 +105,69 @@ def test_an_unknown_field_or_a_malformed_value_is_refused(
         assert raised.value.topic == contract.topic
         assert repr(value) in raised.value.detail
         assert kind in raised.value.detail
+
+
+class Thing(Struct, frozen=True, kw_only=True):
+    id: str
+    v: int
+    n: Annotated[int, column("UInt8")]
+    d: Annotated[Decimal, column("Decimal(18, 9)")]
+    f: float
+    u: UUID | None
+    at: datetime | None
+    day: Annotated[date, column("Date")]
+    parts: Annotated[list[int], column("Array(UInt8)")]
+
+
+def test_a_value_that_the_column_cannot_hold_finds_no_other_row(make_loader: MakeLoader) -> None:
+    """Conversions wrap around, cut off digits, and make null of what is no value."""
+    contract = with_topic(contract_of(Thing))
+    value = msgspec.json.encode(
+        Thing(
+            id="a",
+            v=5,
+            n=5,
+            d=Decimal("1.5"),
+            f=0.1,
+            u=UUID(int=7),
+            at=datetime(2026, 1, 1, tzinfo=UTC),
+            day=date(2026, 1, 1),
+            parts=[1, 2],
+        )
+    )
+    loader = loader_with_messages(make_loader, contract, value)
+    load(loader)
+    for condition in (
+        "v=5",
+        "n=5",
+        "d=1.50",
+        "f=0.1",
+        f"u={UUID(int=7)}",
+        "at=2026-01-01T01:00:00+01:00",
+        "at=1767225600",
+        "day=2026-01-01",
+        "parts=[1, 2]",
+    ):
+        name, _, text = condition.partition("=")
+        assert [m.offset for m in find_message(loader, name, text)] == [0], condition
+    for condition in (
+        "v=18446744073709551621",
+        "v=5.0",
+        "n=261",
+        "n=-251",
+        "d=1.5000000004",
+        "f=0.10000000000000001",
+        "u=garbage",
+        "at=2026-01-01T00:00:00.0000001Z",
+        "at=yesterday",
+        "day=2205-06-08",
+        "parts=[257, 2]",
+    ):
+        name, _, text = condition.partition("=")
+        with pytest.raises(PlanError) as raised:
+            find_message(loader, name, text)
+        assert raised.value.field == name
+        assert f"{text!r} is not a value of type" in raised.value.detail
 
 
 def test_the_where_command(run: Run) -> None:

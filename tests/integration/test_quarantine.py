@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from include.schemas.orders import contract as orders
+from sluice.audit.refusal_reasons import RefusalReasons
 from sluice.authoring.examples import example_message
 from sluice.contract import Breaker, Contract
+from sluice.decode.tracing import TracingHelper
 from sluice.errors import BreakerTripped
 from sluice.loader import Loader
 from sluice.store.load_state import State
@@ -47,6 +49,22 @@ def test_a_refused_message_is_stored_with_all_its_bytes(refused: Loader) -> None
     assert first.headers == [("h<b>", HOSTILE), ("none", None)]
     assert first.status == "quarantined"
     assert first.timestamp.year >= 2026
+
+
+def test_a_page_is_bounded_in_bytes(refused: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay holds one page at a time, and messages may have megabytes."""
+    store, wanted = (
+        Quarantine(refused.clickhouse, refused.ledger.database),
+        RefusalFilter(topic=refused.contract.topic),
+    )
+    (whole,) = store.pages(wanted)
+    sizes = [2 * len(HOSTILE) + 1 + len(m.value or b"") for m in whole]
+    for most_bytes, counts in ((1, [1, 1, 1, 1]), (sum(sizes[:2]), [2, 2]), (10**6, [4])):
+        monkeypatch.setattr("sluice.store.quarantine.PAGE_BYTES", most_bytes)
+        pages = list(store.pages(wanted))
+        assert [len(page) for page in pages] == counts
+        assert [m for page in pages for m in page] == whole
+        assert list(store.messages(wanted, most=3)) == whole[:3]
 
 
 def test_messages_are_filtered_by_reason_field_and_offset(refused: Loader) -> None:
@@ -130,3 +148,44 @@ def test_a_long_run_of_refused_messages_stops_a_drain_early(
     )
     assert refusals[0]["n"] < 2000
     assert loader.report(plan.load_id).error == str(error)
+
+
+def test_a_refused_message_has_the_correlation_id_that_its_row_would_have(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """Of several headers the last one counts that is UTF-8; without one, the body."""
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    order = example_message(contract, Random(1))
+    traced = TracingHelper.add_tracing(order, "in the body")
+    fields = msgspec.to_builtins(traced)
+    valid = msgspec.json.encode(traced)
+    invalid = msgspec.json.encode(fields | {"order_id": 5})
+    producer = loader.broker.producer()
+    sent: list[list[tuple[str, str | bytes | None]]] = [
+        [("correlation_id", b"first"), ("X-Correlation-Id", b"last"), ("a", b"b")],
+        [("correlation_id", b"text"), ("correlation_id", b"\xff\xfe")],
+        [("correlation_id", b"\xff\xfe")],
+        [],
+    ]
+    for headers in sent:
+        producer.produce(contract.topic, valid, headers=headers)
+        producer.produce(contract.topic, invalid, headers=headers)
+    producer.flush()
+    load_id = load(loader)
+    ids = [
+        r["id"]
+        for r in loader.clickhouse.rows("SELECT _correlation_id AS id FROM orders ORDER BY _offset")
+    ]
+    assert ids == ["last", "text", "in the body", "in the body"]
+    reasons = RefusalReasons(
+        contract,
+        loader.clickhouse,
+        loader.ledger.database,
+        load_id,
+        [r.attempt for r in loader.ledger.attempts.accepted(load_id).values()],
+    )
+    places = [(0, offset) for offset in (1, 3, 5, 7)]
+    assert reasons.correlation_ids(places) == dict(zip(places, ids, strict=True))
+    (example,) = reasons.count()
+    assert example.correlation_id == "last"

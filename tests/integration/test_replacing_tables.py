@@ -11,11 +11,14 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
+from sluice.audit.verify.content import Comparison, ContentCheck
 from sluice.contract import Breaker, Contract, Table
 from sluice.contract.ddl import ClickHouseSchemaMapper
+from sluice.decode.decoder import Decoder
 from sluice.errors import ContractError, EngineError
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
+from sluice.records import retained_ranges
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.request import RefusalFilter, Request
 from tests.conftest import MakeLoader, load, with_topic
@@ -309,6 +312,40 @@ def test_the_turn_of_a_publisher_that_died_is_taken_over(
     turns = f"SELECT turn FROM {sleeping.ledger.database}.publish_turns WHERE ended ORDER BY turn"
     assert [row["turn"] for row in clickhouse.rows(turns)] == [1, 2, 3]
     assert verdict(other).findings == []
+
+
+def test_a_message_whose_key_has_no_row_is_found_by_the_content_check(
+    make_loader: MakeLoader,
+) -> None:
+    """Refused messages have no row either; without their content nothing else is known."""
+    contract = states()
+    loader = make_loader(contract, max_message_bytes=SIZE)
+    loader.broker.create_topic(contract.topic, 1)
+    versions = {"a": (2, 1), "b": (1, 1), "c": (1, 2)}
+    messages = [State(name=n, version=v) for n, both in versions.items() for v in both]
+    refused = State(name="d", version=1, padding="x" * SIZE)
+    send(loader, [(0, message) for message in (*messages, refused)])
+    load(loader)
+    loader.clickhouse.execute("OPTIMIZE TABLE states FINAL")
+    merged = [OffsetRange(0, 1, 3), OffsetRange(0, 4, 5)]
+    found = verdict(loader)
+    assert (found.findings, found.without_row) == ([], merged)
+    comparison = compare(loader)
+    assert (comparison.findings, comparison.compared) == ([], [OffsetRange(0, 0, 7)])
+    settings = {"lightweight_deletes_sync": 2}
+    loader.clickhouse.execute("DELETE FROM states WHERE name = 'a'", settings=settings)
+    assert verdict(loader).findings == []
+    (missing,) = compare(loader).findings
+    assert (missing.kind, missing.ranges) == ("missing", (OffsetRange(0, 0, 2),))
+
+
+def compare(loader: Loader) -> Comparison:
+    check = ContentCheck(
+        loader.contract, loader.broker, loader.clickhouse, loader.ledger, Decoder(loader.contract)
+    )
+    topic = loader.broker.topic(loader.contract.topic)
+    ranges = retained_ranges(loader.broker.watermarks(topic))
+    return check.run(topic, ranges, lambda _: None)
 
 
 def build(engine: str, struct: type[Struct] = State, **choices: Any) -> ContractError:

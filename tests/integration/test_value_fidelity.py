@@ -411,7 +411,7 @@ def test_a_load_of_omitted_defaults_and_dotted_names_verifies(
     check = ContentCheck(
         contract, loader.broker, loader.clickhouse, loader.ledger, Decoder(contract)
     )
-    assert check.run(topic, ranges, lambda _: None) == []
+    assert check.run(topic, ranges, lambda _: None).findings == []
 
 
 @pytest.mark.parametrize("header", ["1.0", ""])
@@ -475,7 +475,7 @@ def test_columns_with_the_names_of_sluices_own_queries_are_published_and_verifie
         contract, loader.broker, loader.clickhouse, loader.ledger, Decoder(contract)
     )
     topic = loader.broker.topic(contract.topic)
-    assert check.run(topic, [OffsetRange(0, 0, 3)], lambda _: None) == []
+    assert check.run(topic, [OffsetRange(0, 0, 3)], lambda _: None).findings == []
 
 
 TYPE = descriptor_pb2.FieldDescriptorProto

@@ -1,18 +1,20 @@
 """Verification reports every inconsistency, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from msgspec import Struct
 
 from sluice.audit.verify.content import ContentCheck
 from sluice.audit.verify.findings import Finding
 from sluice.audit.verify.verifier import Verification, Verifier
 from sluice.authoring.examples import example_message
-from sluice.contract import Contract
+from sluice.contract import Contract, column
 from sluice.contract.ddl import WORK_TABLE, ClickHouseSchemaMapper
 from sluice.decode.decoder import Decoder
 from sluice.errors import PlanError, UnknownPartition
@@ -20,8 +22,10 @@ from sluice.loader import Loader
 from sluice.plan.bounds import resolve_bounds
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
-from tests.conftest import MakeLoader, load
-from tests.loads import filled
+from sluice.store.request import Request
+from tests.conftest import MakeLoader, load, with_topic
+from tests.contracts import contract_of
+from tests.loads import filled, finish
 
 
 def verifier(loader: Loader, within: list[OffsetRange] | None = None) -> Verifier:
@@ -43,7 +47,7 @@ def content(loader: Loader) -> list[Finding]:
     topic = loader.broker.topic(loader.contract.topic)
     marks = loader.broker.watermarks(topic)
     kept = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
-    return check.run(topic, kept, lambda _: None)
+    return check.run(topic, kept, lambda _: None).findings
 
 
 @pytest.fixture
@@ -154,6 +158,29 @@ def test_a_gap_and_a_duplicate_with_an_unchanged_total_are_both_found(loaded: Lo
     assert {f.kind for f in audit(loaded).findings} == {"missing", "doubled"}
 
 
+def test_a_reload_repairs_deleted_and_doubled_rows(
+    make_loader: MakeLoader, contract: Contract
+) -> None:
+    """What a person did to the rows of a replaced load is over; other loads are still compared."""
+    loader = filled(make_loader, contract, 40, partitions=1, broken_share=0, tombstone_share=0)
+    finish(loader, Request(low="0", high="30"))
+    other = finish(make_loader(contract), Request(low="30"))
+    reload = Request(offsets=(OffsetRange(0, 0, 20),), existing="replace")
+    for damage in (
+        "ALTER TABLE orders DELETE WHERE _offset = 5",
+        "INSERT INTO orders SELECT * FROM orders WHERE _offset = 6",
+    ):
+        run(loader, damage)
+        assert audit(loader).findings != []
+        finish(make_loader(contract), reload)
+        assert audit(loader).findings == []
+    run(loader, "ALTER TABLE orders DELETE WHERE _offset = 35")
+    missing, ledger = audit(loader).findings
+    assert (missing.kind, missing.ranges) == ("missing", (OffsetRange(0, 35, 36),))
+    assert ledger.kind == "ledger"
+    assert other in ledger.text
+
+
 def test_overlapping_loads_are_found(loaded: Loader) -> None:
     # No writer of the log does this.
     run(
@@ -192,6 +219,44 @@ def test_a_changed_row_is_found_by_the_content_check(loaded: Loader, column: str
     assert finding.kind == "content"
     assert {r.partition for r in finding.ranges} == {3}
     assert all(r.low % 50 == 7 for r in finding.ranges)
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """Columns that a person may widen."""
+
+    name: str
+    count: Annotated[int, column("Int32")]
+    price: Annotated[Decimal, column("Decimal(9, 2)")]
+    parts: Annotated[list[int], column("Array(Int8)")]
+    note: str = ""
+
+
+def test_a_column_that_was_widened_by_hand_is_no_difference(make_loader: MakeLoader) -> None:
+    contract = with_topic(contract_of(Reading, topic="readings"))
+    loader = make_loader(contract)
+    loader.broker.create_topic(contract.topic, 1)
+    row = Reading(name="a", count=-5, price=Decimal("1.5"), parts=[1, -2])
+    produced(loader, [msgspec.json.encode(row)] * 3)
+    load(loader)
+    for change in (
+        "count Int64",
+        "price Decimal(18, 4)",
+        "parts Array(Int16)",
+        "note LowCardinality(Nullable(String))",
+    ):
+        run(loader, f"ALTER TABLE readings MODIFY COLUMN {change}")
+    assert content(loader) == []
+    run(loader, "ALTER TABLE readings UPDATE note = NULL WHERE _offset = 1")
+    run(loader, "ALTER TABLE readings UPDATE count = 4294967291 WHERE _offset = 2")
+    (finding,) = content(loader)
+    assert finding.ranges == (OffsetRange(0, 1, 2), OffsetRange(0, 2, 3))
+
+
+def produced(loader: Loader, values: Sequence[bytes | None]) -> None:
+    producer = loader.broker.producer()
+    for value in values:
+        producer.produce(loader.contract.topic, value, b"key")
+    producer.flush()
 
 
 def test_an_audit_of_some_offsets_ignores_the_others(loaded: Loader) -> None:
@@ -238,8 +303,15 @@ def test_bounds_are_offsets_or_times(loaded: Loader) -> None:
     assert bounds("5", "9") == [OffsetRange(1, 5, 9)]
     end = loaded.broker.watermarks(topic)[1].high
     assert bounds("2020-01-01", "2100-01-01T00:00Z") == [OffsetRange(1, 0, end)]
-    with pytest.raises(PlanError):
-        bounds("yesterday", None)
+    for low, high in (
+        ("yesterday", None),
+        ("5", "1"),
+        ("5", "5"),
+        ("2026-02-01", "2026-01-01"),
+        (None, "1960-01-01"),
+    ):
+        with pytest.raises(PlanError):
+            bounds(low, high)
     with pytest.raises(UnknownPartition) as raised:
         resolve_bounds(loaded.broker, topic, None, None, (9,))
     assert raised.value.partition == 9

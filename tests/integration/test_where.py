@@ -204,6 +204,9 @@ def test_a_row_that_was_replaced_by_a_newer_one_of_its_key_has_an_answer(
     loader.clickhouse.execute("OPTIMIZE TABLE stock FINAL")
     statuses = [finder_of(loader).find("offset", f"0:{o}")[0].status for o in (0, 1)]
     assert statuses == ["loaded", "newer"]
+    loader.clickhouse.execute("TRUNCATE TABLE stock")
+    (emptied,) = finder_of(loader).find("offset", "0:1")
+    assert emptied.status == "missing"
 
 
 # A load that reads nothing

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluice.audit.accounting import ReasonCount
 from sluice.audit.quality_results import RuleResult
+from sluice.audit.refusal_reasons import ReasonCount
 from sluice.report.lag import Lag
 from sluice.report.metrics import METRICS, metric_values
 from sluice.report.model import Report, StepTiming

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from sluice.audit.refusal_reasons import ReasonCount, RefusalReasons
 from sluice.contract import Contract
 from sluice.contract.columns import columns_of
-from sluice.contract.masking import mask
 from sluice.errors import AccountingError, BreakerTripped
 from sluice.ranges import OffsetRange, merge, total
 from sluice.sql import quote_identifier
@@ -29,24 +29,6 @@ LOGGED_REASONS = 5
 
 TERMS = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent")
 """The counts of an account."""
-
-
-class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How often messages were refused for one reason, with one example and its correlation id."""
-
-    reason: str
-    field: str
-    count: int
-    partition: int
-    offset: int
-    message: str
-    correlation_id: str = ""
-
-
-_CORRELATION_ID = (
-    "base64Decode(arrayFirst(h -> lower(h.name) IN ('correlation_id', 'x-correlation-id'),"
-    " q.headers).value)"
-)
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,21 +131,8 @@ class Accounting:
 
     def reasons(self, load_id: str, attempts: list[str]) -> list[ReasonCount]:
         """Why messages were refused, the most frequent first; sensitive values are masked."""
-        rows = self._clickhouse.rows(
-            "SELECT q.reason AS reason, q.field AS field, count() AS count,"
-            f" min((q.partition, q.offset, q.message, {_CORRELATION_ID})) AS first,"
-            " first.1 AS partition, first.2 AS offset, first.3 AS message,"
-            " first.4 AS correlation_id"
-            f" FROM {self._db}.quarantine_rows AS q"
-            " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
-            " GROUP BY q.reason, q.field ORDER BY count DESC, reason, field",
-            {"load": load_id, "attempts": attempts},
-        )
-        counts = [ReasonCount(**{k: v for k, v in row.items() if k != "first"}) for row in rows]
-        return [
-            msgspec.structs.replace(r, message=mask(self._contract, r.reason, r.field, r.message))
-            for r in counts
-        ]
+        database = self._ledger.database
+        return RefusalReasons(self._contract, self._clickhouse, database, load_id, attempts).count()
 
     def nulls(self, load_id: str, balance: Balance) -> dict[str, int]:
         """Null values among the staged rows by column, of the columns that may have any.

@@ -1,11 +1,13 @@
 """Shared by all commands: console, progress bar, report, and a loader from the environment."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sluice.contract import Contract
 from sluice.loader import Loader
@@ -13,8 +15,18 @@ from sluice.plan import run_owners
 from sluice.plan.reservations import Reservation
 from sluice.report.model import Report
 from sluice.settings import Settings, connection_from_environment
+from sluice.store.quarantine import printable_text
 
-console = Console(highlight=False)
+
+class PrintableConsole(Console):
+    """Escapes control characters in every text it prints: names and errors may be a sender's."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text, as rich renders it."""
+        return super().render_str(printable_text(text), **options)
+
+
+console = PrintableConsole(highlight=False)
 topic_argument = click.argument("topic")
 topics_argument = click.argument("topics", nargs=-1)
 

@@ -10,6 +10,7 @@ from sluice.cli.console import (
     show_report,
     show_reservations,
 )
+from sluice.cli.number_types import COUNT, PARTITION
 from sluice.errors import SluiceError
 from sluice.loader import Loader
 from sluice.plan.reservations import find_reservations
@@ -21,11 +22,15 @@ MAX_RANGES = 20
 """Number of ranges that a dry run prints."""
 
 partitions_option = click.option(
-    "--partition", "partitions", multiple=True, type=int, help="Only this partition; repeatable."
+    "--partition",
+    "partitions",
+    multiple=True,
+    type=PARTITION,
+    help="Only this partition; repeatable.",
 )
 max_messages_option = click.option(
     "--max-messages",
-    type=click.IntRange(min=0),
+    type=COUNT,
     default=0,
     help="Maximum number of offsets; 0 for all.",
 )

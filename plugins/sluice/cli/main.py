@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import structlog
+from structlog.typing import EventDict
 
 from sluice import __version__
 from sluice.cli.commands import (
@@ -24,18 +25,28 @@ from sluice.cli.commands import (
     where,
 )
 from sluice.errors import SluiceError
+from sluice.store.quarantine import printable_text
 from sluice.telemetry import export_from_environment
 
 
 class SluiceGroup(click.Group):
-    """A command group that prints Sluice's own errors as sentences, without a traceback."""
+    """A command group that prints errors of Sluice and of files as sentences, not as tracebacks."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; convert Sluice's own errors to messages."""
+        """Run the command; convert these errors to messages."""
         try:
             return super().invoke(ctx)
         except SluiceError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable_text(str(error))) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+
+
+def _escape_controls(logger: Any, method: str, event: EventDict) -> EventDict:
+    """A processor of the log: its values may be a sender's texts."""
+    return {k: printable_text(v) if isinstance(v, str) else v for k, v in event.items()}
 
 
 @click.group(cls=SluiceGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,6 +63,7 @@ def main(verbose: bool) -> None:
         processors=[
             structlog.processors.TimeStamper(fmt="%H:%M:%S"),
             structlog.processors.add_log_level,
+            _escape_controls,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(

@@ -6,7 +6,7 @@ from sluice.kafka.broker import Broker
 from sluice.plan.range_selection import select_partitions
 from sluice.ranges import EVER, OffsetRange
 from sluice.records import Topic
-from sluice.store.request import EPOCH, is_offset, parse_time
+from sluice.store.request import EPOCH, Request, is_offset, parse_time, parse_window
 
 
 def resolve_bounds(
@@ -22,11 +22,13 @@ def resolve_bounds(
     stands for the first message at or after it.
 
     Raises:
-        PlanError: it is neither, or there is no such partition.
+        PlanError: it is neither, the range is empty, or there is no such partition.
         BrokerError: the broker does not respond.
     """
     if low is None and high is None and not partitions:
         return None
+    Request(low=low or "", high=high or "").check()
+    parse_window(low or "", high or "")
     chosen = select_partitions(topic, partitions)
     lows, highs = _resolve(broker, topic, low, 0), _resolve(broker, topic, high, EVER)
     return [OffsetRange(p, lows[p], highs[p]) for p in chosen]

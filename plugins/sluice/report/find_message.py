@@ -9,6 +9,7 @@ from sluice.errors import BrokerError, EngineError, PlanError
 from sluice.records import Watermarks
 from sluice.report.found_message import FoundMessage
 from sluice.report.offset_search import OffsetSearch, ReadWatermarks
+from sluice.report.search_value import EXACT_FLOATS, is_value
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
 from sluice.store.ledger import Ledger
@@ -48,7 +49,6 @@ class MessageFinder:
         self._db = quote_identifier(database)
         self._table = clickhouse.qualified(contract.table.name)
         self._columns = {c.name: c for c in ClickHouseSchemaMapper.of(contract).columns}
-        self._types = {name: str(c.type.stored) for name, c in self._columns.items()}
 
     def find(self, name: str, value: str, payloads: bool = True) -> list[FoundMessage]:
         """Messages whose column has a value, loaded or staged, and refused ones that contain it.
@@ -67,15 +67,23 @@ class MessageFinder:
         if name == "offset":
             return self._at(value)
         parameters = {"value": value}
-        if name == CORRELATION and name not in self._types:
+        if name == CORRELATION and name not in self._columns:
             where = staged_where = "_correlation_id = {value:String}"
-        elif name in self._types:
-            parameters["type"] = self._types[name]
+        elif name in self._columns:
+            # Of a nullable type ClickHouse makes null of what is no value.
+            type_ = self._columns[name].type.stored.plain
+            if not is_value(self._clickhouse, value, type_):
+                raise PlanError(
+                    f"{value!r} is not a value of type {type_}",
+                    topic=self._contract.topic,
+                    field=name,
+                )
+            parameters["type"] = str(type_)
             typed = "CAST({value:String}, {type:String})"
             where = f"{quote_identifier(name)} = {typed}"
             staged_where = f"{self._columns[name].source} = {typed}"
         else:
-            known = ", ".join((*self._types, CORRELATION, "offset"))
+            known = ", ".join((*self._columns, CORRELATION, "offset"))
             raise PlanError(
                 f"there is no column {name!r} to search; there are {known}",
                 topic=self._contract.topic,
@@ -141,6 +149,7 @@ class MessageFinder:
                     "topic": load.topic,
                     "load": load.load_id,
                 },
+                EXACT_FLOATS,
             )
         except EngineError as error:
             if error.transient:
@@ -164,15 +173,11 @@ class MessageFinder:
                 f" LEFT JOIN {self._db}.loads AS l ON l.load_id = toString(t._load_id)"
                 " ORDER BY partition, offset",
                 parameters | {"topic": self._contract.topic},
+                EXACT_FLOATS,
             )
         except EngineError as error:
             if error.code == UNKNOWN_TABLE:
                 return []
-            if "type" in parameters and error.code and not error.transient:
-                value, kind = parameters["value"], parameters["type"]
-                raise PlanError(
-                    f"{value!r} is not a value of type {kind}", topic=self._contract.topic
-                ) from error
             raise
         return [FoundMessage(**row) for row in rows]
 

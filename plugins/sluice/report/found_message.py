@@ -16,10 +16,13 @@ SENTENCES = {
         " removed the message."
     ),
     "expired": "Retention had removed it before the load read it.",
-    "newer": "It is loaded, and the table keeps only the newest row of its key: that is another.",
+    "newer": (
+        "It is published, and has no row: the table keeps only the newest row of a key. 'sluice"
+        " verify --content' checks that a newer row of its key is there."
+    ),
     "missing": (
         "It is published, but its row is gone from the table: a TTL or a person has removed it."
-        " 'sluice verify' lists such offsets."
+        " 'sluice verify --content' lists such offsets."
     ),
     "held": (
         "It is staged by a load that its audit holds: nothing is visible until a person releases or"

@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from sluice.store.quarantine import printable
+from sluice.store.quarantine import printable, printable_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,6 +28,6 @@ def _environment(folder: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["visible"] = lambda text: printable(text.encode())
+    environment.filters["visible"] = printable_text
     environment.filters["bytes"] = printable
     return environment

@@ -5,8 +5,8 @@ from datetime import datetime
 
 import msgspec
 
-from sluice.audit.accounting import ReasonCount
 from sluice.audit.quality_results import RuleResult
+from sluice.audit.refusal_reasons import ReasonCount
 from sluice.plan.reservations import Reservation
 from sluice.ranges import OffsetRange
 from sluice.store.attempts import Account

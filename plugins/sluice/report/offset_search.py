@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from sluice.contract import Contract
-from sluice.errors import BrokerError
+from sluice.errors import BrokerError, EngineError
 from sluice.records import Watermarks
 from sluice.report.found_message import FoundMessage
 from sluice.sql import quote_identifier
-from sluice.store.clickhouse import ClickHouse
+from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
 from sluice.store.load_state import State
 
 ReadWatermarks = Callable[[], Mapping[int, Watermarks]]
@@ -61,8 +61,8 @@ class OffsetSearch:
             skips = self._skips(place)
             # The load of the highest revision accounts for the offset; see HeldRange.
             last = max(published, key=lambda holder: holder.revision)
-            gone = "newer" if self._contract.table.replaces else "missing"
-            found.append(self._of_load(place, last, skips.get(last.load_id, gone)))
+            status = skips.get(last.load_id) or self._status_without_row()
+            found.append(self._of_load(place, last, status))
         if found:
             return found
         ended = [holder for holder in holders if holder.state is State.ABANDONED]
@@ -74,6 +74,21 @@ class OffsetSearch:
     def _of_load(self, place: dict[str, Any], holder: _Holder, status: str) -> FoundMessage:
         about = {"load_id": holder.load_id, "run": holder.run, "at": holder.at}
         return FoundMessage(**place, **about, status=status)
+
+    def _status_without_row(self) -> str:
+        """The status of a published offset that has no row; an empty table has no newer one."""
+        table = self._contract.table
+        if not table.replaces:
+            return "missing"
+        try:
+            rows = self._clickhouse.rows(
+                f"SELECT 1 AS one FROM {self._clickhouse.qualified(table.name)} LIMIT 1"
+            )
+        except EngineError as error:
+            if error.code != UNKNOWN_TABLE:
+                raise
+            rows = []
+        return "newer" if rows else "missing"
 
     def _status(self, holder: _Holder, place: dict[str, Any]) -> str:
         """The state of an offset that an unfinished load holds."""

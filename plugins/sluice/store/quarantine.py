@@ -4,6 +4,7 @@ Payloads are untrusted bytes. They are bound as parameters, never made part of a
 escaped for display.
 """
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,8 @@ from sluice.store.clickhouse import ClickHouse
 from sluice.store.request import RefusalFilter
 
 PAGE = 1_000
-"""Messages per query."""
+PAGE_BYTES = 32_000_000
+"""Messages, and bytes of keys, values and headers, per query. One message may be larger."""
 
 
 class RefusalGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,8 +118,24 @@ class Quarantine:
         if ranges is not None:
             where += f" AND ({offset_condition(ranges, 'q.partition', 'q.offset')})"
         after, left = (-1, -1, ""), most
-        while True:
+        while not most or left > 0:
             size = min(PAGE, left) if most else PAGE
+            place = "(q.partition, q.offset, q.load_id)"
+            where_after = f"{where} AND {place} > ({{p:Int64}}, {{o:Int64}}, {{l:String}})"
+            parameters |= {"p": after[0], "o": after[1], "l": after[2], "n": size}
+            # Sizes first: neither ClickHouse nor this process then holds more than a page.
+            places = self._clickhouse.rows(
+                "SELECT q.partition AS partition, q.offset AS offset, q.load_id AS load_id,"
+                " ifNull(length(q.key), 0) + ifNull(length(q.value), 0)"
+                " + arraySum(h -> ifNull(length(h.2), 0), q.headers) AS bytes"
+                f" FROM {self._db}.quarantine AS q WHERE {where_after}"
+                " ORDER BY partition, offset, load_id LIMIT {n:UInt64}",
+                parameters,
+            )
+            if not places:
+                return
+            page = places[: count_fitting([row["bytes"] for row in places])]
+            after = (page[-1]["partition"], page[-1]["offset"], page[-1]["load_id"])
             rows = self._clickhouse.rows(
                 "SELECT q.topic AS topic, q.partition AS partition, q.offset AS offset,"
                 " q.timestamp AS timestamp, q.timestamp_ms AS timestamp_ms,"
@@ -126,17 +144,16 @@ class Quarantine:
                 " q.field AS field, q.message AS message, q.version AS version, q.code AS code,"
                 " q.load_id AS load_id, q.status AS status,"
                 " q.resolved_by AS resolved_by, q.repaired AS repaired"
-                f" FROM {self._db}.quarantine AS q WHERE {where}"
-                " AND (q.partition, q.offset, q.load_id) > ({p:Int64}, {o:Int64}, {l:String})"
+                f" FROM {self._db}.quarantine AS q WHERE {where_after}"
+                f" AND {place} <= ({{last_p:Int64}}, {{last_o:Int64}}, {{last_l:String}})"
                 " ORDER BY partition, offset, load_id LIMIT {n:UInt64}",
-                parameters | {"p": after[0], "o": after[1], "l": after[2], "n": size},
+                parameters | {"last_p": after[0], "last_o": after[1], "last_l": after[2]},
             )
             if rows:
                 yield [_message(row) for row in rows]
-                after = (rows[-1]["partition"], rows[-1]["offset"], rows[-1]["load_id"])
-            left -= len(rows)
-            if len(rows) < size or (most and left <= 0):
+            if len(places) < size and len(page) == len(places):
                 return
+            left -= len(page)
 
     def offsets(
         self, wanted: RefusalFilter, partitions: Collection[int], most: int
@@ -156,6 +173,12 @@ class Quarantine:
             parameters | {"partitions": list(partitions), "most": most},
         )
         return merge(OffsetRange(r["partition"], o, o + 1) for r in rows for o in r["offsets"])
+
+
+def count_fitting(sizes: Sequence[int]) -> int:
+    """How many of the next messages one page takes, by their sizes in bytes; at least one."""
+    totals = itertools.accumulate(sizes)
+    return max(1, sum(1 for total in totals if total <= PAGE_BYTES))
 
 
 def _message(row: dict[str, Any]) -> RefusedMessage:
@@ -192,7 +215,11 @@ def _where(wanted: RefusalFilter) -> tuple[str, dict[str, Any]]:
 
 def printable(data: bytes) -> str:
     """Bytes as text without control characters or other unprintable ones; those are escaped."""
-    text = data.decode("utf-8", "backslashreplace")
+    return printable_text(data.decode("utf-8", "backslashreplace"))
+
+
+def printable_text(text: str) -> str:
+    """The same for a text: a terminal would obey the control characters in it."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else _escaped(character)
         for character in text

@@ -4,22 +4,22 @@ Three things are compared: the ledger (what loads have published), the tables (t
 skips), and the broker. Each is read as sets of offset ranges, so that a finding names the offsets.
 """
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 import structlog
 
 from sluice.audit.verify.findings import Finding, offset_finding
+from sluice.audit.verify.load_accounts import check_accounts
 from sluice.audit.verify.stored_offsets import StoredOffsets, StoredRanges
 from sluice.contract import Contract
 from sluice.errors import BrokerError
 from sluice.kafka.broker import Broker
 from sluice.ranges import OffsetRange, intersect, merge, subtract, total
 from sluice.records import Progress, Topic, retained_ranges
-from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import HeldRange
@@ -43,11 +43,18 @@ class PartitionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an audit; good when there are no findings."""
+    """The result of an audit; good when there are no findings.
+
+    Attributes:
+        without_row: published offsets that have no place of their own in a replacing table. The
+            audit of the tables does not show whether a newer row of their key is there; see
+            :class:`ContentCheck`.
+    """
 
     topic: str
     partitions: list[PartitionSummary]
     findings: list[Finding]
+    without_row: list[OffsetRange]
     offsets: int
     seconds: float
 
@@ -74,7 +81,6 @@ class Verifier:
         self._holdings = StoredOffsets(
             contract.topic, clickhouse, ledger, self._target.name, within
         )
-        self._db = quote_identifier(ledger.database)
 
     def run(self, progress: Progress = lambda offsets: None) -> Verification:
         """Compare ledger, tables and watermarks."""
@@ -87,16 +93,23 @@ class Verifier:
         publishing = self._publishing(taken)
         live = self._holdings.inside(t.range for t in publishing)
         moving = self._holdings.inside(t.range for t in publishing if t.revision)
+        places = {"the target": rows, "quarantine": refused} | {
+            f"the {kind} offsets": held for kind, held in skips.items()
+        }
+        somewhere = merge(r for held in places.values() for r in held.ranges)
+        nowhere = subtract(published, [*somewhere, *moving])
         findings = [
             *self._overlaps(loads),
-            *self._placed(merge(published), merge(live), moving, rows, refused, skips),
-            *(self._accounts() if self._within is None else ()),
+            *self._doubled(places, moving),
+            *self._unplaced(nowhere, subtract(somewhere, [*published, *live])),
+            *self._accounts(),
             *self._leftovers(),
         ]
         return Verification(
             topic=self._contract.topic,
             partitions=self._summaries(merge(published), rows, refused, skips),
             findings=findings,
+            without_row=nowhere if self._target.replaces else [],
             offsets=total(merge(published)),
             seconds=time.monotonic() - began,
         )
@@ -167,78 +180,39 @@ class Verifier:
             if twice:
                 yield offset_finding("ledger", "two loads have published the same offsets", twice)
 
-    def _placed(
-        self,
-        published: list[OffsetRange],
-        live: list[OffsetRange],
-        moving: list[OffsetRange],
-        rows: StoredRanges,
-        refused: StoredRanges,
-        skips: Mapping[str, StoredRanges],
+    def _doubled(
+        self, places: Mapping[str, StoredRanges], moving: list[OffsetRange]
     ) -> Iterator[Finding]:
-        """Every published offset in exactly one place, and no row without a load.
+        """No offset in two places, or twice in one.
 
         What a load is replacing at this moment (``moving``) may be in two.
         """
-        places = {"the target": rows, "quarantine": refused} | {
-            f"the {kind} offsets": held for kind, held in skips.items()
-        }
         for name, held in places.items():
             if twice := subtract(held.twice, moving):
                 yield offset_finding("doubled", f"twice in {name}", twice)
-        names = list(places)
-        for at, first in enumerate(names):
-            for second in names[at + 1 :]:
-                both = intersect(places[first].ranges, places[second].ranges)
-                if both := subtract(both, moving):
-                    yield offset_finding("doubled", f"both in {first} and in {second}", both)
-        somewhere = merge(r for held in places.values() for r in held.ranges)
-        missing = subtract(published, somewhere)
-        missing = subtract(missing, moving)
-        if missing and not self._target.replaces:
+        for first, second in itertools.combinations(places, 2):
+            both = intersect(places[first].ranges, places[second].ranges)
+            if both := subtract(both, moving):
+                yield offset_finding("doubled", f"both in {first} and in {second}", both)
+
+    def _unplaced(
+        self, nowhere: list[OffsetRange], unexplained: list[OffsetRange]
+    ) -> Iterator[Finding]:
+        """No published offset without a place, and no row without a load."""
+        if nowhere and not self._target.replaces:
             text = "published by the ledger, and neither loaded, refused nor skipped"
-            yield offset_finding("missing", text, missing)
-        if unexplained := subtract(somewhere, [*published, *live]):
+            yield offset_finding("missing", text, nowhere)
+        if unexplained:
             text = "rows of offsets that no load has published"
             yield offset_finding("unexplained", text, unexplained)
 
     def _accounts(self) -> Iterator[Finding]:
         """The loads' accounts against the rows that carry their ids."""
-        if self._target.replaces:
+        if self._target.replaces or self._within is not None:
             return
-        topic: dict[str, Any] = {"topic": self._contract.topic}
-        moving = [
-            old
-            for load in self._ledger.loads_of(self._contract.topic, live=True)
-            for old in load.plan.replaces
-        ]
-        rows = self._clickhouse.rows(
-            f"SELECT a.load_id AS load_id, a.partition AS partition, a.loaded - o.rows AS said,"
-            " t.rows AS rows FROM"
-            " (SELECT load_id, partition, argMax(loaded, at) AS loaded"
-            f"  FROM {self._db}.load_accounts WHERE topic = {{topic:String}}"
-            "  GROUP BY load_id, partition) AS a"
-            f" INNER JOIN {self._db}.loads AS l ON l.load_id = a.load_id"
-            " LEFT JOIN (SELECT toString(_load_id) AS load_id, _partition AS partition,"
-            f"  count() AS rows FROM {self._target.name} WHERE _topic = {{topic:String}}"
-            "  GROUP BY load_id, partition) AS t"
-            " ON t.load_id = a.load_id AND t.partition = a.partition"
-            " LEFT JOIN (SELECT r.old_load_id AS load_id, r.partition AS partition,"
-            f"  sum(r.rows) AS rows FROM {self._db}.load_replaced AS r"
-            f"  INNER JOIN {self._db}.loads AS b ON b.load_id = r.load_id"
-            "  WHERE r.topic = {topic:String} AND b.state = 'published'"
-            "  GROUP BY load_id, partition) AS o"
-            " ON o.load_id = a.load_id AND o.partition = a.partition"
-            " WHERE l.state = 'published' AND said != t.rows"
-            " AND a.load_id NOT IN {moving:Array(String)} ORDER BY load_id, partition",
-            topic | {"moving": moving},
+        yield from check_accounts(
+            self._contract.topic, self._target.name, self._clickhouse, self._ledger
         )
-        for row in rows:
-            yield Finding(
-                kind="ledger",
-                text=f"load {row['load_id']}, partition {row['partition']}: its account says"
-                f" {row['said']} rows, and the target has {row['rows']} of it",
-            )
 
     def _leftovers(self) -> Iterator[Finding]:
         loads = self._ledger.loads_of(self._contract.topic)

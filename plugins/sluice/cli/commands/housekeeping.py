@@ -4,6 +4,7 @@ import click
 from rich.table import Table
 
 from sluice.cli.console import console
+from sluice.cli.number_types import DAYS
 from sluice.settings import Settings, connection_from_environment
 from sluice.store.clickhouse import connect
 from sluice.store.ledger import Ledger
@@ -13,7 +14,7 @@ from sluice.store.retention import Retention
 @click.command()
 @click.option(
     "--keep-days",
-    type=click.FloatRange(min=1),
+    type=DAYS,
     default=None,
     help="Number of days to keep; by default SLUICE_KEEP_DAYS.",
 )

@@ -1,5 +1,6 @@
 """Loads new messages, and shows loads: ``load``, ``status``, ``log``, ``report``."""
 
+import re
 from pathlib import Path
 
 import click
@@ -130,6 +131,8 @@ def report(load_id: str, html: str | None, as_json: bool) -> None:
         Path(html).write_text(render_report(stored_report))
         console.print(f"wrote {html}")
     elif as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(stored_report)))
+        text = msgspec.json.format(msgspec.json.encode(stored_report)).decode()
+        # JSON escapes only the control characters below 32.
+        click.echo(re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text))
     else:
         show_report(stored_report)

@@ -11,8 +11,15 @@ from rich.text import Text
 
 from sluice.cli.console import build_loader, console, progress_bar, topic_argument
 from sluice.cli.load_options import dry_run_option, max_messages_option, run_load, show_preview
+from sluice.cli.number_types import COUNT, OFFSET, PARTITION
 from sluice.contract import find
-from sluice.store.quarantine import Quarantine, RefusedMessage, export_record, printable
+from sluice.store.quarantine import (
+    Quarantine,
+    RefusedMessage,
+    export_record,
+    printable,
+    printable_text,
+)
 from sluice.store.request import RefusalFilter, Request
 
 STATUSES = click.Choice(["quarantined", "loaded", "superseded", "pending", "dropped"])
@@ -30,9 +37,9 @@ def refusal_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--field", default="", help="Only about this field."),
         click.option("--version", default="", help="Only with this nearest version."),
         click.option("--load", "load_id", default="", help="Only of this load."),
-        click.option("--partition", type=int, help="Only of this partition."),
-        click.option("--from", "low", type=int, help="First offset."),
-        click.option("--to", "high", type=int, help="Offset to stop before."),
+        click.option("--partition", type=PARTITION, help="Only of this partition."),
+        click.option("--from", "low", type=OFFSET, help="First offset."),
+        click.option("--to", "high", type=OFFSET, help="Offset to stop before."),
     )
     for option in reversed(options):
         command = option(command)
@@ -75,14 +82,14 @@ def list_(topic: str, **filters: Any) -> None:
         example = f"partition {group.partition}, offset {group.offset}: {group.example}"
         last = f"{group.last:%Y-%m-%d %H:%M}"
         cells = (group.reason, group.field, group.version, last, example)
-        table.add_row(f"{group.count:,}", *(Text(printable(cell.encode())) for cell in cells))
+        table.add_row(f"{group.count:,}", *(Text(printable_text(cell)) for cell in cells))
     console.print(table)
 
 
 @quarantine.command("show")
 @topic_argument
-@click.argument("partition", type=int)
-@click.argument("offset", type=int)
+@click.argument("partition", type=PARTITION)
+@click.argument("offset", type=OFFSET)
 @click.option("--status", type=STATUSES, default="quarantined", show_default=True)
 def show(topic: str, partition: int, offset: int, status: str) -> None:
     """Show one refused message of TOPIC in full; bytes that are not printable are escaped."""
@@ -108,9 +115,9 @@ def show(topic: str, partition: int, offset: int, status: str) -> None:
         }
         for name, text in lines.items():
             if text:
-                click.echo(f"{name:<16}{text}")
+                click.echo(f"{name:<16}{printable_text(text)}")
         payload = [("key", message.key)]
-        payload += [(f"header {printable(n.encode())}", v) for n, v in message.headers]
+        payload += [(f"header {printable_text(n)}", v) for n, v in message.headers]
         for name, data in payload:
             click.echo(f"{f'{name}, {_size(data)}':<16} {printable(data or b'')}".rstrip())
         click.echo(f"value, {_size(message.value)}:\n{printable(message.value or b'')}")
@@ -132,7 +139,7 @@ def _timestamp_text(message: RefusedMessage) -> str:
 @quarantine.command("export")
 @topic_argument
 @click.argument("file", type=click.Path(dir_okay=False, writable=True))
-@click.option("--most", default=0, help="Maximum number of messages; 0 for all.")
+@click.option("--most", type=COUNT, default=0, help="Maximum number of messages; 0 for all.")
 @status_option
 def export(topic: str, file: str, most: int, **filters: Any) -> None:
     """Write refused messages of TOPIC to FILE, one JSON object per line; bytes are base64."""

@@ -7,17 +7,26 @@ import click
 from sluice.authoring.registration import register_versions
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.cli.console import build_loader, console, progress_bar, topic_argument
+from sluice.cli.number_types import COUNT, SHARE
 from sluice.contract import find
 
 
 @click.command("produce-samples")
 @topic_argument
-@click.option("--count", default=10_000, show_default=True, help="Number of messages.")
+@click.option("--count", type=COUNT, default=10_000, show_default=True, help="Number of messages.")
 @click.option(
-    "--partitions", default=4, show_default=True, help="Number of partitions, if the topic is new."
+    "--partitions",
+    type=click.IntRange(1, 10_000),
+    default=4,
+    show_default=True,
+    help="Number of partitions, if the topic is new.",
 )
-@click.option("--broken", default=0.004, show_default=True, help="Share of broken messages.")
-@click.option("--tombstones", default=0.004, show_default=True, help="Share of null values.")
+@click.option(
+    "--broken", type=SHARE, default=0.004, show_default=True, help="Share of broken messages."
+)
+@click.option(
+    "--tombstones", type=SHARE, default=0.004, show_default=True, help="Share of null values."
+)
 @click.option("--seed", type=int, help="Seed of the random values, for repeatable messages.")
 def produce_samples(
     topic: str, count: int, partitions: int, broken: float, tombstones: float, seed: int | None

@@ -8,7 +8,7 @@ from sluice.cli.console import build_loader, console, topic_argument
 from sluice.contract import find
 from sluice.errors import PlanError
 from sluice.report.find_message import MessageFinder
-from sluice.store.quarantine import printable
+from sluice.store.quarantine import printable_text
 
 
 @click.command()
@@ -53,5 +53,5 @@ def where(topic: str, condition: str) -> None:
         }
         for label, text in lines.items():
             if text:
-                table.add_row(label, Text(printable(text.encode())))
+                table.add_row(label, Text(printable_text(text)))
         console.print(table)
