@@ -51,6 +51,7 @@ bench: .venv/ready ## Measure the claims
 	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/python -m benchmarks.verify
 	$(BIN)/python -m benchmarks.pages
+	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.load
 
 SEED ?= 1

@@ -48,39 +48,26 @@ CREATE TABLE IF NOT EXISTS sluice.topic_checkpoints
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, entry)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 16;
 
--- The valid entries of the logs that are about loads.
-CREATE OR REPLACE VIEW sluice.log_entries AS
-SELECT
-    topic, entry,
-    argMin(g.load_id, (g.at, g.writer)) AS load_id,
-    argMin(g.state, (g.at, g.writer)) AS state,
-    argMin(g.owner, (g.at, g.writer)) AS owner,
-    argMin(g.detail, (g.at, g.writer)) AS detail,
-    argMin(g.revision, (g.at, g.writer)) AS revision,
-    argMin(g.chunks, (g.at, g.writer)) AS chunks,
-    min(g.at) AS at
-FROM sluice.topic_log AS g
-GROUP BY topic, entry
-HAVING load_id != '';
-
--- The events of each load.
+-- The events of each load. A writer whose entry has lost against an earlier row removes its own.
 CREATE OR REPLACE VIEW sluice.load_events AS
-SELECT e.load_id AS load_id, topic, entry, e.state AS state, e.owner AS owner, e.detail AS detail,
-       e.at AS at
-FROM sluice.log_entries AS e;
+SELECT g.load_id AS load_id, g.topic AS topic, g.entry AS entry, g.state AS state,
+       g.owner AS owner, g.detail AS detail, g.at AS at
+FROM sluice.topic_log AS g
+WHERE g.load_id != '';
 
 -- The half-open offset ranges that each load reserved, by the chunks that its tasks read.
 CREATE OR REPLACE VIEW sluice.load_ranges AS
-SELECT e.load_id AS load_id, topic, r.1 AS chunk, r.2 AS partition, r.3 AS low, r.4 AS high,
-       if(JSONHas(e.detail, 'kind'), JSONExtractString(e.detail, 'kind'), 'load') AS kind,
-       e.revision AS revision, e.at AS at
-FROM sluice.log_entries AS e
+SELECT g.load_id AS load_id, g.topic AS topic, r.1 AS chunk, r.2 AS partition, r.3 AS low,
+       r.4 AS high,
+       if(JSONHas(g.detail, 'kind'), JSONExtractString(g.detail, 'kind'), 'load') AS kind,
+       g.revision AS revision, g.at AS at
+FROM sluice.topic_log AS g
 ARRAY JOIN arrayFlatten(arrayMap(
     (ranges, number) -> arrayMap(r -> (number - 1, r.1, r.2, r.3), ranges),
-    e.chunks, arrayEnumerate(e.chunks))) AS r
-WHERE e.state = 'reserved';
+    g.chunks, arrayEnumerate(g.chunks))) AS r
+WHERE g.state = 'reserved';
 
 -- Attempts that read their chunk to the end. The first one of each chunk is the accepted attempt.
 CREATE TABLE IF NOT EXISTS sluice.load_chunks
@@ -299,17 +286,17 @@ SETTINGS non_replicated_deduplication_window = 10000;
 -- the run that planned the load, or the latest one that took it over.
 CREATE OR REPLACE VIEW sluice.loads AS
 SELECT
-    e.load_id AS load_id,
+    load_id,
     topic,
-    argMaxIf(e.owner, entry, e.state IN ('reserved', 'adopted')) AS owner,
+    argMaxIf(e.owner, e.entry, e.state IN ('reserved', 'adopted')) AS owner,
     multiIf(
         countIf(e.state = 'published') > 0, 'published',
         countIf(e.state = 'abandoned') > 0, 'abandoned',
-        argMaxIf(e.state, entry, e.state != 'adopted')) AS state,
-    argMinIf(e.detail, entry, e.state = 'reserved') AS plan,
+        argMaxIf(e.state, e.entry, e.state != 'adopted')) AS state,
+    anyIf(e.detail, e.state = 'reserved') AS plan,
     min(e.at) AS planned_at,
     max(e.at) AS last_at
-FROM sluice.log_entries AS e
+FROM sluice.load_events AS e
 GROUP BY topic, load_id;
 
 -- The accepted attempt of each chunk: the first that read the chunk to the end.

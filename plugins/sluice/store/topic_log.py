@@ -92,6 +92,7 @@ class TopicLog:
                         self.save_checkpoint(state)
                     return state
                 log.info("log_entry_lost", topic=self._topic, entry=number, state=entry.state)
+                self._remove(number, writer)
 
     def entries(self, load_id: str = "", owner: str = "") -> list[Entry]:
         """The entries of the log, in order: all, or those of one load, or of the loads that an
@@ -209,6 +210,20 @@ class TopicLog:
             "chunks": [[(r.partition, r.low, r.high) for r in part] for part in entry.chunks],
         }
         self._clickhouse.insert(f"{self._db}.topic_log", [row], f"log/{self._topic}/{number}")
+
+    def _remove(self, number: int, writer: str) -> None:
+        """Remove the row of an entry that another writer's row precedes, if there is one: it came
+        after ClickHouse had forgotten the token.
+        """
+        mine = "topic = {topic:String} AND entry = {number:UInt64} AND writer = {writer:String}"
+        parameters = {"topic": self._topic, "number": number, "writer": writer}
+        found = f"SELECT 1 AS one FROM {self._db}.topic_log WHERE {mine}"
+        if self._clickhouse.rows(found, parameters):
+            self._clickhouse.execute(
+                f"DELETE FROM {self._db}.topic_log WHERE {mine}",
+                parameters,
+                {"lightweight_deletes_sync": 2},
+            )
 
     def _rows(self, where: str, parameters: Mapping[str, Any]) -> list[tuple[Entry, str]]:
         """The valid rows of some entries, and who wrote each."""
