@@ -143,7 +143,8 @@ def test_the_final_state_is_that_of_a_replay_of_the_topic(
     random, contract, partitions = Random(seed), states(f"ReplacingMergeTree({version})"), 3
     monkeypatch.setattr("sluice.publish.publisher.SLICE_ROWS", (40, 250_000)[seed % 2])
     loader = make_loader(contract)
-    loader.broker.create_topic(contract.topic, partitions)
+    # Its messages are as old as their timestamps say: the broker must not remove them meanwhile.
+    loader.broker.create_topic(contract.topic, partitions, {"retention.ms": "-1"})
     messages = histories(random, 100, partitions)
     send(loader, messages)
     ends = {p: sum(partition == p for partition, _ in messages) for p in range(partitions)}

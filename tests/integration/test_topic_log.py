@@ -79,9 +79,15 @@ def test_a_writer_that_comes_after_its_token_was_forgotten_has_lost(ledger: Ledg
     )
     for number in range(3):
         TopicLog(ledger.clickhouse, ledger.database, f"other {number}").append(reservation(1))
-    advance = late._advance
-    answers = [(late._state, dict[int, str]())]  # it slept after it had read
-    late._advance = lambda: answers.pop() if answers else advance()  # type: ignore[method-assign]
+    advance, slept = late._advance, list[bool]()
+
+    def asleep() -> Any:
+        if slept:
+            return advance()
+        slept.append(True)
+        return late._state, {}
+
+    late._advance = asleep  # type: ignore[method-assign]  # it slept after it had read
     insert, inserted = late._insert, list[int]()
 
     def counting(entry: Entry, number: int, writer: str) -> None:

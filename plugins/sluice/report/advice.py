@@ -102,6 +102,12 @@ def _advise_on_state(report: Report) -> Iterator[str]:
             "Some of its rows may be visible. Remove the cause, and complete it (sluice release"
             f" {report.load_id}), or take it back (sluice discard {report.load_id})."
         )
+    elif report.state == State.TAKING_BACK:
+        yield (
+            "A person gave the load up while it was publishing, and its visible rows are not all"
+            " removed yet. The next plan of the topic completes that, and so does: sluice discard"
+            f" {report.load_id}"
+        )
     elif report.state != State.PUBLISHED:
         yield (
             "The load did not reach its end. Clear the failed task to continue where it stopped,"

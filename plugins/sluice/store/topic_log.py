@@ -75,16 +75,16 @@ class TopicLog:
             EngineError: ClickHouse did not accept it, or does not show it.
         """
         writer = uuid.uuid4().hex
+
+        def why_not() -> str:
+            return refusal(self._state, entry, seen) or allowed(self._state)
+
         with self._lock:
-            while True:
-                state, _ = self._advance()
-                if why := refusal(state, entry, seen) or allowed(state):
-                    raise LoadLost(
-                        f"{entry.state} is not possible: {why}",
-                        topic=self._topic,
-                        load_id=entry.load_id,
-                    )
-                number = state.entry + 1
+            # What was read before is enough to try: if there is more, another's entry is found.
+            if not self._state.entry or why_not():
+                self._advance()
+            while not (why := why_not()):
+                number = self._state.entry + 1
                 self._insert(entry, number, writer)
                 state, writers = self._wait_for(number)
                 if writers[number] == writer:
@@ -93,6 +93,9 @@ class TopicLog:
                     return state
                 log.info("log_entry_lost", topic=self._topic, entry=number, state=entry.state)
                 self._remove(number, writer)
+        raise LoadLost(
+            f"{entry.state} is not possible: {why}", topic=self._topic, load_id=entry.load_id
+        )
 
     def entries(self, load_id: str = "", owner: str = "") -> list[Entry]:
         """The entries of the log, in order: all, or those of one load, or of the loads that an
