@@ -32,6 +32,13 @@ class Level(IntEnum):
     HIGH = 300
 
 
+UUID = "6f6f6f6f-6f6f-4f6f-af6f-6f6f6f6f6f6f"
+
+
+class Keyed(Struct, frozen=True):
+    inner: dict[float, int]
+
+
 class Inner(Struct, frozen=True):
     n: int
 
@@ -186,6 +193,19 @@ def test_a_refused_pair_has_a_sentence_that_says_why(type_: Any, text: str) -> N
         (dt.time, '"12:00:00.1234567"', "x"),
         (dt.timedelta, '"PT0.0000001S"', "x"),
         (dt.timedelta, '"PT0.0000000001H"', "x"),
+        (dict[float, int], '{"1": 1, "1.0": 2}', "x"),
+        (dict[int, int], '{"0": 1, "-0": 2}', "x"),
+        (
+            dict[dt.datetime, int],
+            '{"2026-01-01T00:00:00Z": 1, "2026-01-01T01:00:00+01:00": 2}',
+            "x",
+        ),
+        (dict[uuid.UUID, int], f'{{"{UUID}": 1, "{UUID.upper()}": 2}}', "x"),
+        (list[dict[float, int]], '[{"1": 1}, {"1": 1, "1.0": 2}]', "x[1]"),
+        (dict[str, dict[float, int]], '{"a": {"1": 1, "1e0": 2}}', "x[a]"),
+        (tuple[int, dict[float, int]], '[1, {"1": 1, "1.0": 2}]', "x[1]"),
+        (Keyed, '{"inner": {"1": 1, "1.0": 2}}', "x.inner"),
+        (Keyed | None, '{"inner": {"1": 1, "1.0": 2}}', "x.inner"),
     ],
 )
 def test_a_value_that_its_column_would_change_is_refused(type_: Any, value: str, path: str) -> None:
@@ -233,6 +253,9 @@ def test_a_value_that_its_column_would_change_is_refused(type_: Any, value: str,
             {dt.datetime(2026, 1, 1, tzinfo=dt.UTC): 1},
         ),
         (Literal["a", None], "null", None),
+        (dict[float, int], '{"1": 1, "2": 2, "1": 3}', {1.0: 3, 2.0: 2}),
+        (dict[str, int], '{"1": 1, "1.0": 2}', {"1": 1, "1.0": 2}),
+        (Keyed | None, "null", None),
     ],
 )
 def test_a_value_that_its_column_holds_is_read(type_: Any, value: str, expected: Any) -> None:
@@ -282,6 +305,12 @@ def test_cutting_a_time_changes_no_other_value() -> None:
         "at 00:00:59.9999999",
         "x",
     )
+
+
+def test_a_name_that_is_not_utf_8_beside_a_map_is_refused() -> None:
+    data = b'{"x": {"1": 1}, "\xff": 2}'
+    refusal = Decoder(contract_of(struct_with(dict[float, int]))).decode(data)
+    assert isinstance(refusal, Refusal) and refusal.reason is Reason.BAD_ENCODING
 
 
 def test_a_text_like_a_fine_time_in_another_field_does_not_refuse_the_message() -> None:

@@ -29,8 +29,9 @@ _TAIL = """
 - A number in a `float` field is stored as the nearest Float64: JSON's 9007199254740993 becomes
   9007199254740992, and so do integers and decimals of Avro and Protobuf. Use `int` or `Decimal`
   where every digit counts.
-- Of several entries of a JSON object with the same key the last one counts. The keys of a `dict`
-  are compared as values: in `dict[float, int]`, `1` and `1.0` are the same key.
+- Of several entries of a JSON object with the same key the last one counts, as in every JSON
+  parser. A map in which different texts are one key, such as `1` and `1.0` in `dict[float, int]`,
+  is refused.
 - The items of a `set` are stored in the order of their JSON, each once. Use `list` to keep the
   order and repeated items.
 - A float that is not finite (from Avro, Protobuf or a lift function) is refused in every column.

@@ -15,6 +15,7 @@ from msgspec import Struct
 from sluice.contract import Contract
 from sluice.contract.checks import Violation
 from sluice.contract.lossless import FineTimes, build_object_check
+from sluice.contract.map_keys import build_key_check
 from sluice.contract.time_cut import TimeCut
 from sluice.contract.type_map import message_type
 from sluice.contract.versions import CANNOT_LIFT, origin_of
@@ -75,6 +76,7 @@ class Decoder:
         older_names = _older_names(contract)
         self._times = FineTimes(contract.message, older_names)
         self._suspect_time = self._times.suspect
+        self._check_keys = build_key_check(contract.message, older_names)
         self._time_cut = TimeCut(contract.message, older_names)
         self._cuts = self._time_cut.is_needed
 
@@ -113,6 +115,8 @@ class Decoder:
             decoded := self._decode_by_guess(older, value)
         ):
             return decoded
+        if self._check_keys is not None:
+            return self._within_limits(message, self._current.version, value)
         if self._check_limits is not None and (violation := self._check_limits(message)):
             return _out_of_range(violation, self._current.version)
         if self._suspect_time is not None and self._suspect_time(value):
@@ -149,6 +153,13 @@ class Decoder:
         """
         if self._check_limits is not None and (violation := self._check_limits(message)):
             return _out_of_range(violation, version)
+        if self._check_keys is not None and (data or object_ is not None):
+            try:
+                raw = msgspec.json.decode(data) if data else object_
+            except FAILURES as error:  # what msgspec passes over, such as a name that is not UTF-8
+                return explain(Failure.of(error), version, data)
+            if violation := self._check_keys(raw, message):
+                return _out_of_range(violation, version)
         if data:
             if self._suspect_time is not None and self._suspect_time(data):
                 return self._within_times(message, version, data)
