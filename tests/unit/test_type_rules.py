@@ -308,7 +308,7 @@ def test_cutting_a_time_changes_no_other_value() -> None:
 
 
 def test_a_name_that_is_not_utf_8_beside_a_map_is_refused() -> None:
-    data = b'{"x": {"1": 1}, "\xff": 2}'
+    data = b'{"id": 1, "x": {"1": 1}, "\xff": 2}'
     refusal = Decoder(contract_of(struct_with(dict[float, int]))).decode(data)
     assert isinstance(refusal, Refusal) and refusal.reason is Reason.BAD_ENCODING
 
