@@ -47,6 +47,7 @@ def test_topics_and_their_loads(api: Api, orders_run: Triggered) -> None:
     assert "no gap" in topic
     load = orders_run.report.load_id
     assert f"/load/load_orders/{load}" in topic
+    assert "load: 3,002 offsets 0:[0, " in topic
     assert "adds up" in page(api, api.url, f"/load/load_orders/{load}").text
     assert page(api, api.url, f"/load/load_payments/{load}").status_code == 404
     assert "Data document" in page(api, api.url, f"/docs/load_orders/{load}").text

@@ -55,6 +55,15 @@ def test_produce_load_status_and_report(run: Run, tmp_path: Path) -> None:
     assert "nothing new" in nothing.output
     status = run("status", "payments")
     assert status.output.count("published") == 2
+    log = run("log", "payments", "--most", "5")
+    assert [line.split()[3] for line in log.output.splitlines() if line[:6].strip()] == [
+        "published",
+        "reserved",
+        "audited",
+        "publishing",
+        "published",
+    ]
+    assert "load: 300 offsets" in log.output
     audited = run("verify", "payments", "--content")
     assert audited.exit_code == 0, audited.output
     assert "is in exactly one place" in audited.output

@@ -120,6 +120,11 @@ class TopicLog:
         last = max((e.number for e in found if e.state is State.FORGOTTEN), default=0)
         return [e for e in found if e.number > last and (not load_id or e.load_id == load_id)]
 
+    def last_entries(self, most: int) -> list[Entry]:
+        """The last entries of the log, in order."""
+        first = max(0, self.read().entry - most)
+        return [entry for entry, _ in self._rows(" AND entry > {first:UInt64}", {"first": first})]
+
     def loads(self, load_id: str = "", owner: str = "") -> list[Load]:
         """The loads of those entries, the newest first."""
         loads: dict[str, Load] = {}

@@ -8,6 +8,7 @@ from sluice.airflow.pages.access import CAN_READ_RUNS, contract_of
 from sluice.airflow.pages.database import Store
 from sluice.airflow.pages.queries import CHARTED, RECENT
 from sluice.airflow.pages.responses import render_page
+from sluice.report.entry_text import describe_entry
 
 router = APIRouter()
 
@@ -15,7 +16,8 @@ router = APIRouter()
 @router.get("/topic/{dag_id}", dependencies=CAN_READ_RUNS)
 def topic(request: Request, dag_id: str) -> HTMLResponse:
     """The topic of a DAG."""
-    name, queries = contract_of(dag_id).topic, Store().queries
+    name, store = contract_of(dag_id).topic, Store()
+    queries = store.queries
     loads = queries.loads([name], CHARTED)
     recent = loads[:RECENT]
     return render_page(
@@ -27,4 +29,8 @@ def topic(request: Request, dag_id: str) -> HTMLResponse:
         strips=queries.strips(name),
         history=to_builtins(queries.history(name, loads)),
         rules=queries.rules(name, [load.load_id for load in recent]),
+        entries=[
+            (entry, describe_entry(entry))
+            for entry in reversed(store.ledger.log(name).last_entries(RECENT))
+        ],
     )

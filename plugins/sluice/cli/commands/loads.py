@@ -12,16 +12,11 @@ from sluice.cli.load_options import max_messages_option, partitions_option, run_
 from sluice.contract import discover, find
 from sluice.errors import SluiceError
 from sluice.loader import Loader
-from sluice.ranges import total
+from sluice.report.entry_text import describe_entry
 from sluice.report.lag import measure_lag
 from sluice.report.reporter import find_report, render_report
 from sluice.settings import Settings
-from sluice.store.load_state import State
 from sluice.store.request import Request
-from sluice.store.topic_state import Entry
-
-SHOWN_RANGES = 4
-"""Ranges of a reservation that its entry lists."""
 
 
 @click.command()
@@ -88,31 +83,14 @@ def log(topic: str, most: int) -> None:
     """Show the last entries of TOPIC's log: what happened to its loads, and who did it."""
     loader = build_loader(find(topic))
     loader.ledger.create()
-    entries = loader.ledger.log(topic).entries()
-    if len(entries) > most:
-        console.print(f"{len(entries) - most:,} earlier entries are not shown (--most)")
-    for entry in entries[-most:]:
+    for entry in loader.ledger.log(topic).last_entries(most):
+        lines = "".join(f"\n        {line}" for line in describe_entry(entry))
         console.print(
             f"{entry.number:>6}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.state:<11} {entry.load_id}"
-            f"  {entry.owner}{_described(entry)}",
+            f"  {entry.owner}{lines}",
             markup=False,
             soft_wrap=True,
         )
-
-
-def _described(entry: Entry) -> str:
-    """What an entry says besides its state."""
-    detail, ranges = entry.detail, [r for part in entry.chunks for r in part]
-    parts = []
-    if entry.state is State.RESERVED:
-        listed = ", ".join(map(str, ranges[:SHOWN_RANGES]))
-        parts.append(f"{entry.plan.kind}: {total(ranges):,} offsets {listed}".rstrip())
-        if len(ranges) > SHOWN_RANGES:
-            parts.append(f"… in {len(ranges):,} ranges")
-    if detail.rows:
-        parts.append(f"{detail.rows:,} rows")
-    parts += [text for text in (detail.decision, detail.error) if text]
-    return "".join(f"\n        {line}" for part in parts for line in part.splitlines())
 
 
 @click.command()
