@@ -61,6 +61,7 @@ class Settings(BaseSettings):
         max_message_bytes: maximum size of a message; a larger one is quarantined as ``too_large``.
         scan_offsets: maximum number of unread offsets that a plan searches for the messages of a
             time range; messages out of order beyond it are not found.
+        pool: Airflow pool of the tasks that drain and publish; empty for Airflow's default pool.
         consumer_group: consumer group to which published offsets are mirrored; ``{topic}`` is
             replaced.
     """
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     clickhouse_retry_seconds: float = Field(120, ge=0, allow_inf_nan=False)
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=1)
     scan_offsets: int = Field(5_000_000, ge=0)
+    pool: str = ""
     consumer_group: str = Field("sluice-{topic}", min_length=1)
 
     def __init__(self, **values: Any) -> None:

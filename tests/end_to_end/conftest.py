@@ -1,5 +1,8 @@
 """The real Airflow beside the real broker and the real engine."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from random import Random
@@ -27,7 +30,9 @@ Send = Callable[..., None]
 
 RUN_SECONDS = 150
 HOSTILE = "<script>alert('x')</script>"
+POOL = "loads"
 FOR_TESTS = {
+    "SLUICE_POOL": POOL,
     # An hourly run would take messages that a test has produced for a run of its own.
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     # Other tests need the processors.
@@ -73,8 +78,20 @@ def whole_stack(stack: Stack, received: Receiver) -> Iterator[Stack]:
     for topic in discover():
         loader_of(stack, topic).broker.create_topic(topic, 4)
     stack.services["airflow"].wait()
+    _create_pool(stack)
     yield stack
     stack.stop(("airflow",))  # the receiver still gets what it sends at its end
+
+
+def _create_pool(stack: Stack) -> None:
+    """As an administrator does, with the command."""
+    airflow = {"AIRFLOW_HOME": str(stack.folder / "airflow"), "SLUICE_POOL": POOL}
+    subprocess.run(
+        [sys.executable, "-m", "sluice", "init", "--slots", "4"],
+        env={**os.environ, **stack.environment, **airflow},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def loader_of(stack: Stack, topic: str) -> Loader:

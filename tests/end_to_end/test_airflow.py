@@ -8,6 +8,7 @@ import pytest
 from local.airflow import Api
 from local.stack import Stack
 from tests.end_to_end.conftest import (
+    POOL,
     RunDag,
     Triggered,
     log_of,
@@ -44,6 +45,16 @@ def test_a_triggered_run_loads_all_that_is_new(
     assert len(report.quality) > 15
     rows, offsets = rows_in_target(whole_stack, "orders")
     assert rows == offsets == report.sum("loaded")
+
+
+def test_drains_and_publishes_share_the_pool_that_init_has_created(
+    api: Api, orders_run: Triggered
+) -> None:
+    assert api.get(f"/pools/{POOL}")["slots"] == 4
+    path = f"/dags/{DAG}/dagRuns/{orders_run.run_id}/taskInstances"
+    tasks: Any = api.get(path)["task_instances"]
+    pools = {task["task_id"]: task["pool"] for task in tasks}
+    assert {name for name, pool in pools.items() if pool == POOL} == {"drain", "publish"}
 
 
 def test_a_second_run_loads_nothing_and_skips_its_tasks(

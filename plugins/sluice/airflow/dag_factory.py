@@ -8,6 +8,7 @@ from airflow.sdk import task
 from sluice.airflow import tasks
 from sluice.airflow.decision import Decision
 from sluice.contract import Contract
+from sluice.settings import Settings
 
 MAX_ACTIVE_RUNS = 200
 """Active runs of a DAG: held ones wait for a day, and others must continue."""
@@ -40,9 +41,11 @@ def add_tasks(topic: str, what: str = "") -> None:
     Args:
         what: what the DAG loads; empty when its form has the choice.
     """
+    name = Settings().pool
+    pool: dict[str, Any] = {"pool": name} if name else {}
     chunks = task(task_id="plan")(tasks.plan)(topic, what)
     drained = (
-        task(task_id="drain", map_index_template="{{ label }}")(tasks.drain)
+        task(task_id="drain", map_index_template="{{ label }}", **pool)(tasks.drain)
         .partial(topic=topic)
         .expand(chunk=chunks)
     )
@@ -51,7 +54,7 @@ def add_tasks(topic: str, what: str = "") -> None:
     alias = tasks.topic_alias(topic)
     # The inlet lets the task read which events it has sent before.
     published = task(
-        task_id="publish", trigger_rule=UNLESS_SKIPPED, inlets=[alias], outlets=[alias]
+        task_id="publish", trigger_rule=UNLESS_SKIPPED, inlets=[alias], outlets=[alias], **pool
     )(tasks.publish)(topic)
     reported = task(task_id="report", trigger_rule="all_done", retries=1)(tasks.report)(topic)
     chunks >> audited
