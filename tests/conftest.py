@@ -242,8 +242,10 @@ def with_topic(contract: Contract) -> Contract:
 
 
 def load(loader: Loader) -> str:
-    """A whole load; gives its id."""
+    """A whole load; gives its id, which is empty if there was nothing new."""
     plan = loader.plan()
+    if not plan.load_id:
+        return ""
     for number in range(len(plan.chunks)):
         loader.drain(plan.load_id, number)
     loader.audit(plan.load_id)

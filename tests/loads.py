@@ -33,8 +33,10 @@ def filled(
 
 
 def finish(loader: Loader, request: Request) -> str:
-    """A whole load of a request; gives its id."""
+    """A whole load of a request; gives its id, which is empty if there was nothing new."""
     plan = loader.plan(request)
+    if not plan.load_id:
+        return ""
     for number in range(len(plan.chunks)):
         loader.drain(plan.load_id, number)
     loader.audit(plan.load_id)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from msgspec import Struct
 
-from sluice.errors import EngineError, PlanError
+from sluice.errors import EngineError, LoadLost, PlanError
 from sluice.loader import Loader
 from sluice.ranges import intersect, total
 from sluice.records import retained_ranges
@@ -44,6 +44,13 @@ def describe_topic(loader: Loader) -> ForgottenTopic:
     if running := [load for load in loads if load.live and not _is_over(loader, load)]:
         names = ", ".join(f"{load.load_id} ({load.state}, {load.owner})" for load in running)
         raise PlanError(f"these loads may still run, so end them first: {names}", topic=topic)
+    if publishing := [x for x in loads if x.state.is_publishing or x.state is State.TAKING_BACK]:
+        names = ", ".join(f"{load.load_id} ({load.state})" for load in publishing)
+        raise PlanError(
+            f"rows of these loads may be visible, or become so: {names}. Complete them first"
+            " ('sluice release') or take them back ('sluice discard')",
+            topic=topic,
+        )
     published = loader.ledger.state(topic).loaded
     marks = loader.broker.watermarks(loader.broker.topic(topic))
     return ForgottenTopic(
@@ -61,16 +68,23 @@ def forget_topic(loader: Loader) -> None:
     Raises:
         PlanError: see :func:`describe_topic`.
     """
-    describe_topic(loader)
     topic, database = loader.contract.topic, quote_identifier(loader.ledger.database)
+    topic_log = loader.ledger.log(topic)
+    seen = topic_log.read().entry
+    describe_topic(loader)
     mine = {load.load_id for load in loader.ledger.loads_of(topic)}
+    forgotten = Entry(load_id="", state=State.FORGOTTEN, owner=loader.owner)
+    try:
+        number = topic_log.append(
+            forgotten, allowed=lambda state: "a load began" if state.entry > seen else ""
+        ).entry
+    except LoadLost:
+        raise PlanError("a load began meanwhile: repeat the command", topic=topic) from None
     for row in loader.ledger.work_tables():
         if row["load_id"] in mine:
             table = f"{database}.{quote_identifier(row['name'])}"
             loader.clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
-    topic_log = loader.ledger.log(topic)
-    forgotten = Entry(load_id="", state=State.FORGOTTEN, owner=loader.owner)
-    topic_log.forget(topic_log.append(forgotten).entry)
+    topic_log.forget(number)
     log.warning("topic_forgotten", topic=topic, loads=len(mine))
 
 

@@ -85,7 +85,7 @@ def test_a_writer_that_comes_after_its_token_was_forgotten_has_lost(ledger: Ledg
         if slept:
             return advance()
         slept.append(True)
-        return late._state, {}
+        return {}
 
     late._advance = asleep  # type: ignore[method-assign]  # it slept after it had read
     insert, inserted = late._insert, list[int]()
@@ -122,7 +122,7 @@ def test_an_entry_that_cannot_be_read_is_an_error(
 ) -> None:
     monkeypatch.setattr(topic_log, "PATIENCE_SECONDS", 0)
     log = log_of(ledger)
-    monkeypatch.setattr(log, "_advance", lambda: (log._state, {}))
+    monkeypatch.setattr(log, "_advance", dict)
     with pytest.raises(EngineError, match="cannot be read"):
         log.append(reservation(1))
 

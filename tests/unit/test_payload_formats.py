@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -96,6 +97,28 @@ def test_a_schema_with_references_is_read() -> None:
     outer = record({"name": "inner", "type": "shop.Inner"}, name="shop.Outer")
     read = avro_reader(json.dumps(outer), [json.dumps(inner)])
     assert read(b"\x0a") == {"inner": {"n": 5}}
+
+
+def test_a_union_of_references_is_read() -> None:
+    first = record({"name": "id", "type": "long"}, name="shop.Event")
+    second = record({"name": "n", "type": "string"}, name="shop.Refund")
+    references = [json.dumps(first), json.dumps(second)]
+    text = json.dumps(["shop.Event", "shop.Refund"])
+    read = decoder(contract_of(Event), "AVRO", text, *references)
+    result = read.decode(HEADER + b"\x00\x0a")
+    assert not isinstance(result, Refusal), result
+    other = read.decode(HEADER + b"\x02\x02b")
+    assert isinstance(other, Refusal) and other.reason is Reason.UNKNOWN_TYPE
+
+
+def test_records_that_are_used_many_times_take_no_longer() -> None:
+    schema: Any = record({"name": "x", "type": ["null", record(name="R0")]}, name="R1")
+    for level in range(2, 30):
+        uses = [{"name": f"f{n}", "type": f"R{level - 1}"} for n in range(3)]
+        schema = record({"name": "first", "type": schema}, *uses, name=f"R{level}")
+    began = time.process_time()
+    avro_reader(json.dumps(schema))
+    assert time.process_time() - began < 5
 
 
 def test_a_record_that_contains_itself_too_deeply_is_refused_and_does_not_end_the_process() -> None:
@@ -210,11 +233,16 @@ def test_a_value_of_another_wire_type_is_refused() -> None:
         ("Colour", "Colour", True),
         ("repeated string", "repeated string", True),
         ("map<string, string>", "map<string, string>", True),
+        ("map<string, sint32>", "map<string, string>", False),
+        ("map<int32,string>", "map<string, string>", False),
     ],
 )
 def test_a_writer_whose_values_the_class_would_read_as_others_is_refused(
     theirs: str, mine: str, same: bool, as_source: bool
 ) -> None:
+    if theirs.startswith("map") and not same and not as_source:
+        return  # the descriptor has a message per map, of one kind in this test
+
     def options(text: str) -> dict[str, Any]:
         if text.startswith("map"):
             return ATTRS
@@ -235,6 +263,42 @@ def test_a_writer_whose_values_the_class_would_read_as_others_is_refused(
         m.name.replace(writer.package, reader.package): m for m in written_messages(text).values()
     }
     assert (difference(messages, reader.DESCRIPTOR) == "") is same
+
+
+def test_a_source_is_read_whatever_its_layout() -> None:
+    source = """
+    package shop . v1; /* package other; */
+    message Order // the order
+    {
+      sint32 /* a */ a = 0x1; string b // the second
+        = 010;
+      option (text) = { note: "} // no comment { message Not { int32 z = 9; }" };
+      oneof kind /* of */ { bool c = 3; }
+      optional group Result = 4 { optional int32 d = 1; }
+      map<string,int32>e=5;
+      message After { repeated double f = 2 [packed = true]; }
+      reserved 6, 7; extensions 100 to 199;
+      enum Colour { RED = 1; }
+    }
+    extend Order { optional int32 extra = 100; }
+    """
+    messages = written_messages(source)
+    assert {place: message.name for place, message in messages.items()} == {
+        (0,): "shop.v1.Order",
+        (0, 0): "shop.v1.Order.Result",
+        (0, 1): "shop.v1.Order.After",
+    }
+    fields = {n: (f.name, f.type, f.repeated) for n, f in messages[0,].fields.items()}
+    other = "message or enum"
+    assert fields == {
+        1: ("a", "sint32", False),
+        8: ("b", "string", False),
+        3: ("c", "bool", False),
+        4: ("result", other, False),
+        5: ("e", other, True),
+    }
+    assert messages[0,].fields[5].entry == ("string", "int32")
+    assert messages[0, 1].fields[2].type == "double"
 
 
 def test_such_a_writers_messages_are_refused_by_field() -> None:

@@ -136,6 +136,8 @@ def test_a_pair_that_the_table_does_not_list_is_refused_when_the_contract_is_bui
         (Annotated[int, column(low_cardinality=True)], "only strings"),
         (Annotated[dt.time, Meta(tz=True)], "zone"),
         (Annotated[int, column(truncate=True)], "truncate"),
+        (Annotated[list[dt.datetime], column(truncate=True)], "within it"),
+        (Annotated[Inner, column(truncate=True)], "within it"),
         (Annotated[dt.time, column("Time", truncate=True)], "truncate"),
         (dict[Annotated[dt.datetime, column("DateTime", truncate=True)], int], "two of them one"),
         (Annotated[int, column("Int8"), column(codec="T64")], "more than one column"),

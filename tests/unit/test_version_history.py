@@ -185,3 +185,31 @@ def test_the_version_of_a_message_does_not_depend_on_its_values() -> None:
         result = decode(data)
         assert not isinstance(result, Refusal), result
         assert result[1] == version, data
+
+
+def test_the_version_between_two_others_does_not_depend_on_values_either() -> None:
+    class Thrice(Struct, frozen=True, kw_only=True):
+        id: int
+        x: dict[str, int] = {}
+        a: str = ""
+        b: str = ""
+
+    decode = Decoder(
+        contract_of(
+            Thrice,
+            versions=(
+                Version(name="1.0", released=DAY),
+                Version(name="1.1", released=DAY, added={"a": ""}),
+                Version(name="1.2", released=DAY, added={"b": ""}),
+            ),
+        )
+    ).decode
+    for data, version in (
+        (b'{"id": 1, "x": {"a": 1}}', "1.0"),
+        (b'{"id": 1, "x": {"b": 1}}', "1.0"),
+        (b'{"id": 1, "x": {"b": 1}, "a": ""}', "1.1"),
+        (b'{"id": 1, "a": "", "b": ""}', "1.2"),
+    ):
+        result = decode(data)
+        assert not isinstance(result, Refusal), result
+        assert result[1] == version, data

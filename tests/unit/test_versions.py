@@ -338,3 +338,29 @@ def test_a_renamed_field_of_a_class_with_encoded_names_is_lifted_under_its_encod
         ),
     )
     assert read(contract, b'{"id":1,"name":"A"}', "1.0")[0] == Camel(1, "A")
+
+
+class Cut(Struct, frozen=True):
+    id: int
+    at: Annotated[datetime, column(truncate=True)]
+
+
+def test_a_time_that_a_lift_returns_is_cut_too() -> None:
+    versions = (
+        Version(name="1.0", released=date(2026, 1, 1)),
+        Version(
+            name="2.0",
+            released=date(2026, 1, 1),
+            lift=lambda message: {"id": message["id"], "at": message["when"]["t"]},
+        ),
+    )
+    data = b'{"id": 1, "when": {"t": "2026-12-31T23:59:59.999999999Z"}}'
+    message, version = read(contract_of(Cut, versions=versions), data)
+    assert (message.at.year, version) == (2026, "1.0")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("junk", [b"9" * 5000, b"1e9999999", b'"\xff"', b'{"a": [1e9999999]}'])
+def test_a_time_is_cut_beside_a_field_that_the_contract_does_not_have(junk: bytes) -> None:
+    data = b'{"id": 1, "at": "2026-12-31T23:59:59.9999999Z", "other": ' + junk + b"}"
+    message, _ = read(contract_of(Cut), data)
+    assert message.at.year == 2026  # type: ignore[attr-defined]

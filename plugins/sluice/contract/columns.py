@@ -96,6 +96,8 @@ def _flatten(info: mi.StructType, parent: _Parent) -> Iterator[Column]:
         if isinstance(inner, mi.StructType) and not options.type:
             if inner.cls in parent.stack:
                 raise unsupported(path, f"{inner.cls.__name__} contains itself")
+            if options.truncate:
+                raise unsupported(path, "column(truncate=True) belongs to the time within it")
             if nullable:
                 yield _presence_column(prefix, path, staged_path)
             may_be_absent = parent.may_be_absent or nullable

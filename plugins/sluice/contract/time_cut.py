@@ -18,6 +18,7 @@ Cut = Callable[[Any], Any]
 
 _FINE = re.compile(rb"\.(?<=:\d\d\.)\d{7}")
 _DIGITS = re.compile(r"(:\d\d\.\d{6})\d+")
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DECODER = msgspec.json.Decoder(float_hook=parse_number)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -35,25 +36,32 @@ class TimeCut:
     ) -> None:
         info = mi.type_info(struct)
         assert isinstance(info, mi.StructType)
-        self._cut = _fields_cut(info, {}, older_names)
+        self._cuts = _field_cuts(info, {}, older_names)
 
     @property
     def is_needed(self) -> bool:
         """Whether any field is cut."""
-        return self._cut is not None
+        return bool(self._cuts)
 
     def cut(self, data: bytes) -> bytes:
-        """A message's JSON with its times cut; invalid JSON is returned as it is."""
+        """A message's JSON with its times cut; invalid JSON is returned as it is.
+
+        Only the fields that have such times are parsed: others keep their text.
+        """
         if not _FINE.search(data) and b"\\u00" not in data:
             return data
         try:
-            return _ENCODER.encode(self.cut_in(_DECODER.decode(data)))
+            raw: dict[str, Any] = _FIELDS.decode(data)
+            for name, cut in self._cuts.items():
+                if name in raw:
+                    raw[name] = cut(_DECODER.decode(raw[name]))
+            return _ENCODER.encode(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return data
 
     def cut_in(self, value: Any) -> Any:
         """A parsed message with its times cut."""
-        return self._cut(value) if self._cut else value
+        return _cut_fields(value, self._cuts)
 
 
 Known = dict[type, Cut | None]
@@ -66,7 +74,7 @@ def _cut_of(type_: mi.Type, known: Known) -> Cut | None:
         case mi.DateTimeType() | mi.TimeType() if options.truncate:
             return _cut_text
         case mi.StructType():
-            return _fields_cut(inner, known, {})
+            return _fields_cut(inner, known)
         case (
             mi.ListType(item_type=item)
             | mi.SetType(item_type=item)
@@ -128,9 +136,7 @@ def _by_tag(cuts: Mapping[tuple[Any, Any], Cut | None]) -> Cut | None:
     return cut_one
 
 
-def _fields_cut(
-    info: mi.StructType, known: Known, older: Mapping[str, Sequence[str]]
-) -> Cut | None:
+def _fields_cut(info: mi.StructType, known: Known) -> Cut | None:
     cls: type = info.cls
     if cls in known:
 
@@ -140,17 +146,24 @@ def _fields_cut(
 
         return cut_known
     known[cls] = None
-    cuts = {
+    cuts = _field_cuts(info, known, {})
+    known[cls] = (lambda value: _cut_fields(value, cuts)) if cuts else None
+    return known[cls]
+
+
+def _field_cuts(
+    info: mi.StructType, known: Known, older: Mapping[str, Sequence[str]]
+) -> dict[str, Cut]:
+    """Name of a field in messages → its cut."""
+    return {
         name: cut
         for field in info.fields
         if (cut := _cut_of(field.type, known))
         for name in (field.encode_name, *older.get(field.name, ()))
     }
 
-    def cut_fields(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return value | {name: cut(value[name]) for name, cut in cuts.items() if name in value}
 
-    known[cls] = cut_fields if cuts else None
-    return known[cls]
+def _cut_fields(value: Any, cuts: Mapping[str, Cut]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return value | {name: cut(value[name]) for name, cut in cuts.items() if name in value}

@@ -31,6 +31,10 @@ from sluice.contract.type_rules import RULES
 
 SETS = (mi.SetType, mi.FrozenSetType)
 
+COLLECTIONS = (
+    mi.ListType | mi.SetType | mi.FrozenSetType | mi.VarTupleType | mi.TupleType | mi.DictType
+)
+
 Stack = tuple[type, ...]
 """The enclosing Structs, to detect one that contains itself."""
 
@@ -62,6 +66,8 @@ def column_type_of(
         ContractError: the type table refuses the pair; ``field`` is the path.
     """
     inner, options, nullable = unwrap(type_)
+    if options.truncate and isinstance(inner, mi.StructType | mi.UnionType | COLLECTIONS):
+        raise unsupported(path, "column(truncate=True) belongs to the time within it")
     if isinstance(inner, SETS):
         check_set_item(inner.item_type, path)
     if chosen is None and options.type:

@@ -17,6 +17,7 @@ from sluice.contract.definition import Contract
 from sluice.contract.lossless import FineTimes
 from sluice.contract.parts import Version
 from sluice.contract.struct_options import type_hints
+from sluice.contract.time_cut import TimeCut
 
 CANNOT_LIFT = "cannot be lifted to version "
 """Start of the text of a validation error that a version's ``lift`` function caused."""
@@ -132,7 +133,7 @@ def build_lift(contract: Contract, version: Version) -> Callable[[dict[str, Any]
     """
     steps, message = later_versions(contract, version), contract.message
     names = {f.name: f.encode_name for f in msgspec.structs.fields(message)}
-    times = FineTimes(message)
+    times, cut = FineTimes(message), TimeCut(message)
 
     def lift(fields: dict[str, Any]) -> Any:
         # Lift functions may change what they get, and another version may read the same object.
@@ -151,6 +152,7 @@ def build_lift(contract: Contract, version: Version) -> Callable[[dict[str, Any]
                 value.pop(name, None)
             for name, filling in step.added.items():
                 value.setdefault(names.get(name, name), filling)
+        value = cut.cut_in(value)
         if violation := times.find_in(value):
             raise msgspec.ValidationError(f"{violation.text} - at `$.{violation.path}`")
         return msgspec.convert(value, message, str_keys=True)

@@ -136,6 +136,11 @@ class Decoder:
     def _decode_by_guess(self, guess: VersionReader, value: bytes) -> Decoded | Refusal | None:
         try:
             message, later_field = guess.decode(value)
+            if guess is not self.readers[-1]:
+                older = self._markers.reader_by_keys(message, value)
+                if older and older is not guess:
+                    guess = older
+                    message, later_field = guess.decode(value)
         except FAILURES:
             return None
         if later_field:  # its name was encoded with an escape sequence

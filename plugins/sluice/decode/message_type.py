@@ -48,6 +48,8 @@ def avro_name(text: str, value: bytes) -> str:
         if not 0 <= branch < len(schema):
             return ""
         schema = schema[branch]
+    while isinstance(schema, dict) and isinstance(schema.get("type"), dict):
+        schema = schema["type"]
     if isinstance(schema, str):
         return schema
     if not isinstance(schema, dict) or schema.get("type") != "record":

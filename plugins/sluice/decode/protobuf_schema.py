@@ -21,11 +21,16 @@ Indexes = tuple[int, ...]
 
 
 class WrittenField(Struct, frozen=True):
-    """A field as the writer has declared it; a type that is no scalar is ``message or enum``."""
+    """A field as the writer has declared it; a type that is no scalar is ``message or enum``.
+
+    Attributes:
+        entry: the types of the keys and values of a map, where the source declares it.
+    """
 
     name: str
     type: str
     repeated: bool = False
+    entry: tuple[str, ...] = ()
 
 
 class WrittenMessage(Struct, frozen=True):
@@ -78,35 +83,46 @@ def difference(written: Mapping[str, WrittenMessage], type_: Any, path: str = ""
         written: full name → message of the writer's schema.
         type_: the class's descriptor.
     """
-    return _difference(written, type_, path, ())
+    return _difference(written, type_, path, set())
 
 
 def _difference(
-    written: Mapping[str, WrittenMessage], type_: Any, path: str, within: tuple[str, ...]
+    written: Mapping[str, WrittenMessage], type_: Any, path: str, seen: set[str]
 ) -> str:
     message = written.get(type_.full_name)
-    if message is None or type_.full_name in within:
+    if message is None or type_.full_name in seen:
         return ""
+    seen.add(type_.full_name)
     for field in type_.fields:
         theirs = message.fields.get(field.number)
         if theirs is None:
             continue
         place = f"{path}{field.name}"
         mine = WrittenField(field.name, _SCALARS.get(field.type, _OTHER), _is_repeated(field))
-        same = theirs.type == mine.type or mine.type in _WIDER.get(theirs.type, ())
-        if not same or theirs.repeated != mine.repeated:
+        if not _reads_same(theirs, mine, field) or theirs.repeated != mine.repeated:
             return (
                 f"field {place!r} (number {field.number}) is {_describe(theirs)} in the writer's"
                 f" schema, and {_describe(mine)} in class {type_.full_name}"
             )
-        if field.message_type:
-            inner = (*within, type_.full_name)
-            if found := _difference(written, field.message_type, f"{place}.", inner):
-                return found
+        inner = field.message_type
+        if inner and (found := _difference(written, inner, f"{place}.", seen)):
+            return found
     return ""
 
 
+def _reads_same(theirs: WrittenField, mine: WrittenField, field: Any) -> bool:
+    """Whether the class reads the value that the writer has written."""
+    pairs = [(theirs.type, mine.type)]
+    if theirs.entry and field.message_type and field.message_type.GetOptions().map_entry:
+        inner = [field.message_type.fields_by_name[name] for name in ("key", "value")]
+        types = [_SCALARS.get(each.type, _OTHER) for each in inner]
+        pairs += zip(theirs.entry, types, strict=True)
+    return all(a == b or b in _WIDER.get(a, ()) for a, b in pairs)
+
+
 def _describe(field: WrittenField) -> str:
+    if field.entry:
+        return f"map<{', '.join(field.entry)}>"
     return f"repeated {field.type}" if field.repeated else field.type
 
 
@@ -130,13 +146,15 @@ def _of_descriptor(
         yield from _of_descriptor(inner, (*indexes, number), f"{name}.")
 
 
+_COMMENT = re.compile(r"(?P<text>\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')|//[^\n]*|/\*.*?\*/", re.S)
 _TOKEN = re.compile(
-    r"//[^\n]*|/\*.*?\*/"
-    r"|\bpackage\s+(?P<package>[\w.]+)\s*;"
+    r"\bpackage\s+(?P<package>[\w.\s]+);"
     r"|\bmessage\s+(?P<message>\w+)\s*\{"
     r"|\boneof\s+\w+\s*(?P<oneof>\{)"
     r"|(?:\b(?P<label>repeated|optional|required)\s+)?"
-    r"(?P<type>\bmap\s*<[^>]*>|\.?\b[A-Za-z_][\w.]*)\s+(?P<field>\w+)\s*=\s*(?P<number>\d+)\s*[;\[]"
+    r"(?:group\s+(?P<group>\w+)\s*=\s*(?P<place>\w+)\s*(?:\[[^\]]*\]\s*)?\{"
+    r"|(?P<type>\bmap\s*<[^>]*>\s*|\.?\b[A-Za-z_][\w.]*\s+)"
+    r"(?P<field>\w+)\s*=\s*(?P<number>\w+)\s*[;\[])"
     r"|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
     r"|(?P<brace>[{}])",
     re.S,
@@ -157,18 +175,24 @@ class _Source:
         self._place: list[int] = []
         self._counts = [0]
         self._blocks: list[str] = []  # of each open brace, what opened it
-        for match in _TOKEN.finditer(text):
+        # A comment separates words; what looks like one in a text is none.
+        for match in _TOKEN.finditer(_COMMENT.sub(lambda m: m["text"] or " ", text)):
             self._read(match)
 
     def _read(self, match: re.Match[str]) -> None:
         if match["package"]:
-            self._package = f"{match['package']}."
+            self._package = f"{''.join(match['package'].split())}."
         elif match["message"]:
             self._open(match["message"])
         elif match["oneof"]:
             self._blocks.append("oneof")
+        elif match["group"]:
+            if self._in_message:
+                self._add(match["group"].lower(), _OTHER, match["label"], match["place"])
+            self._open(match["group"])
         elif match["field"]:
-            self._add(match)
+            if self._in_message and match["type"].strip() != "option":
+                self._add(match["field"], match["type"], match["label"], match["number"])
         elif match["brace"] == "{":
             self._blocks.append("other")
         elif match["brace"] and self._blocks and self._blocks.pop() == "message":
@@ -185,15 +209,25 @@ class _Source:
         full_name = self._package + ".".join(self._names)
         self.messages[tuple(self._place)] = WrittenMessage(full_name, {})
 
-    def _add(self, match: re.Match[str]) -> None:
-        if match["type"] == "option" or not self._blocks or self._blocks[-1] == "other":
-            return
-        type_ = match["type"]
-        is_map = type_.startswith("map") and "<" in type_
-        field = WrittenField(
-            match["field"],
-            type_ if type_ in _SCALARS.values() else _OTHER,
-            is_map or match["label"] == "repeated",
-        )
+    @property
+    def _in_message(self) -> bool:
+        return bool(self._blocks) and self._blocks[-1] != "other"
+
+    def _add(self, name: str, type_: str, label: str | None, number: str) -> None:
+        entry: tuple[str, ...] = ()
+        if "<" in type_:
+            inner = type_[type_.index("<") + 1 : type_.index(">")]
+            entry = tuple(_known_type(part) for part in inner.split(","))
+        field = WrittenField(name, _known_type(type_), bool(entry) or label == "repeated", entry)
         fields: Any = self.messages[tuple(self._place)].fields
-        fields[int(match["number"])] = field
+        fields[_number(number)] = field
+
+
+def _known_type(text: str) -> str:
+    return text.strip() if text.strip() in _SCALARS.values() else _OTHER
+
+
+def _number(text: str) -> int:
+    """A number of a source: decimal, hexadecimal, or octal after a 0."""
+    is_octal = text.startswith("0") and text.isdigit()
+    return int(text, 8 if is_octal else 0)

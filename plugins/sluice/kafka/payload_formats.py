@@ -39,8 +39,13 @@ def avro_reader(text: str, references: Sequence[str] = ()) -> ReadPayload:
     for referenced in references:
         fastavro.parse_schema(msgspec.json.decode(referenced), named_schemas=named)
     schema = fastavro.parse_schema(msgspec.json.decode(text), named_schemas=named)
+    # fastavro parses a name or a union again, without the references.
+    if isinstance(schema, list):
+        schema = [named.get(b, b) if isinstance(b, str) else b for b in schema]
+    elif isinstance(schema, str):
+        schema = named.get(schema, schema)
     # fastavro's compiled reader ends the process when a record contains itself too deeply.
-    library = fastavro._read_py if _contains_itself(schema, named, ()) else fastavro
+    library = fastavro._read_py if _contains_itself(schema, named, (), set()) else fastavro
     read = library.schemaless_reader
 
     def read_all(payload: bytes) -> Any:
@@ -53,22 +58,31 @@ def avro_reader(text: str, references: Sequence[str] = ()) -> ReadPayload:
     return read_all
 
 
-def _contains_itself(schema: Any, named: dict[str, Any], within: tuple[str, ...]) -> bool:
-    """Whether a parsed Avro schema has a record that contains itself."""
+def _contains_itself(
+    schema: Any, named: dict[str, Any], within: tuple[str, ...], clear: set[str]
+) -> bool:
+    """Whether a parsed Avro schema has a record that contains itself.
+
+    Args:
+        within: the records that contain it.
+        clear: the names of records that were found not to.
+    """
     match schema:
         case str() if schema in within:
             return True
-        case str() if schema in named:
-            return _contains_itself(named[schema], named, within)
+        case str() if schema in named and schema not in clear:
+            return _contains_itself(named[schema], named, within, clear)
         case list():
-            return any(_contains_itself(branch, named, within) for branch in schema)
+            return any(_contains_itself(branch, named, within, clear) for branch in schema)
         case {"type": "record" | "error", "name": str(name), "fields": fields}:
             inner = (*within, name)
-            return any(_contains_itself(field["type"], named, inner) for field in fields)
+            if any(_contains_itself(field["type"], named, inner, clear) for field in fields):
+                return True
+            clear.add(name)
         case {"type": "array", "items": item} | {"type": "map", "values": item}:
-            return _contains_itself(item, named, within)
-        case {"type": list() | dict() as inner}:
-            return _contains_itself(inner, named, within)
+            return _contains_itself(item, named, within, clear)
+        case {"type": list() | dict() as inner_type}:
+            return _contains_itself(inner_type, named, within, clear)
     return False
 
 

@@ -76,11 +76,10 @@ class Publisher:
         """
         load = self._known(load_id)
         if load.state is not State.PUBLISHED:
-            columns = self.columns(load)
-            load = self.fence(load_id, owner)
             try:
-                self._make_visible(load, columns, owner)
-            except (EngineError, LoadLost) as error:
+                columns = self.columns(load)
+                self._make_visible(self.fence(load_id, owner), columns, owner)
+            except (EngineError, LoadLost, AccountingError) as error:
                 if isinstance(error, EngineError) and error.code != UNKNOWN_TABLE:
                     raise
                 if self._known(load_id).state is not State.PUBLISHED:

@@ -146,5 +146,10 @@ def _convert_old_ledger(clickhouse: ClickHouse, database: str) -> None:
     for row in tables:
         old = f"{db}.{quote_identifier(row['name'])}"
         new = f"{db}.{quote_identifier(row['name'].replace('publishing_', 'staging_', 1))}"
-        clickhouse.execute(f"RENAME TABLE IF EXISTS {old} TO {new}")
+        try:
+            clickhouse.execute(f"RENAME TABLE IF EXISTS {old} TO {new}")
+        except EngineError as error:
+            if error.code != TABLE_EXISTS:
+                raise
+            log.warning("old_table_not_renamed", table=row["name"])
     log.info("old_ledger_converted", database=database)

@@ -70,7 +70,7 @@ class Ledger:
 
     def load(self, topic: str, load_id: str) -> Load | None:
         """The load of an id; None if the ledger does not have it."""
-        loads = self.log(topic).loads(load_id)
+        loads = self.log(topic).loads(load_id) if load_id else []
         return loads[0] if loads else None
 
     def topic_of(self, load_id: str) -> str:
@@ -141,13 +141,13 @@ class Ledger:
 
     def published_rows(self, topic: str) -> int:
         """How many rows the published loads of a topic have made visible."""
+        published = [x.load_id for x in self.loads_of(topic) if x.state is State.PUBLISHED]
         rows = self.clickhouse.rows(
-            "SELECT sum(a.loaded) AS rows FROM ("
-            f" SELECT load_id, argMax(loaded, at) AS loaded FROM {self._db}.load_accounts"
-            "  WHERE topic = {topic:String} GROUP BY load_id, partition) AS a"
-            f" INNER JOIN {self._db}.loads AS l ON l.load_id = a.load_id"
-            " WHERE l.topic = {topic:String} AND l.state = 'published'",
-            {"topic": topic},
+            "SELECT sum(loaded) AS rows FROM ("
+            f" SELECT argMax(loaded, at) AS loaded FROM {self._db}.load_accounts"
+            "  WHERE topic = {topic:String} AND load_id IN {ids:Array(String)}"
+            "  GROUP BY load_id, partition)",
+            {"topic": topic, "ids": published},
         )
         return int(rows[0]["rows"])
 

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -36,6 +36,13 @@ PATIENCE_SECONDS = 60.0
 """How long an entry that was inserted may stay invisible."""
 
 
+class Written(NamedTuple):
+    """Who wrote an entry, and the state after it."""
+
+    writer: str
+    state: TopicState
+
+
 class TopicLog:
     """Reads and appends to the log of one topic. Safe to share between threads.
 
@@ -58,7 +65,8 @@ class TopicLog:
     def read(self) -> TopicState:
         """The state after the last entry that can be read."""
         with self._lock:
-            return self._advance()[0]
+            self._advance()
+            return self._state
 
     def append(
         self, entry: Entry, seen: int = 0, allowed: Callable[[TopicState], str] = lambda _: ""
@@ -86,11 +94,11 @@ class TopicLog:
             while not (why := why_not()):
                 number = self._state.entry + 1
                 self._insert(entry, number, writer)
-                state, writers = self._wait_for(number)
-                if writers[number] == writer:
+                written = self._wait_for(number)
+                if written and written.writer == writer:
                     if number % CHECKPOINT_EVERY == 0:
-                        self.save_checkpoint(state)
-                    return state
+                        self.save_checkpoint(written.state)
+                    return written.state
                 log.info("log_entry_lost", topic=self._topic, entry=number, state=entry.state)
                 self._remove(number, writer)
         raise LoadLost(
@@ -111,9 +119,10 @@ class TopicLog:
             )
         where = ""
         if conditions:  # of an entry with several rows the first is valid, whatever it is about
+            log_ = f"{self._db}.topic_log WHERE topic = {{topic:String}}"
             where = (
-                f" AND entry IN (SELECT entry FROM {self._db}.topic_log"
-                f" WHERE topic = {{topic:String}} AND {' AND '.join(conditions)})"
+                f" AND entry IN (SELECT entry FROM {log_} AND {' AND '.join(conditions)})"
+                f" AND entry > (SELECT max(entry) FROM {log_} AND state = 'forgotten')"
             )
         rows = self._rows(where, {"load": load_id, "owner": owner})
         found = [entry for entry, _ in rows]
@@ -156,20 +165,20 @@ class TopicLog:
                 {"lightweight_deletes_sync": 2},
             )
 
-    def _advance(self) -> tuple[TopicState, Mapping[int, str]]:
-        """Read what follows the state; gives the new state, and the writers of the new entries."""
+    def _advance(self) -> dict[int, Written]:
+        """Read what follows the state; gives the new entries by number."""
         if not self._state.entry:
             self._state = self._checkpoint() or self._state
-        state, writers = self._state, dict[int, str]()
+        state, found = self._state, dict[int, Written]()
         for entry, writer in self._rows(" AND entry > {seen:UInt64}", {"seen": state.entry}):
             is_next = entry.number == state.entry + 1
             # The entries before a forgotten topic were removed.
             if not is_next and entry.state is not State.FORGOTTEN:
                 break  # this replica has not received what is between
             state = apply(state, entry)
-            writers[entry.number] = writer
+            found[entry.number] = Written(writer, state)
         self._state = state
-        return state, writers
+        return found
 
     def _checkpoint(self) -> TopicState | None:
         rows = self._clickhouse.rows(
@@ -180,29 +189,31 @@ class TopicLog:
         )
         return msgspec.json.decode(rows[0]["state"], type=TopicState) if rows else None
 
-    def _wait_for(self, number: int) -> tuple[TopicState, Mapping[int, str]]:
-        """Read until an entry is there."""
+    def _wait_for(self, number: int) -> Written | None:
+        """Read until the log has reached an entry; None if it is gone, since the topic was
+        forgotten.
+        """
+        found: dict[int, Written] = {}
 
-        def read() -> tuple[TopicState, Mapping[int, str]] | None:
-            found = self._advance()
-            return found if number in found[1] else None
+        def has_reached() -> bool:
+            found.update(self._advance())
+            return self._state.entry >= number
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda found: found is None),
+            retry=tenacity.retry_if_result(lambda reached: not reached),
             stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
             wait=tenacity.wait_exponential(multiplier=0.01, max=1),
             sleep=self._sleep,
         )
         try:
-            found = retrying(read)
+            retrying(has_reached)
         except tenacity.RetryError:
             raise EngineError(
                 0,
                 f"entry {number} of the log of topic {self._topic!r} was inserted, and cannot be"
                 f" read after {PATIENCE_SECONDS:.0f} seconds",
             ) from None
-        assert found is not None
-        return found
+        return found.get(number)
 
     def _insert(self, entry: Entry, number: int, writer: str) -> None:
         reserves = entry.state is State.RESERVED
