@@ -84,6 +84,8 @@ def load(job: Job) -> None:
         if job.stop:
             stop_at(loader, job.stop)
         plan = loader.plan(job.request)
+        if not plan.load_id:
+            os._exit(0)  # nothing is new
         try:
             for number in range(len(plan.chunks)):
                 loader.drain(plan.load_id, number)

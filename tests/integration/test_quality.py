@@ -63,12 +63,12 @@ def test_a_load_that_differs_from_those_of_its_hour_has_a_warning(make_loader: M
         assert bool(anomalies) == (seed == LEAST - 1)
     assert all(rule.success for rule in anomalies)
 
-    small = make_loader(contract)
-    produce(contract, small.broker, make_samples(contract, 2, Random(99), 0, 0))
-    report = small.report(load(small))
+    large = make_loader(contract)
+    produce(contract, large.broker, make_samples(contract, 400, Random(99), 0, 0))
+    report = large.report(load(large))
     (volume,) = (r for r in report.quality if r.description == "volume is usual for the hour")
     assert not volume.success
-    assert volume.observed == "2; the median of 9 loads of this hour is 100"
+    assert volume.observed == "400; the median of 9 loads of this hour is 100"
     assert report.state == "published"
     assert "unusual" in " ".join(report.advice)
 

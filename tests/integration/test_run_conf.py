@@ -22,6 +22,7 @@ from sluice.errors import LoadLost
 from sluice.kafka.broker import Broker
 from sluice.loader import Loader
 from sluice.plan.bounds import resolve_bounds
+from sluice.report.entry_text import describe_entry
 from sluice.report.html import render
 from sluice.store.load_state import Load, State
 from tests.commands import Run
@@ -270,7 +271,9 @@ def test_the_topic_page_links_only_reports_that_exist(start: StartRun, send: Sen
         strips=queries.strips(run.topic),
         history=to_builtins(queries.history(run.topic, loads)),
         rules=[rule],
+        entries=[(e, describe_entry(e)) for e in loader.ledger.log(run.topic).last_entries(9)],
     )
+    assert "load: 30 offsets" in page
     assert f"/{last_load(run).load_id}" in page
     assert f"/{last_load(unfinished).load_id}" not in page
 

@@ -105,8 +105,9 @@ class Sequence:
             plan = loader.plan(request)
             for number in range(len(plan.chunks)):
                 loader.drain(plan.load_id, number)
-            loader.audit(plan.load_id)
-            loader.publish(plan.load_id)
+            if plan.load_id:  # else there is nothing new
+                loader.audit(plan.load_id)
+                loader.publish(plan.load_id)
         except Interrupted:
             self.story.append("died")
         loader.clickhouse.client.close()
