@@ -368,7 +368,10 @@ def same_value(kind: Python, one: SqlType, sent: Any, stored: Any) -> bool:
             return repr(float(stored)) == repr(sent)
         case "datetime":
             moment = sent if sent.tzinfo else sent.replace(tzinfo=dt.UTC)
-            return bool(stored == moment)
+            # Where clocks are set back, an hour occurs twice: Python calls no such time of one zone
+            # equal to one of another, and the client does not say which of the two it is.
+            both = (stored.replace(fold=fold).astimezone(dt.UTC) for fold in (0, 1))
+            return moment in both
         case "time":
             since = dt.timedelta(
                 hours=sent.hour,
