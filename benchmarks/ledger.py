@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from include.schemas.orders import contract as orders
+from local.loaders import loader_of
 from local.stack import Ports, Stack
 from sluice.errors import TopicRecreated
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.settings import Settings, parse_connection
 from sluice.store.load_state import PlanRecord
 from sluice.store.topic_log import CHECKPOINT_EVERY, TopicLog
 
@@ -40,22 +40,13 @@ def main(topics: int, loads: int) -> None:
     try:
         with console.status("starting Kafka and ClickHouse"):
             stack.up("kafka", "clickhouse")
-        loader = _loader(stack)
+        contract = msgspec.structs.replace(orders, topic="topic-7")
+        loader = loader_of(stack, contract, "benchmark")
         with console.status(f"inserting {topics * loads:,} loads"):
             _fill(loader, topics, loads)
         _measure(loader, topics, loads)
     finally:
-        stack.stop()
-
-
-def _loader(stack: Stack, owner: str = "benchmark") -> Loader:
-    return Loader(
-        msgspec.structs.replace(orders, topic="topic-7"),
-        parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
-        parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
-        Settings(),
-        owner,
-    )
+        stack.clean()
 
 
 def _fill(loader: Loader, topics: int, loads: int) -> None:

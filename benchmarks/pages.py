@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from include.schemas.orders import contract
+from local.loaders import loader_of
 from local.stack import Ports, Stack
 from sluice.errors import TopicRecreated
 from sluice.loader import Loader
-from sluice.settings import Settings, parse_connection
 from sluice.store.request import Request
 
 console = Console(highlight=False)
@@ -45,13 +45,7 @@ def main(loads: int, repeat: int) -> None:
     try:
         with console.status("starting Kafka and ClickHouse"):
             stack.up("kafka", "clickhouse")
-        loader = Loader(
-            contract,
-            parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
-            parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
-            Settings(),
-            "benchmark",
-        )
+        loader = loader_of(stack, contract, "benchmark")
         with console.status(f"inserting {loads:,} loads"):
             _fill(loader, loads)
         client = _client()

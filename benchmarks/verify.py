@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from include.schemas.orders import contract as orders
+from local.loaders import loader_of
 from local.stack import Ports, Stack
 from sluice.audit.verify.verifier import Verifier
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.settings import Settings, parse_connection
 from sluice.store.load_state import State
 from sluice.store.topic_state import Entry
 
@@ -38,7 +38,8 @@ def main(offsets: int, partitions: int, repeat: int) -> None:
     try:
         with console.status("starting Kafka and ClickHouse"):
             stack.up("kafka", "clickhouse")
-        loader = _loader(stack)
+        contract = msgspec.structs.replace(orders, topic="verified")
+        loader = loader_of(stack, contract, "benchmark")
         with console.status(f"inserting {offsets:,} offsets"):
             _fill(loader, offsets, partitions)
         counted, audited = [], []
@@ -58,16 +59,6 @@ def main(offsets: int, partitions: int, repeat: int) -> None:
         console.print(table)
     finally:
         stack.clean()
-
-
-def _loader(stack: Stack) -> Loader:
-    return Loader(
-        msgspec.structs.replace(orders, topic="verified"),
-        parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
-        parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
-        Settings(),
-        "benchmark",
-    )
 
 
 def _fill(loader: Loader, offsets: int, partitions: int) -> None:

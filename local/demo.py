@@ -8,6 +8,7 @@ from random import Random
 
 from rich.console import Console
 
+from local.loaders import loader_of
 from local.stack import Stack
 from sluice.authoring.registration import register_versions
 from sluice.authoring.sample_messages import make_samples, produce
@@ -16,7 +17,6 @@ from sluice.contract import find
 from sluice.loader import Loader
 from sluice.report.model import Report
 from sluice.report.reporter import find_report
-from sluice.settings import Settings, parse_connection
 
 DAG = "load_orders"
 PARTITIONS = 4
@@ -86,13 +86,7 @@ def _wait_for_reports(began: datetime, loader: Loader) -> list[Report]:
 
 def _produce(stack: Stack, topic: str, count: int, print_step: Callable[[str], None]) -> Loader:
     """Create a topic and its table, and produce samples."""
-    loader = Loader(
-        find(topic),
-        parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
-        parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
-        Settings(),
-        owner="demo",
-    )
+    loader = loader_of(stack, find(topic), "demo")
     if loader.broker.create_topic(topic, PARTITIONS):
         print_step(f"created topic {topic} with {PARTITIONS} partitions")
     loader.create_tables()

@@ -156,7 +156,7 @@ class ConversionError(SluiceError):
 
 
 class LoadLost(SluiceError):
-    """Another run ended the load (abandoned or withdrew it); this task must stop."""
+    """The load has ended, or is in a state that does not allow the step; this task must stop."""
 
 
 class ShapeChanged(SluiceError):

@@ -117,6 +117,9 @@ class Loader:
             TableMissing: the ledger has published rows of the table, and it does not exist.
         """
         self.ledger.create()
+        self._bring_up_target()
+
+    def _bring_up_target(self) -> None:
         self.refuse_missing_table()
         for statement in self.create_statements():
             self.clickhouse.execute(statement)
@@ -155,7 +158,7 @@ class Loader:
                 self.refuse_missing_table()
                 log.info("nothing_new", topic=self.contract.topic)
                 return Plan(load_id="", topic=self.contract.topic, chunks=[])
-            self.create_tables()
+            self._bring_up_target()
             planner = self.planner
             plan = planner.plan_again(request) if again else planner.plan(request, resume)
             current.set_attributes({"sluice.load_id": plan.load_id, "sluice.offsets": plan.offsets})

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from local.airflow import Api
+from local.loaders import loader_of as loader_for
 from local.stack import Stack
 from sluice.audit.verify.verifier import Verifier
 from sluice.authoring.examples import example_message
@@ -21,7 +22,6 @@ from sluice.loader import Loader
 from sluice.plan.run_owners import airflow_owner
 from sluice.report.model import Report
 from sluice.report.reporter import find_report
-from sluice.settings import Settings, parse_connection
 from sluice.sql import quote_identifier
 from tests.receivers import Receiver, receiver
 
@@ -96,13 +96,7 @@ def _create_pool(stack: Stack) -> None:
 
 def loader_of(stack: Stack, topic: str) -> Loader:
     """A loader in the databases that the stack's Airflow uses."""
-    return Loader(
-        contract_of(topic),
-        parse_connection(stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"]),
-        parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
-        Settings(),
-        "tests",
-    )
+    return loader_for(stack, contract_of(topic), "tests")
 
 
 @pytest.fixture(scope="session")

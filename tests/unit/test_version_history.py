@@ -154,6 +154,15 @@ def test_the_right_history_of_a_first_version_that_changes_something() -> None:
     assert 'write Version(name="1.1", released=date(2026, 1, 1))' in raised.value.detail
 
 
+def check_versions(contract: Contract, *messages: tuple[bytes, str]) -> None:
+    """Messages that the decoder reads as being of a version."""
+    decode = Decoder(contract).decode
+    for data, version in messages:
+        result = decode(data)
+        assert not isinstance(result, Refusal), result
+        assert result[1] == version, data
+
+
 def test_the_version_of_a_message_does_not_depend_on_its_values() -> None:
     """The name of the field that 1.1 added may occur as a value, or in a nested object."""
 
@@ -165,26 +174,19 @@ def test_the_version_of_a_message_does_not_depend_on_its_values() -> None:
         inner: Inner = Inner()
         note: str = "none"
 
-    decode = Decoder(
-        contract_of(
-            Noted,
-            versions=(
-                Version(name="1.0", released=DAY),
-                Version(name="1.1", released=DAY, added={"note": "none"}),
-            ),
-        )
-    ).decode
-    for data, version in (
+    versions = (
+        Version(name="1.0", released=DAY),
+        Version(name="1.1", released=DAY, added={"note": "none"}),
+    )
+    check_versions(
+        contract_of(Noted, versions=versions),
         (b'{"id": "a"}', "1.0"),
         (b'{"id": "note"}', "1.0"),
         (b'{"id": "a", "inner": {"note": "x"}}', "1.0"),
         (b'{"id": "a", "note": "none"}', "1.1"),
         (b'{"id": "note", "note": "x"}', "1.1"),
         (b'\xef\xbb\xbf{"id": "note"}', "1.0"),
-    ):
-        result = decode(data)
-        assert not isinstance(result, Refusal), result
-        assert result[1] == version, data
+    )
 
 
 def test_the_version_between_two_others_does_not_depend_on_values_either() -> None:
@@ -194,22 +196,15 @@ def test_the_version_between_two_others_does_not_depend_on_values_either() -> No
         a: str = ""
         b: str = ""
 
-    decode = Decoder(
-        contract_of(
-            Thrice,
-            versions=(
-                Version(name="1.0", released=DAY),
-                Version(name="1.1", released=DAY, added={"a": ""}),
-                Version(name="1.2", released=DAY, added={"b": ""}),
-            ),
-        )
-    ).decode
-    for data, version in (
+    versions = (
+        Version(name="1.0", released=DAY),
+        Version(name="1.1", released=DAY, added={"a": ""}),
+        Version(name="1.2", released=DAY, added={"b": ""}),
+    )
+    check_versions(
+        contract_of(Thrice, versions=versions),
         (b'{"id": 1, "x": {"a": 1}}', "1.0"),
         (b'{"id": 1, "x": {"b": 1}}', "1.0"),
         (b'{"id": 1, "x": {"b": 1}, "a": ""}', "1.1"),
         (b'{"id": 1, "a": "", "b": ""}', "1.2"),
-    ):
-        result = decode(data)
-        assert not isinstance(result, Refusal), result
-        assert result[1] == version, data
+    )

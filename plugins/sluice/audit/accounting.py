@@ -19,7 +19,7 @@ from sluice.sql import quote_identifier
 from sluice.store.attempts import Account
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_state import EventDetail
+from sluice.store.load_state import EventDetail, Load
 from sluice.store.request import TimeWindow
 
 log = structlog.get_logger()
@@ -66,15 +66,14 @@ class Accounting:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self._db = quote_identifier(ledger.database)
 
-    def balance(self, load_id: str) -> Balance:
+    def balance(self, load: Load) -> Balance:
         """Count everything, and compare it with the plan.
 
         Raises:
             AccountingError: a chunk is unfinished, or an offset has no place or several; says
                 which partition and by how much.
         """
-        load = self._ledger.load(self._contract.topic, load_id)
-        chunks = dict(enumerate(load.chunks)) if load else {}
+        load_id, chunks = load.load_id, dict(enumerate(load.chunks))
         accepted = self._ledger.attempts.accepted(load_id)
         attempts = {number: result.attempt for number, result in accepted.items()}
         if unfinished := sorted(chunks.keys() - attempts.keys()):

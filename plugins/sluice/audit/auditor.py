@@ -47,7 +47,7 @@ class Auditor:
             EngineError, QualityError: it could not be audited; the audit can be repeated.
         """
         try:
-            balance = self._accounting.balance(load.load_id)
+            balance = self._accounting.balance(load)
             nulls = self._accounting.nulls(load.load_id, balance)
             self._check(load, balance, nulls)
         except SluiceError as error:
@@ -117,7 +117,7 @@ class Auditor:
                 target refuses one.
         """
         load_id = load.load_id
-        balance = self._accounting.balance(load_id)
+        balance = self._accounting.balance(load)
         self._trial.run(load, list(balance.attempts.values()))
         if not self._gate or unchecked or not balance.sum("loaded"):
             return balance

@@ -25,6 +25,12 @@ def unwrap(type_: mi.Type) -> tuple[mi.Type, ColumnOptions, bool]:
             return type_, options, nullable
 
 
+def struct_class(info: mi.StructType) -> type:
+    """The class of a Struct's instances; of a generic Struct with arguments, the generic one."""
+    cls: type = getattr(info.cls, "__origin__", info.cls)
+    return cls
+
+
 def walk_structs(struct: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
     """A class and all Structs nested in it, each once."""
     seen: list[type[msgspec.Struct]] = []

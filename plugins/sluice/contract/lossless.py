@@ -24,7 +24,7 @@ from sluice.contract.checks import (
     each_item,
     unless_null,
 )
-from sluice.contract.inspection import unwrap
+from sluice.contract.inspection import struct_class, unwrap
 
 FINER_THAN_MICROSECONDS = "is finer than microseconds"
 """Part of the text of such a violation."""
@@ -77,7 +77,7 @@ def _object_value_check(info: mi.Type, known: Known) -> ValueCheck | None:
             return each_entry(_object_check(key, known), _object_check(value, known))
         case mi.UnionType(types=types):
             structs = [t for t in types if isinstance(t, mi.StructType)]
-            return _by_class({_class_of(t): _object_check(t, known) for t in structs})
+            return _by_class({struct_class(t): _object_check(t, known) for t in structs})
     return None
 
 
@@ -96,11 +96,6 @@ def _once(
         return check(value) if check else None
 
     return check_known
-
-
-def _class_of(info: mi.StructType) -> type:
-    cls: type = getattr(info.cls, "__origin__", info.cls)
-    return cls
 
 
 def _by_class(checks: Mapping[type, ValueCheck | None]) -> ValueCheck | None:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import inspect as mi
 
 from sluice.contract.checks import Violation
-from sluice.contract.inspection import unwrap
+from sluice.contract.inspection import struct_class, unwrap
 
 Check = Callable[[Any, Any], Violation | None]
 """Compares a value as parsed from JSON with what msgspec has read."""
@@ -46,7 +46,7 @@ def _check_of(type_: mi.Type, known: Known) -> Check | None:
             return _elements_check([_check_of(item, known) for item in items])
         case mi.UnionType(types=types):
             structs = [t for t in types if isinstance(t, mi.StructType)]
-            return _union_check({_class_of(t): _fields_check(t, known, {}) for t in structs})
+            return _union_check({struct_class(t): _fields_check(t, known, {}) for t in structs})
     return None
 
 
@@ -147,11 +147,6 @@ def _fields_check(
 
     known[cls] = check_fields if checks else None
     return known[cls]
-
-
-def _class_of(info: mi.StructType) -> type:
-    cls: type = getattr(info.cls, "__origin__", info.cls)
-    return cls
 
 
 def _first(found: Iterable[tuple[str, Violation | None]]) -> Violation | None:

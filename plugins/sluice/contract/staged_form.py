@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as mi
 
-from sluice.contract.inspection import unwrap
+from sluice.contract.inspection import struct_class, unwrap
 
 Form = Callable[[Any], Any]
 """Turns a decoded value into what is encoded and staged."""
@@ -102,8 +102,9 @@ def _value_form(info: mi.Type, known: Known) -> Form | None:
             structs = [t for t in types if isinstance(t, mi.StructType)]
             forms = [_text_form(struct, known) for struct in structs]
             if any(forms):
-                classes = [getattr(struct.cls, "__origin__", struct.cls) for struct in structs]
-                by_class = {c: f or _same for c, f in zip(classes, forms, strict=True)}
+                by_class = {
+                    struct_class(t): f or _same for t, f in zip(structs, forms, strict=True)
+                }
                 return lambda value: by_class[type(value)](value)
     return None
 

@@ -111,9 +111,7 @@ class Decoder:
             return self._try_older(partial(decode_with, data=value), Failure.of(error), value)
         except FAILURES as error:
             return self._strip_and_try(value, Failure.of(error))
-        if (older := self._markers.reader_by_keys(message, value)) and (
-            decoded := self._decode_by_guess(older, value)
-        ):
+        if decoded := self._decode_as_older(message, value):
             return decoded
         if self._check_keys is not None:
             return self._within_limits(message, self._current.version, value)
@@ -132,6 +130,11 @@ class Decoder:
         """Read a message that lacks the names of later fields; None if the guess was wrong."""
         guess = self._markers.guess(value)
         return self._decode_by_guess(guess, value) if guess else None
+
+    def _decode_as_older(self, message: Struct, value: bytes) -> Decoded | Refusal | None:
+        """Read a message in which the names of later fields are values only; None otherwise."""
+        older = self._markers.reader_by_keys(message, value)
+        return self._decode_by_guess(older, value) if older else None
 
     def _decode_by_guess(self, guess: VersionReader, value: bytes) -> Decoded | Refusal | None:
         try:
@@ -258,9 +261,7 @@ class Decoder:
             message = self._decode_current(data)
         except FAILURES as error:
             return self._try_older(partial(decode_with, data=data), Failure.of(error), data)
-        if (older := self._markers.reader_by_keys(message, data)) and (
-            decoded := self._decode_by_guess(older, data)
-        ):
+        if decoded := self._decode_as_older(message, data):
             return decoded
         return self._within_limits(message, self._current.version, data)
 

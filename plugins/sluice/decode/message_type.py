@@ -44,7 +44,7 @@ def avro_name(text: str, value: bytes) -> str:
     """
     schema = _avro_schema(text)
     if isinstance(schema, list):
-        branch = next(_varints(value[HEADER_BYTES:]), -1)
+        branch, _ = next(_varints(value[HEADER_BYTES:]), (-1, 0))
         if not 0 <= branch < len(schema):
             return ""
         schema = schema[branch]
@@ -73,26 +73,23 @@ def _indexes(value: bytes) -> tuple[Indexes, int]:
     message.
     """
     numbers = _varints(value[HEADER_BYTES:])
-    count = next(numbers, 0)
+    count, _ = next(numbers, (0, 0))
     if count == 0:
         return (0,), 1
-    found = tuple(number for number, _ in zip(numbers, range(count), strict=False))
+    found = [number for number, _ in zip(numbers, range(count), strict=False)]
     if len(found) != count:
         return (), 0
-    rest = value[HEADER_BYTES:]
-    length = seen = 0
-    while seen <= count:  # each number ends with a byte below 128
-        seen += rest[length] < 0x80
-        length += 1
-    return found, length
+    return tuple(index for index, _ in found), found[-1][1]
 
 
-def _varints(data: bytes) -> Iterator[int]:
-    """Zigzag numbers of variable length, as both Avro and Confluent's indexes have them."""
+def _varints(data: bytes) -> Iterator[tuple[int, int]]:
+    """Zigzag numbers of variable length, as both Avro and Confluent's indexes have them, each with
+    the position after it.
+    """
     number = shift = 0
-    for byte in data:
+    for end, byte in enumerate(data, 1):
         number |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            yield (number >> 1) ^ -(number & 1)
+            yield (number >> 1) ^ -(number & 1), end
             number = shift = 0

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FieldDescriptorProto,
@@ -15,6 +14,8 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.protobuf.message import DecodeError
 from msgspec import Struct
+
+from sluice.kafka.payload_formats import is_repeated
 
 Indexes = tuple[int, ...]
 """Place of a message in its file: the number of the outermost message, then of those within."""
@@ -98,7 +99,7 @@ def _difference(
         if theirs is None:
             continue
         place = f"{path}{field.name}"
-        mine = WrittenField(field.name, _SCALARS.get(field.type, _OTHER), _is_repeated(field))
+        mine = WrittenField(field.name, _SCALARS.get(field.type, _OTHER), is_repeated(field))
         if not _reads_same(theirs, mine, field) or theirs.repeated != mine.repeated:
             return (
                 f"field {place!r} (number {field.number}) is {_describe(theirs)} in the writer's"
@@ -124,11 +125,6 @@ def _describe(field: WrittenField) -> str:
     if field.entry:
         return f"map<{', '.join(field.entry)}>"
     return f"repeated {field.type}" if field.repeated else field.type
-
-
-def _is_repeated(field: Any) -> bool:
-    repeated = getattr(field, "is_repeated", None)
-    return field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else bool(repeated)
 
 
 def _of_descriptor(

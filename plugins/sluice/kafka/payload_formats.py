@@ -133,7 +133,7 @@ def protobuf_object(message: Message) -> Any:
             fields[field.name] = {
                 _key_text(key): _protobuf_value(inner, value[key]) for key in sorted(value)
             }
-        elif _is_repeated(field):
+        elif is_repeated(field):
             fields[field.name] = [_protobuf_value(field, item) for item in value]
         else:
             fields[field.name] = _protobuf_value(field, value)
@@ -165,7 +165,8 @@ def _key_text(key: Any) -> str:
     return str(key).lower() if isinstance(key, bool) else str(key)
 
 
-def _is_repeated(field: Any) -> bool:
+def is_repeated(field: Any) -> bool:
+    """Whether a Protobuf field is a list or a map."""
     repeated = getattr(field, "is_repeated", None)
     return field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else bool(repeated)
 

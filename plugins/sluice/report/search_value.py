@@ -29,15 +29,9 @@ def is_value(clickhouse: ClickHouse, text: str, type_: SqlType) -> bool:
     if type_.enum_names is not None:
         return text in type_.enum_names
     typed = "CAST({value:String}, {type:String})"
-    is_time = type_.time_range is not None
-    stored, zone = (
-        (f"toString({typed}, 'UTC')", f"timezoneOf({typed})")
-        if is_time
-        else (
-            f"toString({typed})",
-            "''",
-        )
-    )
+    stored, zone = f"toString({typed})", "''"
+    if type_.time_range is not None:
+        stored, zone = f"toString({typed}, 'UTC')", f"timezoneOf({typed})"
     try:
         (row,) = clickhouse.rows(
             f"SELECT {stored} AS stored, {zone} AS zone",
