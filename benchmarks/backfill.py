@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from include.schemas.orders import contract as orders
-from local.stack import Ports, Stack
+from local.loaders import loader_of
+from local.temporary import temporary_stack
 from sluice.audit.verify.verifier import Verifier
 from sluice.authoring.sample_messages import SampleMessage, make_samples
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange, chunk, total
-from sluice.settings import Settings, parse_connection
+from sluice.settings import Settings
 
 PARTITIONS = 4
 ESTIMATED_MESSAGES = 100_000_000
@@ -110,16 +110,8 @@ def estimate_chunks(count: int) -> Table:
 @click.option("--messages", default=5_000_000, show_default=True, help="Messages to backfill.")
 def main(messages: int) -> None:
     """Kill a backfill half-way, resume it, audit it, and report what it cost."""
-    folder = Path(tempfile.mkdtemp(prefix="sluice-backfill-"))
-    stack = Stack(folder, Ports.free())
-    try:
-        with console.status("starting Kafka and ClickHouse"):
-            stack.up("kafka", "clickhouse")
-        kafka, clickhouse = (
-            parse_connection(stack.connections[f"AIRFLOW_CONN_{name}_DEFAULT"])
-            for name in ("KAFKA", "CLICKHOUSE")
-        )
-        loader = Loader(orders, kafka, clickhouse, Settings(), "benchmark")
+    with temporary_stack(console) as stack:
+        loader = loader_of(stack, orders, "benchmark")
         loader.broker.create_topic("orders", PARTITIONS)
         fill(loader, messages)
         loader.create_tables()
@@ -135,9 +127,6 @@ def main(messages: int) -> None:
         with console.status("auditing"):
             verdict = Verifier(orders, loader.broker, loader.clickhouse, loader.ledger).run()
         _print_results(loader, messages, expected, half, (killed, second), len(verdict.findings))
-    finally:
-        stack.stop()
-        stack.clean()
 
 
 def _print_results(

@@ -1,10 +1,8 @@
 """What steps read of a ledger that is years old: ``python -m benchmarks.ledger``."""
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +12,7 @@ from rich.table import Table
 
 from include.schemas.orders import contract as orders
 from local.loaders import loader_of
-from local.stack import Ports, Stack
+from local.temporary import temporary_stack
 from sluice.errors import TopicRecreated
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
@@ -31,22 +29,18 @@ AT = "toDateTime64('2026-01-01', 6, 'UTC') + toIntervalHour(number)"
 
 
 @click.command()
-@click.option("--topics", default=500, show_default=True)
+@click.option(
+    "--topics", default=500, show_default=True, type=click.IntRange(min=8), help="Topic 7 is read."
+)
 @click.option("--loads", default=2_600, show_default=True, help="Loads per topic.")
 def main(topics: int, loads: int) -> None:
     """Fill the ledger as hourly loads of many topics would, and count what a load reads of it."""
-    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
-    stack = Stack(folder, Ports.free())
-    try:
-        with console.status("starting Kafka and ClickHouse"):
-            stack.up("kafka", "clickhouse")
+    with temporary_stack(console) as stack:
         contract = msgspec.structs.replace(orders, topic="topic-7")
         loader = loader_of(stack, contract, "benchmark")
         with console.status(f"inserting {topics * loads:,} loads"):
             _fill(loader, topics, loads)
         _measure(loader, topics, loads)
-    finally:
-        stack.clean()
 
 
 def _fill(loader: Loader, topics: int, loads: int) -> None:

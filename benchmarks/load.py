@@ -8,7 +8,6 @@ machine's cores, which affects the elapsed time.
 import json
 import multiprocessing
 import resource
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -26,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from include.schemas.orders import contract as orders
-from local.stack import Ports, Stack
+from local.stack import Stack
+from local.temporary import temporary_stack
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract.ddl import ClickHouseSchemaMapper
 from sluice.kafka.broker import Broker
@@ -232,16 +232,8 @@ def cpu_of(process: psutil.Process | None) -> float:
 def main(rows: int) -> None:
     """Measure a whole load and compare it with its parts and a naive loop."""
     console = Console(highlight=False, width=118)
-    with tempfile.TemporaryDirectory() as folder:
-        stack = Stack(Path(folder), Ports.free())
-        try:
-            with console.status("starting Kafka and ClickHouse"):
-                stack.start(("kafka", "clickhouse"))
-                for service in ("kafka", "clickhouse"):
-                    stack.services[service].wait()
-            run(stack, rows, console)
-        finally:
-            stack.stop()
+    with temporary_stack(console) as stack:
+        run(stack, rows, console)
 
 
 def run(stack: Stack, rows: int, console: Console) -> None:

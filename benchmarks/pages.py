@@ -4,9 +4,7 @@ import contextlib
 import logging
 import os
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -16,7 +14,7 @@ from rich.table import Table
 
 from include.schemas.orders import contract
 from local.loaders import loader_of
-from local.stack import Ports, Stack
+from local.temporary import temporary_stack
 from sluice.errors import TopicRecreated
 from sluice.loader import Loader
 from sluice.store.request import Request
@@ -39,12 +37,8 @@ def main(loads: int, repeat: int) -> None:
     Times are those of the application (queries and rendering), one request at a time, without
     Airflow's own access check. What a plan reads from the ledger is measured, too.
     """
-    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
-    stack = Stack(folder, Ports.free())
-    os.environ |= stack.connections | {"AIRFLOW_HOME": str(folder / "airflow")}
-    try:
-        with console.status("starting Kafka and ClickHouse"):
-            stack.up("kafka", "clickhouse")
+    with temporary_stack(console) as stack:
+        os.environ |= stack.connections | {"AIRFLOW_HOME": str(stack.folder / "airflow")}
         loader = loader_of(stack, contract, "benchmark")
         with console.status(f"inserting {loads:,} loads"):
             _fill(loader, loads)
@@ -76,8 +70,6 @@ def main(loads: int, repeat: int) -> None:
         millis = 1000 * (time.perf_counter() - started)
         table.add_row("reading the ledger to plan a load", f"{millis:,.0f}", "")
         console.print(table)
-    finally:
-        stack.clean()
 
 
 def _client() -> Any:
@@ -117,17 +109,23 @@ def _fill(loader: Loader, loads: int) -> None:
             f" 'airflow/x', {detail}, {ranges if state == 'reserved' else '[]'},"
             f" {AT} + toIntervalSecond({number}) FROM numbers({loads})"
         )
+    log = loader.ledger.log("orders")
+    log.save_checkpoint(log.read())
     run(
-        f"INSERT INTO {db}.load_accounts SELECT {ID}, 'orders', p, {OFFSETS}, {OFFSETS - REFUSED},"
-        f" 0, {REFUSED}, 0, 0, {AT} FROM {by_partition}"
+        f"INSERT INTO {db}.load_accounts (load_id, topic, partition, planned, loaded, quarantined,"
+        f" at) SELECT {ID}, 'orders', p, {OFFSETS}, {OFFSETS - REFUSED}, {REFUSED}, {AT}"
+        f" FROM {by_partition}"
     )
     run(
-        f"INSERT INTO {db}.load_chunks SELECT {ID}, 'orders', 0, '0-a', 1, 1, 1, 1, {AT}"
+        f"INSERT INTO {db}.load_chunks (load_id, topic, chunk, attempt, bytes, seconds,"
+        f" cpu_seconds, batches, at) SELECT {ID}, 'orders', 0, '0-a', 1, 1, 1, 1, {AT}"
         f" FROM numbers({loads})"
     )
     run(
-        f"INSERT INTO {db}.quarantine_rows SELECT {ID}, '0-a', 'orders', p, {low} + q, {AT}, '',"
-        f" 'e30=', [], 'missing_field', 'order_id', 'it is missing', '1.2', 0, {AT}"
+        f"INSERT INTO {db}.quarantine_rows (load_id, attempt, topic, partition, offset, timestamp,"
+        " timestamp_ms, value, reason, field, message, version, at)"
+        f" SELECT {ID}, '0-a', 'orders', p, {low} + q, {AT}, toUnixTimestamp64Milli({AT}),"
+        f" 'e30=', 'missing_field', 'order_id', 'it is missing', '1.2', {AT}"
         f" FROM {by_partition} ARRAY JOIN range({REFUSED}) AS q"
     )
     names = (
@@ -138,24 +136,27 @@ def _fill(loader: Loader, loads: int) -> None:
         " ('sluice.load.end', map()), ('sluice.read.bytes', map())]"
     )
     run(
-        f"INSERT INTO {db}.metrics SELECT {ID}, 'orders', m.1, m.2, 5, {AT} FROM numbers({loads})"
+        f"INSERT INTO {db}.metrics (load_id, topic, name, labels, value, at)"
+        f" SELECT {ID}, 'orders', m.1, m.2, 5, {AT} FROM numbers({loads})"
         f" ARRAY JOIN arrayConcat({names}, arrayMap(p -> ('sluice.lag.offsets', map('partition',"
         f" toString(p))), range({PARTITIONS})), arrayMap(o -> ('sluice.offsets',"
         " map('outcome', o)), ['loaded', 'quarantined', 'tombstones', 'absent'])) AS m"
     )
     run(
-        f"INSERT INTO {db}.quality_results SELECT {ID}, 'orders', 'a', 'x', 'c', 'rule ' ||"
-        f" toString(r), 'critical', 1, 1, 0, '', '', '[]', {AT}"
-        f" FROM numbers({loads}) ARRAY JOIN range({RULES}) AS r"
+        f"INSERT INTO {db}.quality_results (load_id, topic, audit, expectation, column,"
+        " description, severity, success, element_count, unexpected_count, examples, at)"
+        f" SELECT {ID}, 'orders', 'a', 'x', 'c', 'rule ' || toString(r), 'critical', 1, 1, 0, '[]',"
+        f" {AT} FROM numbers({loads}) ARRAY JOIN range({RULES}) AS r"
     )
     run(
-        f"INSERT INTO {db}.data_docs SELECT {ID}, 'orders', 'a', repeat('<p>a rule</p>', 1000),"
-        f" {AT} FROM numbers({loads})"
+        f"INSERT INTO {db}.data_docs (load_id, topic, audit, document, at)"
+        f" SELECT {ID}, 'orders', 'a', repeat('<p>a rule</p>', 1000), {AT} FROM numbers({loads})"
     )
     report = loader.report(f"orders_{loads - 1:06}")
     run(
-        f"INSERT INTO {db}.reports SELECT {ID}, 'orders', 'airflow/load_orders/' || {ID}, report,"
-        f" {AT} FROM numbers({loads - 1}) AS n CROSS JOIN (SELECT report FROM {db}.reports"
+        f"INSERT INTO {db}.reports (load_id, topic, owner, report, at)"
+        f" SELECT {ID}, 'orders', 'airflow/load_orders/' || {ID}, report, {AT}"
+        f" FROM numbers({loads - 1}) AS n CROSS JOIN (SELECT report FROM {db}.reports"
         f" WHERE load_id = '{report.load_id}') AS r"
     )
 

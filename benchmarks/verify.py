@@ -1,8 +1,6 @@
 """Measures how fast ``sluice verify`` audits: ``python -m benchmarks.verify``."""
 
-import tempfile
 import time
-from pathlib import Path
 
 import click
 import msgspec
@@ -11,7 +9,7 @@ from rich.table import Table
 
 from include.schemas.orders import contract as orders
 from local.loaders import loader_of
-from local.stack import Ports, Stack
+from local.temporary import temporary_stack
 from sluice.audit.verify.verifier import Verifier
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
@@ -33,11 +31,7 @@ def main(offsets: int, partitions: int, repeat: int) -> None:
 
     The baseline is the engine's own count of the target's distinct offsets in the same run.
     """
-    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
-    stack = Stack(folder, Ports.free())
-    try:
-        with console.status("starting Kafka and ClickHouse"):
-            stack.up("kafka", "clickhouse")
+    with temporary_stack(console) as stack:
         contract = msgspec.structs.replace(orders, topic="verified")
         loader = loader_of(stack, contract, "benchmark")
         with console.status(f"inserting {offsets:,} offsets"):
@@ -57,8 +51,6 @@ def main(offsets: int, partitions: int, repeat: int) -> None:
             seconds = sorted(times)[len(times) // 2]
             table.add_row(name, f"{seconds:.2f}", f"{offsets / seconds:,.0f}")
         console.print(table)
-    finally:
-        stack.clean()
 
 
 def _fill(loader: Loader, offsets: int, partitions: int) -> None:
