@@ -147,6 +147,21 @@ def test_a_checkpoint_equals_what_the_entries_say(
     assert with_checkpoint.entry == 18
 
 
+def test_a_long_log_without_a_checkpoint_gets_one_with_the_next_entry(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the conversion of an old ledger, or of a writer that was killed before it."""
+    for number in range(12):
+        log_of(ledger).append(reservation(number))
+    checkpoints = f"SELECT entry FROM {ledger.database}.topic_checkpoints"
+    assert ledger.clickhouse.rows(checkpoints) == []
+    monkeypatch.setattr(topic_log, "CHECKPOINT_EVERY", 10)
+    for number in range(12, 15):
+        log_of(ledger).append(reservation(number))
+    assert ledger.clickhouse.rows(checkpoints) == [{"entry": 13}]
+    assert len(log_of(ledger).read().live) == 15
+
+
 def test_a_forgotten_topic_begins_again(ledger: Ledger) -> None:
     log = log_of(ledger)
     log.append(reservation(1))

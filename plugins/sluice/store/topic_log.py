@@ -27,7 +27,7 @@ from sluice.store.topic_state import Entry, TopicState, apply, follow, refusal, 
 log = structlog.get_logger()
 
 CHECKPOINT_EVERY = 100
-"""Entries between two checkpoints."""
+"""So many entries after the last checkpoint, whoever appends writes the next."""
 
 FORMAT = 1
 """Of the checkpoints; others are not read."""
@@ -61,6 +61,7 @@ class TopicLog:
         self._db = quote_identifier(database)
         self._lock = threading.Lock()
         self._state = TopicState(topic=topic)
+        self._checkpointed = 0  # the entry of the last checkpoint that this log read or wrote
 
     def read(self) -> TopicState:
         """The state after the last entry that can be read."""
@@ -96,7 +97,7 @@ class TopicLog:
                 self._insert(entry, number, writer)
                 written = self._wait_for(number)
                 if written and written.writer == writer:
-                    if number % CHECKPOINT_EVERY == 0:
+                    if number - self._checkpointed >= CHECKPOINT_EVERY:
                         self.save_checkpoint(written.state)
                     return written.state
                 log.info("log_entry_lost", topic=self._topic, entry=number, state=entry.state)
@@ -154,6 +155,7 @@ class TopicLog:
         }
         token = f"checkpoint/{self._topic}/{state.entry}/{FORMAT}"
         self._clickhouse.insert(f"{self._db}.topic_checkpoints", [row], token)
+        self._checkpointed = state.entry
 
     def forget(self, number: int) -> None:
         """Remove the entries before one, which says that the topic was forgotten."""
@@ -169,6 +171,7 @@ class TopicLog:
         """Read what follows the state; gives the new entries by number."""
         if not self._state.entry:
             self._state = self._checkpoint() or self._state
+            self._checkpointed = self._state.entry
         state, found = self._state, dict[int, Written]()
         for entry, writer in self._rows(" AND entry > {seen:UInt64}", {"seen": state.entry}):
             is_next = entry.number == state.entry + 1
