@@ -63,9 +63,12 @@ def sums(loader: Loader, load_id: str) -> dict[str, int]:
 
 
 def leftovers(loader: Loader) -> list[str]:
+    """Temporary tables, and the numbers of loads that have staged rows."""
     rows = loader.clickhouse.rows(
         "SELECT name FROM system.tables WHERE database = {db:String} AND match(name,"
-        " '^(staging|publishing|audit)_')",
+        " '^(audit|trial|content)_')"
+        " UNION ALL SELECT DISTINCT partition FROM system.parts WHERE active"
+        " AND database = {db:String} AND startsWith(table, 'staging_')",
         {"db": loader.ledger.database},
     )
     return [row["name"] for row in rows]

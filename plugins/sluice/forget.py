@@ -63,7 +63,7 @@ def describe_topic(loader: Loader) -> ForgottenTopic:
 def forget_topic(loader: Loader) -> None:
     """Remove the loads of a topic from the ledger; repeatable.
 
-    Unfinished loads lose their staging tables, so that late tasks of theirs fail.
+    Unfinished loads lose their staged rows, so that late tasks of theirs fail.
 
     Raises:
         PlanError: see :func:`describe_topic`.
@@ -80,6 +80,7 @@ def forget_topic(loader: Loader) -> None:
         ).entry
     except LoadLost:
         raise PlanError("a load began meanwhile: repeat the command", topic=topic) from None
+    loader.ledger.staging.sweep(topic_log.read())
     for row in loader.ledger.work_tables():
         if row["load_id"] in mine:
             table = f"{database}.{quote_identifier(row['name'])}"

@@ -19,7 +19,6 @@ from sluice.drain.quarantine_source import QuarantineSource
 from sluice.errors import (
     BreakerTripped,
     BrokerError,
-    EngineError,
     LoadLost,
     TopicRecreated,
 )
@@ -37,7 +36,7 @@ from sluice.report.model import Report
 from sluice.report.reporter import Reporter
 from sluice.settings import Connection, Settings, lineage_is_wanted
 from sluice.store.attempts import ChunkResult
-from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse, connect
+from sluice.store.clickhouse import ClickHouse, connect
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.migration import Migration
@@ -210,16 +209,10 @@ class Loader:
         attempt = f"{number}-{uuid.uuid4().hex[:12]}"
         try:
             with span("drain", topic=load.topic, load_id=load_id, chunk=number):
-                return drain.run(load_id, topic, number, ranges, attempt)
+                return drain.run(load, topic, number, ranges, attempt)
         except BreakerTripped as error:
             detail = EventDetail.of_error(error)
             self.ledger.record(load_id, load.topic, State.HELD, self.owner, detail)
-            raise
-        except EngineError as error:
-            if error.code == UNKNOWN_TABLE:
-                raise LoadLost(
-                    "it has no staging table: it was ended by another run", load_id=load_id
-                ) from error
             raise
 
     def _check_drainable(self, load: Load) -> Topic:

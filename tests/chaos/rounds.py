@@ -327,6 +327,10 @@ class Round:
         topic = auditor.broker.topic(self._name)
         marks = auditor.broker.watermarks(topic)
         whole = [OffsetRange(p, mark.low, mark.high) for p, mark in marks.items()]
+        # As the next plan does; a table that no load owns is kept for the duration of a lease.
+        if auditor.ledger.work_tables():
+            time.sleep(2)
+        auditor.settler.sweep()
         verifier = self._verifier()
         check = ContentCheck(
             auditor.contract,
@@ -341,11 +345,9 @@ class Round:
         texts = [f"{f.kind}: {f.text} {' '.join(map(str, f.ranges[:9]))}" for f in findings]
         if verdict.offsets != sum(r.count for r in whole):
             texts.append(f"{verdict.offsets} offsets published of {sum(r.count for r in whole)}")
-        if self._auditor.ledger.work_tables():
-            time.sleep(2)  # a table that no load owns is kept for the duration of a lease
-            auditor.settler.sweep()
-        left = self._auditor.ledger.work_tables()
-        texts += [f"leftover: {row['name']}" for row in left]
+        left = [row["name"] for row in auditor.ledger.work_tables()]
+        left += auditor.ledger.staging.leftovers(auditor.ledger.state(topic.name))
+        texts += [f"leftover: {name}" for name in left]
         view = auditor.clickhouse.rows(
             "SELECT count() AS rows, uniqExact(p, o, l) AS written,"
             " (SELECT count() FROM orders WHERE (_partition, _offset, toString(_load_id))"

@@ -24,7 +24,7 @@ _STATEMENTS = (
     (r"INSERT INTO .*\.quarantine_resolutions", "resolve"),
     (r"INSERT INTO ", "copy"),
     (r"DELETE FROM ", "remove"),
-    (r"DROP TABLE .*`staging_", "drop staging"),
+    (r"ALTER TABLE .*`staging_.* DROP PARTITION", "drop staging"),
     (r"CREATE (OR REPLACE )?VIEW .*audit_", "gate"),
 )
 _TABLES = {
@@ -39,8 +39,8 @@ _TABLES = {
 }
 
 STEPS = (
-    "event reserved",
     "create staging",
+    "event reserved",
     "stage",
     "quarantine",
     "skips",

@@ -158,7 +158,8 @@ def test_a_row_that_clickhouse_refuses_does_not_affect_the_rest_of_its_batch(
     load_id = loader.plan().load_id
     # The decoder refuses whatever does not fit its column, so the table is made narrower.
     loader.clickhouse.execute(
-        f"ALTER TABLE {loader.ledger.staging_table(load_id)} MODIFY COLUMN `{STAGED}`"
+        f"ALTER TABLE {loader.ledger.staging.rows(loader.known(load_id)).table}"
+        f" MODIFY COLUMN `{STAGED}`"
         " Tuple(name String, colour Enum8('red' = 1, 'blue' = 2))"
     )
     loader.drain(load_id, 0)

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from include.schemas.orders import contract as orders
 from sluice.contract import Contract, Table, Version, column
-from sluice.contract.ddl import ClickHouseSchemaMapper, statements
+from sluice.contract.ddl import ClickHouseSchemaMapper, staging_comment, statements
 from sluice.contract.kafka_engine_ddl import KafkaTableSchema
 from sluice.store.clickhouse import ClickHouse
 from tests.contracts import contract_of
@@ -120,7 +120,11 @@ STATEMENTS: dict[str, Callable[[], list[str]]] = {
     "everything": lambda: _tables(everything),
     "choices": lambda: _tables(chosen),
     "replacing": lambda: _tables(replacing),
-    "staging": lambda: [ClickHouseSchemaMapper.of(orders).create_staging("`sluice`.`staging_1`")],
+    "staging": lambda: [
+        ClickHouseSchemaMapper.of(orders).create_staging(
+            "`sluice`.`staging_1`", staging_comment("orders")
+        )
+    ],
     "cluster": lambda: _tables(orders, "events"),
     "cluster_replacing": lambda: _tables(replacing, "events"),
     "kafka_engine": lambda: KafkaTableSchema(orders, "broker:9092").statements(),

@@ -170,8 +170,8 @@ def test_a_replacing_table_keeps_the_newest_row_of_a_key_and_every_offset_is_acc
     loader.audit(plan.load_id)
     loader.publisher.fence(plan.load_id, loader.owner)
     part = Slice(loader.known(plan.load_id).attempts[0], [OffsetRange(0, 0, 450)])
-    columns = loader.publisher.columns(loader.known(plan.load_id))
-    loader.publisher.copy(plan.load_id, columns, part)
+    known = loader.known(plan.load_id)
+    loader.publisher.copy(known, loader.publisher.columns(known), part)
     loader.clickhouse.execute("OPTIMIZE TABLE newest FINAL")
     loader.publish(plan.load_id)
     assert sums(loader, plan.load_id)["loaded"] == 600

@@ -15,6 +15,7 @@ from sluice.drain.row_insert import COLUMNS, RowInsert
 from sluice.errors import EngineError
 from sluice.settings import Connection
 from sluice.store.clickhouse import ClickHouse, connect
+from sluice.store.staging import StagedRows
 from tests.conftest import MakeLoader, load
 from tests.contracts import contract_of
 from tests.loads import sums
@@ -48,7 +49,7 @@ def clickhouse(database: Connection) -> ClickHouse:
 
 def table_of(clickhouse: ClickHouse, type_: str) -> RowInsert:
     """An empty staging table whose rows have one field of a type."""
-    columns = "_attempt LowCardinality(String), _partition Int32, _offset Int64,"
+    columns = "_load UInt64, _attempt LowCardinality(String), _partition Int32, _offset Int64,"
     columns += " _timestamp Int64, _schema_version String, _correlation_id String,"
     columns += " _trace_id String, _span_id String"
     clickhouse.execute("DROP TABLE IF EXISTS staged")
@@ -56,11 +57,11 @@ def table_of(clickhouse: ClickHouse, type_: str) -> RowInsert:
         f"CREATE TABLE staged ({columns}, `{STAGED}` Tuple(value {type_}))"
         " ENGINE = MergeTree ORDER BY (_attempt, _partition, _offset)"
     )
-    return RowInsert(clickhouse, clickhouse.database, "staged")
+    return RowInsert(clickhouse, StagedRows("staged", "_load = 7"), 7)
 
 
 def line(offset: int, value: object) -> bytes:
-    fixed: dict[str, object] = {"_attempt": "1", "_partition": 3, "_offset": offset}
+    fixed: dict[str, object] = {"_load": 7, "_attempt": "1", "_partition": 3, "_offset": offset}
     fixed |= {"_timestamp": 0, STAGED: {"value": value}}
     return msgspec.json.encode([fixed.get(name, "") for name in COLUMNS])
 

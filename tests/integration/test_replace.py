@@ -8,12 +8,11 @@ import pytest
 
 from sluice.authoring.sample_messages import make_samples, produce
 from sluice.contract import Contract
-from sluice.errors import EngineError, NothingToReplace, ReplaceUnsupported
+from sluice.errors import NothingToReplace, ReplaceUnsupported
 from sluice.loader import Loader
 from sluice.publish.publisher import Slice
 from sluice.ranges import OffsetRange
 from sluice.settings import Connection
-from sluice.store.clickhouse import UNKNOWN_TABLE
 from sluice.store.load_state import Changes
 from sluice.store.request import Request
 from tests.conftest import MakeLoader, load
@@ -263,25 +262,20 @@ def test_rows_published_between_survey_and_reservation_are_not_duplicated(
 def test_a_late_publisher_of_a_replaced_load_restores_no_row(
     make_loader: MakeLoader, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The load published but did not drop its work table, and was then replaced by another."""
+    """The load published but did not drop its staged rows, and was then replaced by another."""
     loader = filled(make_loader, contract, 200)
     load(loader)
     first = make_loader(contract)
-    drop_work_table = first.publisher.drop_work_table
-    monkeypatch.setattr(first.publisher, "drop_work_table", lambda _: None)
-    replaced_id = finish(first, RELOAD)
-    attempts = first.known(replaced_id).attempts
-    chunks = first.known(replaced_id).chunks
-    columns = first.publisher.columns(first.known(replaced_id))
+    with monkeypatch.context() as patch:
+        patch.setattr(first.ledger.staging, "drop", lambda _: None)
+        replaced_id = finish(first, RELOAD)
+    replaced = first.known(replaced_id)
+    columns = first.publisher.columns(replaced)
     other = make_loader(contract)
     other.settler.settle = lambda: None  # type: ignore[method-assign]
     finish(other, RELOAD)
-    with pytest.raises(EngineError) as raised:
-        first.publisher.copy(
-            replaced_id, columns, Slice(attempts[0], list(chunks[0])), replaces=True
-        )
-    assert raised.value.code == UNKNOWN_TABLE
-    drop_work_table(replaced_id)
+    part = Slice(replaced.attempts[0], list(replaced.chunks[0]))
+    first.publisher.copy(replaced, columns, part, replaces=True)
     rows = target(loader)
     assert (rows["rows"], rows["loads"]) == (rows["offsets"], 1)
     assert verdict(loader).findings == []

@@ -239,7 +239,7 @@ def test_messages_that_clickhouse_refuses_again_stay_in_quarantine(
 
     def refuse(table: str, columns: Any, body: bytes, *rest: Any) -> None:
         if "staging_" in table:
-            staged = {msgspec.json.decode(line)[2] for line in body.splitlines()}
+            staged = {msgspec.json.decode(line)[3] for line in body.splitlines()}
             if staged & set(refused):
                 raise EngineError(117, "INCORRECT_DATA")
         insert_lines(table, columns, body, *rest)

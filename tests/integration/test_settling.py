@@ -166,8 +166,8 @@ def test_a_slice_that_is_partly_in_the_target_is_completed(
     loader.audit(plan.load_id)
     loader.publisher.fence(plan.load_id, loader.owner)
     part = Slice(loader.known(plan.load_id).attempts[0], plan.chunks[0])
-    columns = loader.publisher.columns(loader.known(plan.load_id))
-    loader.publisher.copy(plan.load_id, columns, part)
+    known = loader.known(plan.load_id)
+    loader.publisher.copy(known, loader.publisher.columns(known), part)
     loader.clickhouse.execute("ALTER TABLE orders DROP PARTITION 1")
     before = target(loader)["rows"]
     loader.publish(plan.load_id)
@@ -184,7 +184,7 @@ def test_a_load_that_cannot_be_rolled_forward_does_not_block_the_topic(
     stopped.drain(plan.load_id, 0)
     stopped.audit(plan.load_id)
     stopped.publisher.fence(plan.load_id, stopped.owner)
-    table = stopped.ledger.staging_table(plan.load_id)
+    table = stopped.ledger.staging.rows(stopped.known(plan.load_id)).table
     stopped.clickhouse.execute(
         f"ALTER TABLE {table} DELETE WHERE _offset < 20", settings={"mutations_sync": 2}
     )
@@ -206,7 +206,7 @@ def test_a_plan_drops_no_table_that_sluice_has_not_marked_as_its_own(
     for name in foreign:
         table = f"{database}.{name}"
         loader.clickhouse.execute(f"CREATE TABLE {table} (a Int8) ENGINE = MergeTree ORDER BY a")
-    marked = f"{database}.staging_orphan"
+    marked = f"{database}.audit_orphan"
     loader.clickhouse.execute(
         f"CREATE TABLE {marked} (a Int8) ENGINE = Null COMMENT '{WORK_TABLE}'"
     )
@@ -217,4 +217,4 @@ def test_a_plan_drops_no_table_that_sluice_has_not_marked_as_its_own(
     )
     names = {row["name"] for row in left}
     assert set(foreign) <= names
-    assert "staging_orphan" not in names
+    assert "audit_orphan" not in names

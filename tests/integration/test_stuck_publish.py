@@ -21,8 +21,8 @@ def stuck(make_loader: MakeLoader, contract: Contract) -> tuple[Loader, str]:
     loader.publisher.fence(plan.load_id, loader.owner)
     attempt = loader.known(plan.load_id).attempts[0]
     first = [r for r in plan.chunks[0] if r.partition == 0]
-    columns = loader.publisher.columns(loader.known(plan.load_id))
-    loader.publisher.copy(plan.load_id, columns, Slice(attempt, first))
+    known = loader.known(plan.load_id)
+    loader.publisher.copy(known, loader.publisher.columns(known), Slice(attempt, first))
     loader.clickhouse.execute("ALTER TABLE orders ADD CONSTRAINT one CHECK _partition = 0")
     with pytest.raises(EngineError) as raised:
         loader.publish(plan.load_id)

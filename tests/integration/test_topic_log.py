@@ -15,7 +15,7 @@ from sluice.store import topic_log
 from sluice.store.bookkeeping import create_bookkeeping
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
-from sluice.store.load_state import State
+from sluice.store.load_state import Load, State
 from sluice.store.topic_log import TopicLog
 from sluice.store.topic_state import Entry
 
@@ -205,11 +205,30 @@ OLD_RANGES = {
 }
 
 
-def create_old_database(clickhouse: ClickHouse, database: str) -> None:
-    """The ledger as version 1 has left it."""
-    text = (Path(__file__).parents[1] / "golden/bookkeeping_1.sql").read_text()
+STAGED = "_attempt String, _partition Int32, _offset Int64, message Tuple(a String)"
+
+
+def check_moved(ledger: Ledger, load: Load, old: str) -> None:
+    """The rows that a load has staged in a table of its own are in its partition."""
+    rows = ledger.staging.rows(load)
+    (found,) = ledger.clickhouse.rows(
+        f"SELECT count() AS rows, uniqExact(_offset) AS offsets, any(message.a) AS a"
+        f" FROM {rows.table} WHERE {rows.condition} AND _attempt = 'x'"
+    )
+    assert found == {"rows": 10, "offsets": 10, "a": "b"}
+    assert not ledger.clickhouse.has_table(ledger.database, old)
+
+
+def run_dump(clickhouse: ClickHouse, database: str, version: int) -> None:
+    """Create the database of an older version."""
+    text = (Path(__file__).parents[1] / f"golden/bookkeeping_{version}.sql").read_text()
     for statement in statements(re.sub(r"\bsluice\b(?=[.;])", database, text)):
         clickhouse.execute(statement)
+
+
+def create_old_database(clickhouse: ClickHouse, database: str) -> None:
+    """The ledger as version 1 has left it."""
+    run_dump(clickhouse, database, 1)
     clickhouse.execute(f"INSERT INTO {database}.bookkeeping (digest) VALUES ('an older one')")
     plan = '{"topic_id": "id-1", "watermarks": {"0": [0, 30]}, "kind": "KIND", "request": {}}'
     events, ranges, second = [], [], 0
@@ -240,8 +259,12 @@ def create_old_database(clickhouse: ClickHouse, database: str) -> None:
     clickhouse.insert(f"{database}.load_events", events, "events")
     clickhouse.insert(f"{database}.load_ranges", ranges, "ranges")
     clickhouse.execute(
-        f"CREATE TABLE {database}.publishing_publishing (a Int8) ENGINE = MergeTree ORDER BY a"
-        f" COMMENT '{WORK_TABLE}'"
+        f"CREATE TABLE {database}.publishing_publishing ({STAGED}) ENGINE = MergeTree"
+        f" ORDER BY _offset COMMENT '{WORK_TABLE}'"
+    )
+    clickhouse.execute(
+        f"INSERT INTO {database}.publishing_publishing SELECT 'x', 0, number, tuple('b')"
+        " FROM numbers(10, 10)"
     )
 
 
@@ -258,6 +281,35 @@ def check_converted(ledger: Ledger) -> None:
     assert live.chunks == ((OffsetRange(0, 10, 12),), (OffsetRange(0, 12, 20),))
 
 
+def test_staged_rows_of_version_2_are_moved(clickhouse: ClickHouse, settings: Settings) -> None:
+    """Each load had a table of its own; one of them has ended, and one belongs to no load."""
+    database = settings.database
+    run_dump(clickhouse, database, 2)
+    clickhouse.execute(
+        f"INSERT INTO {database}.bookkeeping (version, digest) VALUES (2, 'an older one')"
+    )
+    old_log = TopicLog(clickhouse, database, "t")
+    for name, low in (("ended", 0), ("live", 10)):
+        chunks = ((OffsetRange(0, low, low + 10),),)
+        entry = Entry(load_id=name, state=State.RESERVED, owner=name, chunks=chunks)
+        old_log.append(entry)
+        clickhouse.execute(
+            f"CREATE TABLE {database}.staging_{name} ({STAGED}) ENGINE = MergeTree"
+            f" ORDER BY _offset COMMENT '{WORK_TABLE}'"
+        )
+        clickhouse.execute(
+            f"INSERT INTO {database}.staging_{name} SELECT 'x', 0, number, tuple('b')"
+            f" FROM numbers({low}, 10)"
+        )
+    old_log.append(Entry(load_id="ended", state=State.ABANDONED, owner="x"))
+    ledgers = [Ledger(clickhouse, database) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda ledger: ledger.create(), ledgers))
+    check_moved(ledgers[0], ledgers[0].state("t").live["live"], "staging_live")
+    assert not clickhouse.has_table(database, "staging_ended")
+    assert ledgers[0].staging.leftovers(ledgers[0].state("t")) == []
+
+
 def test_a_ledger_of_version_1_is_converted(clickhouse: ClickHouse, settings: Settings) -> None:
     create_old_database(clickhouse, settings.database)
     ledgers = [Ledger(clickhouse, settings.database) for _ in range(4)]
@@ -267,7 +319,7 @@ def test_a_ledger_of_version_1_is_converted(clickhouse: ClickHouse, settings: Se
     check_converted(ledger)
     ledger.create()
     ledger.record("held", "t", State.ABANDONED, "x")
-    assert clickhouse.has_table(settings.database, "staging_publishing")
+    check_moved(ledger, ledger.state("t").live["publishing"], "publishing_publishing")
     rows = clickhouse.rows(
         f"SELECT load_id, state FROM {settings.database}.loads ORDER BY planned_at"
     )

@@ -123,9 +123,9 @@ def _add_row(loader: Loader, query: str) -> None:
 
 
 def _leave_staging(loader: Loader) -> None:
-    load_id = loader.ledger.loads_of(loader.contract.topic)[0].load_id
-    table = loader.ledger.staging_table(load_id)
-    run(loader, f"CREATE TABLE {table} (a Int8) ENGINE = Null COMMENT '{WORK_TABLE}'")
+    ended = loader.ledger.loads_of(loader.contract.topic)[0]
+    table = loader.ledger.staging.rows(ended).table
+    run(loader, f"INSERT INTO {table} (_load) VALUES ({ended.number})")
 
 
 def run(loader: Loader, sql: str) -> None:
@@ -325,8 +325,8 @@ def test_a_message_that_clickhouse_refuses_does_not_end_the_check_of_content(
     load(loader)
     create = ClickHouseSchemaMapper.create_staging
 
-    def narrower(mapper: ClickHouseSchemaMapper, table: str) -> str:
-        declared = create(mapper, table)
+    def narrower(mapper: ClickHouseSchemaMapper, table: str, comment: str = WORK_TABLE) -> str:
+        declared = create(mapper, table, comment)
         narrow = declared.replace("`order_id` String", "`order_id` FixedString(3)")
         assert narrow != declared
         return narrow

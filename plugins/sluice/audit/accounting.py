@@ -82,7 +82,7 @@ class Accounting:
                 load_id=load_id,
             )
         parameters: dict[str, Any] = {"load": load_id, "attempts": list(attempts.values())}
-        accounts = self._accounts(load_id, self._planned(load_id, chunks), parameters)
+        accounts = self._accounts(load, self._planned(load_id, chunks), parameters)
         self._ledger.attempts.add_accounts(load_id, self._contract.topic, accounts)
         if broken := [account for account in accounts if account.difference]:
             sums = "; ".join(map(_describe, broken))
@@ -91,7 +91,7 @@ class Accounting:
                 load_id=load_id,
                 partition=broken[0].partition,
             )
-        versions = self._versions(load_id, parameters)
+        versions = self._versions(load, parameters)
         return Balance(accounts=accounts, versions=versions, attempts=attempts)
 
     def breaker(self, load_id: str, balance: Balance) -> BreakerTripped | None:
@@ -116,14 +116,13 @@ class Accounting:
             load_id=load_id,
         )
 
-    def outside(self, load_id: str, balance: Balance, window: TimeWindow) -> int:
+    def outside(self, load: Load, balance: Balance, window: TimeWindow) -> int:
         """Staged rows whose timestamps lie outside of a range of time; 0 is no timestamp."""
         low, high = (int(at.timestamp() * 1000) if at else None for at in window)
         rows = self._clickhouse.rows(
-            f"SELECT countIf(s._timestamp > 0 AND (s._timestamp < {low or 0}"
-            f" OR s._timestamp >= {1 << 62 if high is None else high})) AS n"
-            f" FROM {self._ledger.staging_table(load_id)} AS s"
-            " WHERE s._attempt IN {attempts:Array(String)}",
+            f"SELECT countIf(_timestamp > 0 AND (_timestamp < {low or 0}"
+            f" OR _timestamp >= {1 << 62 if high is None else high})) AS n"
+            f" {self._ledger.staging.rows(load).accepted}",
             {"attempts": list(balance.attempts.values())},
         )
         return int(rows[0]["n"])
@@ -133,7 +132,7 @@ class Accounting:
         database = self._ledger.database
         return RefusalReasons(self._contract, self._clickhouse, database, load_id, attempts).count()
 
-    def nulls(self, load_id: str, balance: Balance) -> dict[str, int]:
+    def nulls(self, load: Load, balance: Balance) -> dict[str, int]:
         """Null values among the staged rows by column, of the columns that may have any.
 
         Only for loads that this contract has staged; one of an older shape lacks columns.
@@ -143,8 +142,7 @@ class Accounting:
             return {}
         counts = (f"countIf(isNull({c.source})) AS {quote_identifier(c.name)}" for c in columns)
         (row,) = self._clickhouse.rows(
-            f"SELECT {', '.join(counts)} FROM {self._ledger.staging_table(load_id)}"
-            " WHERE _attempt IN {attempts:Array(String)}",
+            f"SELECT {', '.join(counts)} {self._ledger.staging.rows(load).accepted}",
             {"attempts": list(balance.attempts.values())},
         )
         return {name: int(count) for name, count in row.items()}
@@ -159,16 +157,16 @@ class Accounting:
         return planned
 
     def _accounts(
-        self, load_id: str, planned: dict[int, int], parameters: dict[str, Any]
+        self, load: Load, planned: dict[int, int], parameters: dict[str, Any]
     ) -> list[Account]:
-        staged = self._count_staged(load_id, parameters)
-        refused = self._count_refused(load_id, parameters)
+        staged = self._count_staged(load, parameters)
+        refused = self._count_refused(load.load_id, parameters)
         skipped = self._count_skipped(parameters)
         stray = (staged.keys() | refused.keys() | {p for p, _ in skipped}) - planned.keys()
         if stray:
             raise AccountingError(
                 "there are rows of a partition that was not planned",
-                load_id=load_id,
+                load_id=load.load_id,
                 partition=min(stray),
             )
         return [
@@ -185,16 +183,15 @@ class Accounting:
             for partition, count in sorted(planned.items())
         ]
 
-    def _count_staged(self, load_id: str, parameters: dict[str, Any]) -> dict[int, tuple[int, int]]:
+    def _count_staged(self, load: Load, parameters: dict[str, Any]) -> dict[int, tuple[int, int]]:
         """Staged rows by partition, and how many came in an older version."""
         rows = self._clickhouse.rows(
-            "SELECT s._partition AS partition, count() AS rows, uniqExact(s._offset) AS offsets,"
-            " countIf(s._schema_version IN {older:Array(String)}) AS upgraded,"
-            " countIf((s._partition, s._offset) IN (SELECT partition, offset"
+            "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets,"
+            " countIf(_schema_version IN {older:Array(String)}) AS upgraded,"
+            " countIf((_partition, _offset) IN (SELECT partition, offset"
             f"   FROM {self._db}.quarantine_rows WHERE load_id = {{load:String}}"
             "   AND attempt IN {attempts:Array(String)})) AS both"
-            f" FROM {self._ledger.staging_table(load_id)} AS s"
-            " WHERE s._attempt IN {attempts:Array(String)} GROUP BY s._partition",
+            f" {self._ledger.staging.rows(load).accepted} GROUP BY _partition",
             parameters | {"older": [v.name for v in self._contract.versions[:-1]]},
         )
         for row in rows:
@@ -202,7 +199,7 @@ class Accounting:
                 raise AccountingError(
                     f"{row['rows']} rows for {row['offsets']} offsets, {row['both']} of them also"
                     " in quarantine; nothing is published",
-                    load_id=load_id,
+                    load_id=load.load_id,
                     partition=row["partition"],
                 )
         return {row["partition"]: (row["rows"], row["upgraded"]) for row in rows}
@@ -233,11 +230,10 @@ class Accounting:
         )
         return {(row["partition"], row["kind"]): row["offsets"] for row in rows}
 
-    def _versions(self, load_id: str, parameters: dict[str, Any]) -> dict[str, int]:
+    def _versions(self, load: Load, parameters: dict[str, Any]) -> dict[str, int]:
         rows = self._clickhouse.rows(
-            "SELECT s._schema_version AS version, count() AS rows"
-            f" FROM {self._ledger.staging_table(load_id)} AS s"
-            " WHERE s._attempt IN {attempts:Array(String)} GROUP BY version ORDER BY version",
+            "SELECT _schema_version AS version, count() AS rows"
+            f" {self._ledger.staging.rows(load).accepted} GROUP BY version ORDER BY version",
             parameters,
         )
         return {row["version"]: row["rows"] for row in rows}

@@ -48,7 +48,7 @@ class Auditor:
         """
         try:
             balance = self._accounting.balance(load)
-            nulls = self._accounting.nulls(load.load_id, balance)
+            nulls = self._accounting.nulls(load, balance)
             self._check(load, balance, nulls)
         except SluiceError as error:
             state = State.FAILED if error.retryable else State.HELD
@@ -70,7 +70,7 @@ class Auditor:
         outcome = SuiteOutcome([], "")
         if self._gate and (rows := balance.sum("loaded")):
             attempts = list(balance.attempts.values())
-            outcome = self._gate.run(load.load_id, attempts, rows, load.loads_everything_new)
+            outcome = self._gate.run(load, attempts, rows)
         results = [*outcome.results, *self._anomalies.find(load, balance, nulls)]
         self._results.save(load.load_id, load.topic, results, outcome.document)
         failed = judge(load.load_id, results)
@@ -139,4 +139,4 @@ class Auditor:
     def _outside(self, load: Load, balance: Balance) -> int:
         request = load.plan.request
         window = parse_window(request.low, request.high)
-        return self._accounting.outside(load.load_id, balance, window) if window else 0
+        return self._accounting.outside(load, balance, window) if window else 0

@@ -25,6 +25,7 @@ from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.clickhouse_client import dbapi_connection, open_client, sqlalchemy_dialect
 from sluice.store.ledger import Ledger
+from sluice.store.load_state import Load
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
@@ -46,43 +47,46 @@ class QualityGate:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self._connection = connection
 
-    def run(self, load_id: str, attempts: list[str], rows: int, new: bool = False) -> SuiteOutcome:
+    def run(self, load: Load, attempts: list[str], rows: int) -> SuiteOutcome:
         """Run every expectation of the contract over a load's staged rows.
 
         Args:
             attempts: the attempts whose rows count.
             rows: how many rows the accounting has counted.
-            new: whether the load takes everything new.
 
         Raises:
             QualityError: the suite as a whole could not be run.
         """
-        view = f"audit_{load_id}"
+        view = f"audit_{load.load_id}"
         name = f"{quote_identifier(self._ledger.database)}.{quote_identifier(view)}"
         # Every statement may be sent twice: a response may be lost.
         self._clickhouse.execute(
-            f"CREATE OR REPLACE VIEW {name} AS {self._select(load_id, attempts)}"
+            f"CREATE OR REPLACE VIEW {name} AS {self._select(load, attempts)}"
             f" COMMENT {quote_string(WORK_TABLE)}"
         )
         try:
-            return self._run_patiently(view, expectations_for(self._contract, rows, new))
+            specs = expectations_for(self._contract, rows, load.loads_everything_new)
+            return self._run_patiently(view, specs)
         except Exception as error:  # Great Expectations raises what its parts raise
             raise QualityError(
                 f"the quality suite did not run: {self._connection.redact(str(error))}",
                 topic=self._contract.topic,
-                load_id=load_id,
+                load_id=load.load_id,
             ) from None
         finally:
             self._clickhouse.execute(f"DROP VIEW IF EXISTS {name}")
 
-    def _select(self, load_id: str, attempts: list[str]) -> str:
+    def _select(self, load: Load, attempts: list[str]) -> str:
         """The staged rows as they will be published."""
         columns = ClickHouseSchemaMapper.of(self._contract).columns
         selected = [f"{c.source} AS {quote_identifier(c.name)}" for c in columns]
         accepted = ", ".join(map(quote_string, attempts))
-        staged = self._ledger.staging_table(load_id)
+        staged = self._ledger.staging.rows(load)
         listed = ", ".join([*selected, *ROW_KEY, SENT_AT])
-        return f"SELECT {listed} FROM {staged} WHERE _attempt IN ({accepted})"
+        return (
+            f"SELECT {listed} FROM {staged.table}"
+            f" WHERE {staged.condition} AND _attempt IN ({accepted})"
+        )
 
     def _run_patiently(self, view: str, specs: list[ExpectationSpec]) -> SuiteOutcome:
         """Run again when an expectation raised: a server that was away briefly fails no load.

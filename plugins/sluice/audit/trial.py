@@ -45,11 +45,12 @@ class Trial:
             f"CREATE OR REPLACE TABLE {table} AS {self._target.name} ENGINE = Null COMMENT {mark}"
         )
         try:
-            columns = self._target.columns(self._source(load), load.plan.shape)
+            staged = self._ledger.staging.rows(load)
+            columns = self._target.columns(staged.table, load.plan.shape)
             listed = ", ".join(map(quote_identifier, columns))
             self._clickhouse.execute(
                 f"INSERT INTO {table} ({listed}) SELECT {', '.join(columns.values())}"
-                f" FROM {self._source(load)} WHERE _attempt IN {{attempts:Array(String)}}",
+                f" {staged.accepted}",
                 {"topic": load.topic, "load": load.load_id, "attempts": attempts},
                 {"join_use_nulls": 1},
             )
@@ -71,17 +72,14 @@ class Trial:
         ttl = self._contract.table.ttl
         if not _SIMPLE_TTL.fullmatch(ttl):
             return 0
-        columns = self._target.columns(self._source(load), load.plan.shape)
+        staged = self._ledger.staging.rows(load)
+        columns = self._target.columns(staged.table, load.plan.shape)
         listed = ", ".join(f"{sql} AS {quote_identifier(name)}" for name, sql in columns.items())
         (row,) = self._clickhouse.rows(
-            f"SELECT countIf(({ttl}) <= now()) AS rows FROM (SELECT {listed} FROM"
-            f" {self._source(load)} WHERE _attempt IN {{attempts:Array(String)}})",
+            f"SELECT countIf(({ttl}) <= now()) AS rows FROM (SELECT {listed} {staged.accepted})",
             {"topic": load.topic, "load": load.load_id, "attempts": attempts},
         )
         return int(row["rows"])
-
-    def _source(self, load: Load) -> str:
-        return self._ledger.staging_table(load.load_id)
 
     def _asks_more(self) -> bool:
         """Whether the table has constraints, or columns that it computes itself."""

@@ -49,7 +49,7 @@ STAGED_COLUMNS: dict[str, str] = {
     "_trace_id": "String",
     "_span_id": "String",
 }
-"""Staged columns other than the message and its attempt, in the order of a staged row."""
+"""Staged columns other than the load, the attempt and the message, in the order of a staged row."""
 
 DEDUPLICATION_WINDOW = 10_000
 """Number of recent insert tokens that a table keeps for deduplication."""
@@ -60,13 +60,38 @@ ever swept."""
 
 _STAGING_SETTINGS = {
     "non_replicated_deduplication_window": DEDUPLICATION_WINDOW,
-    # The table is read twice and then dropped, so merging its parts is wasted work, and inserts
+    # A partition is read twice and then dropped, so merging its parts is wasted work, and inserts
     # need not slow down because of their number.
     "max_bytes_to_merge_at_max_space_in_pool": 1,
     "max_bytes_to_merge_at_min_space_in_pool": 1,
+    "max_parts_in_total": 1_000_000,
     "parts_to_delay_insert": 1_000_000,
     "parts_to_throw_insert": 1_000_000,
 }
+
+
+def create_staging(table: str, columns: Mapping[str, str], comment: str) -> str:
+    """The statement that creates a staging table.
+
+    Args:
+        table: its qualified and quoted name.
+        columns: name → type, without the number of the load.
+    """
+    body = ",\n    ".join(
+        f"{quote_identifier(name)} {type_}"
+        for name, type_ in {"_load": "UInt64", **columns}.items()
+    )
+    settings = ", ".join(f"{name} = {value}" for name, value in _STAGING_SETTINGS.items())
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table}\n(\n    {body}\n)\nENGINE = MergeTree\n"
+        f"PARTITION BY _load\nORDER BY (_attempt, _partition, _offset)\n"
+        f"SETTINGS {settings}\nCOMMENT {quote_string(comment)}\n"
+    )
+
+
+def staging_comment(topic: str) -> str:
+    """Comment of the staging tables of a topic."""
+    return f"Sluice staging table of topic {topic}"
 
 
 class ClickHouseSchemaMapper:
@@ -173,22 +198,16 @@ class ClickHouseSchemaMapper:
     def _on_cluster(self) -> str:
         return f" ON CLUSTER {quote_identifier(self.cluster)}" if self.cluster else ""
 
-    def create_staging(self, table: str) -> str:
-        """The staging table of one load: decoded messages, ordered by the attempt that wrote them.
+    def create_staging(self, table: str, comment: str = WORK_TABLE) -> str:
+        """A table of decoded messages, ordered by the attempt that wrote them, with a partition for
+        each load.
 
         Args:
             table: its qualified and quoted name.
+            comment: says what it is for; by default it is temporary.
         """
-        columns = ["`_attempt` LowCardinality(String)"]
-        columns += [f"{quote_identifier(name)} {type_}" for name, type_ in STAGED_COLUMNS.items()]
-        columns.append(f"{quote_identifier(STAGED)} {staged_type(self.struct)}")
-        body = ",\n    ".join(columns)
-        settings = ", ".join(f"{name} = {value}" for name, value in _STAGING_SETTINGS.items())
-        return (
-            f"CREATE TABLE IF NOT EXISTS {table}\n(\n    {body}\n)\nENGINE = MergeTree\n"
-            f"ORDER BY (_attempt, _partition, _offset)\nSETTINGS {settings}\n"
-            f"COMMENT {quote_string(WORK_TABLE)}\n"
-        )
+        columns = {"_attempt": "LowCardinality(String)", **STAGED_COLUMNS}
+        return create_staging(table, columns | {STAGED: str(staged_type(self.struct))}, comment)
 
     def published_columns(self) -> dict[str, str]:
         """Target column → SQL over a staged row, with query parameters ``topic`` and ``load``."""

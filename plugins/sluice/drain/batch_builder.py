@@ -84,7 +84,8 @@ class BatchBuilder:
     """Builds the batches of one attempt.
 
     Args:
-        attempt: id of the attempt, which every row carries.
+        load: number of the load, which every row carries; see :class:`~.load_state.Load`.
+        attempt: id of the attempt, which every row carries too.
         replaying: whether the messages were refused before. Then many refusals are no reason to
             stop, and the contract's repair function may change a message.
 
@@ -100,10 +101,12 @@ class BatchBuilder:
         contract: Contract,
         decoder: Decoder,
         settings: Settings,
+        load: int,
         attempt: str,
         replaying: bool = False,
     ) -> None:
-        self._contract, self._settings, self._attempt = contract, settings, attempt
+        self._contract, self._settings = contract, settings
+        self._load, self._attempt = load, attempt
         self._repairing = RepairingDecoder(contract, decoder)
         self._form = message_type(contract.message).form
         self._decode: Callable[[bytes, str], Decoded | Refusal] = (
@@ -147,7 +150,8 @@ class BatchBuilder:
 
     def _decode_all(self, messages: Sequence[Record]) -> list[Skip]:
         """Decode messages into the batch; returns the tombstones among them."""
-        decode, form, attempt, batch = self._decode, self._form, self._attempt, self.batch
+        decode, form, batch = self._decode, self._form, self.batch
+        load, attempt = self._load, self._attempt
         limit, size = self._settings.max_message_bytes, 0
         rows, loaded, tombstones = list[tuple[Any, ...]](), list[Record](), []
         for message in messages:
@@ -179,6 +183,7 @@ class BatchBuilder:
                 repaired = RepairedValue(partition, offset, self._repairing.repaired_value)
                 batch.repairs.append(repaired)
             row = (
+                load,
                 attempt,
                 partition,
                 offset,

@@ -13,7 +13,7 @@ from sluice.decode.decoder import Decoder
 from sluice.drain.batch_builder import Batch, BatchBuilder
 from sluice.drain.row_insert import Position
 from sluice.drain.stager import Stager
-from sluice.errors import AttemptFailed, OffsetsExpired
+from sluice.errors import AttemptFailed, LoadLost, OffsetsExpired
 from sluice.ranges import OffsetRange, total
 from sluice.records import Progress, Record, Skip, Source, Topic
 from sluice.settings import Settings
@@ -21,9 +21,13 @@ from sluice.sql import quote_identifier
 from sluice.store.attempts import ChunkResult
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
+from sluice.store.load_state import Load
 from sluice.telemetry import record_batch
 
 log = structlog.get_logger()
+
+LOOK_SECONDS = 30.0
+"""How often an attempt reads the log, to stop when its load has ended."""
 
 
 class Drain:
@@ -49,9 +53,10 @@ class Drain:
         self._contract, self._source, self._clickhouse = contract, source, clickhouse
         self._ledger, self._settings, self._progress = ledger, settings, progress
         self._decoder, self._replaying = decoder, replaying
+        self._looked_at = time.monotonic()
 
     def run(
-        self, load_id: str, topic: Topic, chunk: int, ranges: Sequence[OffsetRange], attempt: str
+        self, load: Load, topic: Topic, chunk: int, ranges: Sequence[OffsetRange], attempt: str
     ) -> ChunkResult:
         """Read the ranges to their ends, stage what is good, and prove it by counting.
 
@@ -61,16 +66,15 @@ class Drain:
             BreakerTripped: too many messages in a row were refused.
             OffsetsExpired: retention was faster, and the contract says to fail.
             AttemptFailed: ClickHouse holds other counts than were sent.
+            LoadLost: the load was ended meanwhile.
         """
         started, cpu = time.monotonic(), time.process_time()
         builder = BatchBuilder(
-            self._contract, self._decoder, self._settings, attempt, self._replaying
+            self._contract, self._decoder, self._settings, load.number, attempt, self._replaying
         )
         read_again = partial(self._read_again, topic)
         limit = 0 if self._replaying else self._contract.breaker.max_consecutive
-        stager = Stager(
-            self._clickhouse, self._ledger, load_id, topic.name, attempt, read_again, limit
-        )
+        stager = Stager(self._clickhouse, self._ledger, load, attempt, read_again, limit)
         try:
             with _no_collection():
                 for messages, skips in self._source.read(topic, ranges):
@@ -78,12 +82,15 @@ class Drain:
                     builder.add(messages, skips)
                     if builder.is_full:
                         self._hand_over(stager, builder.take())
+                        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+                            self._refuse_ended(load)
                 self._hand_over(stager, builder.take())
         except BaseException:
             stager.abandon()
             raise
         stager.close()
-        self._check_counts(load_id, topic, attempt, total(ranges), stager, builder)
+        self._refuse_ended(load)
+        self._check_counts(load, attempt, total(ranges), stager, builder)
         seconds = time.monotonic() - started
         result = ChunkResult(
             chunk=chunk,
@@ -93,7 +100,7 @@ class Drain:
             cpu_seconds=time.process_time() - cpu,
             batches=builder.batch.number,
         )
-        self._ledger.attempts.finish(load_id, topic.name, result)
+        self._ledger.attempts.finish(load.load_id, topic.name, result)
         log.info(
             "chunk_drained",
             chunk=chunk,
@@ -119,6 +126,13 @@ class Drain:
             refused=refused,
             waited_seconds=round(time.monotonic() - started, 2),
         )
+
+    def _refuse_ended(self, load: Load) -> None:
+        """Stop when another run has ended the load, and drop what was staged since."""
+        self._looked_at = time.monotonic()
+        if load.load_id not in self._ledger.state(load.topic).live:
+            self._ledger.staging.drop(load)
+            raise LoadLost("it was ended by another run", load_id=load.load_id)
 
     def _read_again(self, topic: Topic, positions: Collection[Position]) -> list[Record]:
         """Messages that were read before; what lies between them is read over.
@@ -159,13 +173,7 @@ class Drain:
             )
 
     def _check_counts(
-        self,
-        load_id: str,
-        topic: Topic,
-        attempt: str,
-        planned: int,
-        stager: Stager,
-        builder: BatchBuilder,
+        self, load: Load, attempt: str, planned: int, stager: Stager, builder: BatchBuilder
     ) -> None:
         """Count what ClickHouse holds of this attempt."""
         sent = {
@@ -176,25 +184,26 @@ class Drain:
         if sum(sent.values()) != planned:
             raise AttemptFailed(
                 f"attempt {attempt} had {planned} offsets to read, and accounts for {sent}",
-                topic=topic.name,
-                load_id=load_id,
+                topic=load.topic,
+                load_id=load.load_id,
             )
+        staged = self._ledger.staging.rows(load)
         db = quote_identifier(self._ledger.database)
         (stored,) = self._clickhouse.rows(
             "SELECT"
-            f" (SELECT count() FROM {self._ledger.staging_table(load_id)}"
-            "   WHERE _attempt = {attempt:String}) AS staged,"
+            f" (SELECT count() FROM {staged.table}"
+            f"   WHERE {staged.condition} AND _attempt = {{attempt:String}}) AS staged,"
             f" (SELECT count() FROM {db}.quarantine_rows"
             "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS refused,"
             f" (SELECT sum(high - low) FROM {db}.load_skips"
             "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS skipped",
-            {"load": load_id, "attempt": attempt},
+            {"load": load.load_id, "attempt": attempt},
         )
         if stored != sent:
             raise AttemptFailed(
                 f"attempt {attempt} sent {sent}, and ClickHouse holds {stored}",
-                topic=topic.name,
-                load_id=load_id,
+                topic=load.topic,
+                load_id=load.load_id,
             )
 
 

@@ -17,13 +17,14 @@ from sluice.errors import EngineError
 from sluice.refusals import Reason, Refusal
 from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
+from sluice.store.staging import StagedRows
 
 log = structlog.get_logger()
 
 Position = tuple[int, int]
 """Partition and offset."""
 
-COLUMNS = ("_attempt", *STAGED_COLUMNS, STAGED)
+COLUMNS = ("_load", "_attempt", *STAGED_COLUMNS, STAGED)
 
 EXPLAINED = 20
 """Refused rows of one insert whose own error is asked for; the others repeat the first one's."""
@@ -32,16 +33,11 @@ FORMAT = "JSONCompactEachRow"
 
 
 class RowInsert:
-    """Inserts rows into one staging table.
+    """Inserts rows of one load into its staging table."""
 
-    Args:
-        database: the database of the table.
-        table: its name, unquoted.
-    """
-
-    def __init__(self, clickhouse: ClickHouse, database: str, table: str) -> None:
-        self._clickhouse, self._place = clickhouse, {"db": database, "table": table}
-        self._table = f"{quote_identifier(database)}.{quote_identifier(table)}"
+    def __init__(self, clickhouse: ClickHouse, rows: StagedRows, load: int) -> None:
+        self._clickhouse, self._table, self._load = clickhouse, rows.table, load
+        self._condition = rows.condition
 
     def run(self, lines: Sequence[bytes], token: str) -> list[tuple[Position, Refusal]]:
         """Insert encoded rows, each without a line break; returns those that are refused.
@@ -123,19 +119,16 @@ class RowInsert:
         offsets = [offset for _, offset in positions]
         rows = self._clickhouse.rows(
             "SELECT _attempt = {probe:String} AS is_probe, _partition AS partition,"
-            f" _offset AS offset FROM {self._table} WHERE _attempt = {{probe:String}}"
-            " OR (_attempt = {attempt:String} AND _offset BETWEEN {low:Int64} AND {high:Int64})",
+            f" _offset AS offset FROM {self._table} WHERE {self._condition}"
+            " AND (_attempt = {probe:String} OR (_attempt = {attempt:String}"
+            "  AND _offset BETWEEN {low:Int64} AND {high:Int64}))",
             {"attempt": attempt, "low": min(offsets), "high": max(offsets), "probe": probe},
         )
         there = {(row["partition"], row["offset"]) for row in rows if not row["is_probe"]}
         return there, {row["offset"] for row in rows if row["is_probe"]}
 
     def _types(self) -> dict[str, str]:
-        rows = self._clickhouse.rows(
-            "SELECT name, type FROM system.columns"
-            " WHERE database = {db:String} AND table = {table:String} ORDER BY position",
-            self._place,
-        )
+        rows = self._clickhouse.rows(f"DESCRIBE TABLE {self._table}")
         return {row["name"]: row["type"] for row in rows}
 
     def _default_rows(self, attempt: str, count: int, error: EngineError) -> list[bytes]:
@@ -152,7 +145,7 @@ class RowInsert:
             f"SELECT formatRowNoNewline('{FORMAT}', {defaults}) AS line"
         )
         row: list[object] = [*msgspec.json.decode(found["line"], type=list[msgspec.Raw])]
-        row[COLUMNS.index("_attempt")] = attempt
+        row[COLUMNS.index("_load")], row[COLUMNS.index("_attempt")] = self._load, attempt
         lines = []
         for number in range(count):
             row[COLUMNS.index("_offset")] = number

@@ -1,4 +1,4 @@
-"""Writing micro-batches to a load's staging table, and its refused messages to quarantine."""
+"""Writing micro-batches of a load to staging, and its refused messages to quarantine."""
 
 import base64
 import contextlib
@@ -13,6 +13,7 @@ from sluice.records import Record, readable_headers, timestamp_ms
 from sluice.refusals import Refusal
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
+from sluice.store.load_state import Load
 
 ReadAgain = Callable[[Collection[Position]], list[Record]]
 
@@ -35,16 +36,15 @@ class Stager:
         self,
         clickhouse: ClickHouse,
         ledger: Ledger,
-        load_id: str,
-        topic: str,
+        load: Load,
         attempt: str,
         read_again: ReadAgain,
         most_consecutive: int = 0,
     ) -> None:
         self._clickhouse, self._ledger = clickhouse, ledger
-        self._load_id, self._topic, self._attempt = load_id, topic, attempt
+        self._load_id, self._topic, self._attempt = load.load_id, load.topic, attempt
         self._read_again = read_again
-        self._rows = RowInsert(clickhouse, ledger.database, f"staging_{load_id}")
+        self._rows = RowInsert(clickhouse, ledger.staging.rows(load), load.number)
         self._most_consecutive, self._consecutive = most_consecutive, 0
         self._waiting: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None

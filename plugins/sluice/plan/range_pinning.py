@@ -215,6 +215,7 @@ class Planner:
             chunks=tuple(map(tuple, plan.chunks)),
             revision=plan.revision,
         )
+        self.ledger.staging.create(topic, self.mapper)
         try:
             self.ledger.log(topic).append(reservation, preview.seen)
         except LoadLost as error:
@@ -229,16 +230,9 @@ class Planner:
             chunks=len(plan.chunks),
             ranges=[str(r) for r in ranges[:50]],
         )
-        self._create_staging(plan.load_id)
         return plan
 
-    def _create_staging(self, load_id: str) -> None:
-        staging = self.ledger.staging_table(load_id)
-        self.clickhouse.execute(self.mapper.create_staging(staging))
-
     def _recorded(self, load: Load) -> Plan:
-        if load.state is State.RESERVED:  # the planner may have been interrupted before
-            self._create_staging(load.load_id)
         return Plan(
             load_id=load.load_id,
             topic=self.contract.topic,

@@ -68,11 +68,12 @@ class Settler:
         self.sweep()
 
     def sweep(self) -> None:
-        """Drop tables that nothing needs: of ended loads, and of audits and comparisons.
+        """Drop what nothing needs: staged rows of ended loads, tables of audits and comparisons.
 
-        A process that ends between two statements leaves such a table. One without a load may be
-        in use, so it is kept for the time of a lease.
+        A process that ends between two statements leaves them. A table without a load may be in
+        use, so it is kept for the time of a lease.
         """
+        self.ledger.staging.sweep(self.ledger.state(self.topic))
         tables = self.ledger.work_tables()
         states = self.ledger.states([row["load_id"] for row in tables])
         for row in tables:
@@ -129,7 +130,6 @@ class Settler:
             self.ledger.record(load.load_id, load.topic, State.ABANDONED, self.owner, detail)
         except LoadLost:
             return False
-        staging = self.ledger.staging_table(load.load_id)
-        self.clickhouse.execute(f"DROP TABLE IF EXISTS {staging}")
+        self.ledger.staging.drop(load)
         log.warning("abandoned", load_id=load.load_id, owner=load.owner, state=load.state)
         return True

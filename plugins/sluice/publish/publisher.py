@@ -24,7 +24,7 @@ from sluice.publish.replacement import Replacement
 from sluice.publish.turns import CLUSTER_PATIENCE_SECONDS, PATIENCE_SECONDS, PublishTurns
 from sluice.ranges import OffsetRange, chunk, total
 from sluice.sql import quote_identifier, quote_string
-from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.target_table import TargetTable
@@ -79,13 +79,11 @@ class Publisher:
             try:
                 columns = self.columns(load)
                 self._make_visible(self.fence(load_id, owner), columns, owner)
-            except (EngineError, LoadLost, AccountingError) as error:
-                if isinstance(error, EngineError) and error.code != UNKNOWN_TABLE:
-                    raise
+            except (LoadLost, AccountingError):
                 if self._known(load_id).state is not State.PUBLISHED:
                     raise
                 # Another publisher has completed it meanwhile.
-        self.drop_work_table(load_id)
+        self._ledger.staging.drop(load)
 
     def _known(self, load_id: str) -> Load:
         """The load, unless it was given up."""
@@ -103,7 +101,7 @@ class Publisher:
         replaces = replacement is not None
         try:
             with ThreadPoolExecutor(1 if self.target.replaces else AT_ONCE) as pool:
-                list(pool.map(lambda part: self.copy(load_id, columns, part, replaces), slices))
+                list(pool.map(lambda part: self.copy(load, columns, part, replaces), slices))
         except EngineError as error:
             if error.code and not error.transient:
                 detail = EventDetail.of_error(error)
@@ -112,13 +110,13 @@ class Publisher:
         answered = list(chunks.values())
         if replacement:
             answered = replacement.run(chunks, attempts, owner)
-        rows = self._check_target(load_id, slices, answered)
+        rows = self._check_target(load, slices, answered)
         self._ledger.record(load_id, load.topic, State.PUBLISHED, owner, EventDetail(rows=rows))
         log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)
 
     def columns(self, load: Load) -> dict[str, str]:
         """Target column → SQL over the rows that a load has staged; see TargetTable.columns."""
-        return self.target.columns(self._ledger.staging_table(load.load_id), load.plan.shape)
+        return self.target.columns(self._ledger.staging.rows(load).table, load.plan.shape)
 
     def insert_statement(self, columns: Mapping[str, str], missing_rows: str) -> str:
         """The SQL that makes rows visible. Parameters: ``topic``, ``attempt``, ``load``.
@@ -146,7 +144,7 @@ class Publisher:
         return self._ledger.log(self._contract.topic).append(entry).live[load_id]
 
     def copy(
-        self, load_id: str, columns: Mapping[str, str], part: Slice, replaces: bool = False
+        self, load: Load, columns: Mapping[str, str], part: Slice, replaces: bool = False
     ) -> None:
         """Copy the rows of a slice that the target does not have.
 
@@ -155,10 +153,10 @@ class Publisher:
             replaces: whether the rows take the place of others, so that only those of this load
                 count as being there.
         """
-        source = self._ledger.staging_table(load_id)
+        source = self._ledger.staging.rows(load)
         missing_rows = self.target.missing_rows(source, part.ranges, replaces)
-        parameters = {"topic": self._contract.topic, "load": load_id, "attempt": part.attempt}
-        name = f"sluice/{load_id}/{part.name}"
+        parameters = {"topic": load.topic, "load": load.load_id, "attempt": part.attempt}
+        name = f"sluice/{load.load_id}/{part.name}"
         settings = {
             **self.target.settings,
             "log_comment": name,
@@ -225,7 +223,7 @@ class Publisher:
         return slices
 
     def _check_target(
-        self, load_id: str, slices: list[Slice], answered: list[list[OffsetRange]]
+        self, load: Load, slices: list[Slice], answered: list[list[OffsetRange]]
     ) -> int:
         """Compare the target with the account; returns the rows.
 
@@ -235,9 +233,9 @@ class Publisher:
         Args:
             answered: by chunk, the offsets that this load answers for.
         """
-        accounts = {a.partition: a.loaded for a in self._ledger.attempts.accounts(load_id)}
+        accounts = {a.partition: a.loaded for a in self._ledger.attempts.accounts(load.load_id)}
         if self.target.replaces:
-            self._check_replacing_target(load_id, slices)
+            self._check_replacing_target(load, slices)
             return sum(accounts.values())
         rows, offsets = Counter[int](), Counter[int]()
         for ranges in answered:
@@ -249,24 +247,20 @@ class Publisher:
                 raise AccountingError(
                     f"{loaded} rows to publish, and {self.target.name} holds {rows[partition]} rows"
                     f" of {offsets[partition]} offsets",
-                    load_id=load_id,
+                    load_id=load.load_id,
                     partition=partition,
                 )
         return sum(accounts.values())
 
-    def _check_replacing_target(self, load_id: str, slices: list[Slice]) -> None:
-        source = self._ledger.staging_table(load_id)
+    def _check_replacing_target(self, load: Load, slices: list[Slice]) -> None:
+        source = self._ledger.staging.rows(load)
         for attempt, ranges in slices:
-            parameters = {"topic": self._contract.topic, "attempt": attempt, "load": load_id}
+            parameters = {"topic": load.topic, "attempt": attempt, "load": load.load_id}
             missing = self._count(self.target.missing_rows(source, ranges), parameters)
             if missing:
                 raise AccountingError(
                     f"{self.target.name} lacks {missing} rows of {ranges[0]}",
-                    load_id=load_id,
+                    load_id=load.load_id,
                     partition=ranges[0].partition,
                     offset=ranges[0].low,
                 )
-
-    def drop_work_table(self, load_id: str) -> None:
-        """Drop the table of a published load."""
-        self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.staging_table(load_id)}")

@@ -111,11 +111,7 @@ class Replacement:
 
     def _end_old(self) -> None:
         """Leave late publishers of the replaced loads, all of them published, nothing to copy."""
-        mine = {load_id for part in self._parts for load_id in part}
-        for row in self._ledger.work_tables():
-            if row["load_id"] in mine:
-                table = f"{self._db}.{quote_identifier(row['name'])}"
-                self._clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
+        self._ledger.staging.sweep(self._ledger.state(self._load.topic))
         comment = "splitByChar('/', Settings['log_comment'])"
         for part in self._parts:
             named = ", ".join(map(quote_string, part))
@@ -187,10 +183,7 @@ class Replacement:
             f"SELECT partition, offset FROM {self._db}.quarantine_rows"
             " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
         )
-        staged = (
-            f"SELECT _partition, _offset FROM {self._ledger.staging_table(self._load.load_id)}"
-            " WHERE _attempt IN {attempts:Array(String)}"
-        )
+        staged = f"SELECT _partition, _offset {self._ledger.staging.rows(self._load).accepted}"
         repaired = (
             f"SELECT partition, offset FROM {self._db}.load_repairs"
             " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"

@@ -1,7 +1,7 @@
 """Giving up a load that has begun to publish: its visible rows are removed, its offsets are free.
 
-It begins with an entry in the topic's log, after which the load cannot be published. Its staging
-table is dropped, so a publisher that is late finds no rows to copy. Then its running inserts are
+It begins with an entry in the topic's log, after which the load cannot be published. Its staged
+rows are dropped, so a publisher that is late finds none to copy. Then its running inserts are
 ended, and only then its rows are removed. Each step may be repeated.
 """
 
@@ -39,7 +39,7 @@ class TakeBack:
         else:
             self._check(load)
             self._ledger.record(load.load_id, load.topic, State.TAKING_BACK, owner, detail)
-        self._clickhouse.execute(f"DROP TABLE IF EXISTS {self._ledger.staging_table(load.load_id)}")
+        self._ledger.staging.drop(load)
         named = f"startsWith(Settings['log_comment'], {quote_string(f'sluice/{load.load_id}/')})"
         if self._clickhouse.rows(f"SELECT 1 AS one FROM system.processes WHERE {named}"):
             self._clickhouse.execute(f"KILL QUERY WHERE {named} SYNC")

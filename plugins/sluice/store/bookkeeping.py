@@ -12,18 +12,23 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
-from sluice.contract.ddl import WORK_TABLE, statements
+from sluice.contract.ddl import WORK_TABLE, create_staging, staging_comment, statements
 from sluice.errors import EngineError, SettingsError
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import TABLE_EXISTS, UNKNOWN_DATABASE, UNKNOWN_TABLE, ClickHouse
+from sluice.store.load_state import Load
+from sluice.store.staging import Staging
+from sluice.store.topic_log import TopicLog
 
 log = structlog.get_logger()
 
 BOOKKEEPING = Path(__file__).with_name("bookkeeping.sql")
 """The tables and views of the Sluice database; ``sql/`` contains a copy for reading."""
 
-VERSION = 2
-"""1: events and ranges of loads in tables of their own. 2: a log per topic (``topic_log``)."""
+VERSION = 3
+"""1: events and ranges of loads in tables of their own. 2: a log per topic (``topic_log``).
+3: staging tables that stay, with a partition for each load.
+"""
 
 UNKNOWN_IDENTIFIER = 47
 
@@ -56,6 +61,7 @@ def create_bookkeeping(clickhouse: ClickHouse, database: str) -> None:
     for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: db, text)):
         clickhouse.execute(statement)
     _convert_old_ledger(clickhouse, database)
+    _move_staged_rows(clickhouse, database)
     row = {"digest": digest, "version": VERSION}
     clickhouse.insert(f"{db}.bookkeeping", [row], uuid.uuid4().hex)
 
@@ -138,18 +144,64 @@ def _convert_old_ledger(clickhouse: ClickHouse, database: str) -> None:
             "join_use_nulls": 0,
         },
     )
+    log.info("old_ledger_converted", database=database)
+
+
+def _move_staged_rows(clickhouse: ClickHouse, database: str) -> None:
+    """Move the rows that live loads have staged in tables of their own; repeatable.
+
+    Older releases made a table for each load, ``publishing_<load>`` or ``staging_<load>``.
+    """
     tables = clickhouse.rows(
-        "SELECT name FROM system.tables WHERE database = {db:String} AND comment = {mark:String}"
-        " AND startsWith(name, 'publishing_')",
+        "SELECT t.name AS name, substring(t.name, position(t.name, '_') + 1) AS load_id"
+        " FROM system.tables AS t WHERE t.database = {db:String} AND t.comment = {mark:String}"
+        " AND match(t.name, '^(publishing|staging)_')",
         {"db": database, "mark": WORK_TABLE},
     )
     for row in tables:
-        old = f"{db}.{quote_identifier(row['name'])}"
-        new = f"{db}.{quote_identifier(row['name'].replace('publishing_', 'staging_', 1))}"
+        old = f"{quote_identifier(database)}.{quote_identifier(row['name'])}"
         try:
-            clickhouse.execute(f"RENAME TABLE IF EXISTS {old} TO {new}")
+            if load := _live_load(clickhouse, database, row["load_id"]):
+                _move(clickhouse, database, old, load)
+            clickhouse.execute(f"DROP TABLE IF EXISTS {old}")
         except EngineError as error:
-            if error.code != TABLE_EXISTS:
-                raise
-            log.warning("old_table_not_renamed", table=row["name"])
-    log.info("old_ledger_converted", database=database)
+            if error.code != UNKNOWN_TABLE:
+                raise  # else another process has moved them
+        log.info("staged_rows_moved", table=row["name"], live=bool(load))
+
+
+def _live_load(clickhouse: ClickHouse, database: str, load_id: str) -> Load | None:
+    rows = clickhouse.rows(
+        f"SELECT topic FROM {quote_identifier(database)}.topic_log"
+        " WHERE load_id = {load:String} LIMIT 1",
+        {"load": load_id},
+    )
+    state = TopicLog(clickhouse, database, rows[0]["topic"]).read() if rows else None
+    return state.live.get(load_id) if state else None
+
+
+def _move(clickhouse: ClickHouse, database: str, old: str, load: Load) -> None:
+    columns = {row["name"]: row["type"] for row in clickhouse.rows(f"DESCRIBE TABLE {old}")}
+    rows = Staging(clickhouse, database).rows(load)
+    clickhouse.execute(create_staging(rows.table, columns, staging_comment(load.topic)))
+    listed = ", ".join(map(quote_identifier, columns))
+    clickhouse.execute(
+        f"INSERT INTO {rows.table} (_load, {listed}) SELECT {load.number}, {listed} FROM {old}"
+        " ORDER BY _attempt, _partition, _offset",
+        settings={
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": f"moved/{load.load_id}",
+            "max_threads": 1,
+            "max_insert_threads": 1,
+        },
+    )
+    (counted,) = clickhouse.rows(
+        f"SELECT (SELECT count() FROM {old}) AS before,"
+        f" (SELECT count() FROM {rows.table} WHERE {rows.condition}) AS after"
+    )
+    if counted["before"] != counted["after"]:
+        raise EngineError(
+            0,
+            f"{counted['after']:,} of {counted['before']:,} staged rows of load {load.load_id} were"
+            f" moved from {old}",
+        )

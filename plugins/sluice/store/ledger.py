@@ -15,6 +15,7 @@ from sluice.store.attempts import AttemptRecords
 from sluice.store.bookkeeping import create_bookkeeping
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.load_state import Event, EventDetail, HeldRange, Load, Pace, State
+from sluice.store.staging import Staging
 from sluice.store.topic_log import TopicLog
 from sluice.store.topic_state import Entry, TopicState
 
@@ -24,11 +25,13 @@ class Ledger:
 
     Attributes:
         attempts: the records of the attempts at chunks.
+        staging: the staging tables.
     """
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
         self.clickhouse, self.database = clickhouse, database
         self.attempts = AttemptRecords(clickhouse, database)
+        self.staging = Staging(clickhouse, database)
         self._db = quote_identifier(database)
         self._logs: dict[str, TopicLog] = {}
         self._lock = threading.Lock()
@@ -47,10 +50,6 @@ class Ledger:
     def state(self, topic: str) -> TopicState:
         """The state of a topic."""
         return self.log(topic).read()
-
-    def staging_table(self, load_id: str) -> str:
-        """Name of the load's staging table until it is published."""
-        return f"{self._db}.{quote_identifier('staging_' + load_id)}"
 
     def record(
         self,
@@ -95,8 +94,8 @@ class Ledger:
         return [load for load in loads if not owner or load.owner == owner]
 
     def work_tables(self) -> list[dict[str, Any]]:
-        """The temporary tables of loads and audits: ``name``, ``load_id`` (or a random id) and
-        ``age`` in seconds.
+        """The temporary tables and views of audits and comparisons: ``name``, ``load_id`` (or a
+        random id) and ``age`` in seconds.
         """
         return self.clickhouse.rows(
             "SELECT name, substring(name, position(name, '_') + 1) AS load_id,"

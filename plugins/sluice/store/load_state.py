@@ -155,6 +155,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """One load of the ledger.
 
     Attributes:
+        number: the number of the entry that reserved it, which no other load of its topic has.
         owner: the DAG run or process that runs it.
         state: its end state if it has one, otherwise the latest state.
         plan: the recorded plan.
@@ -168,6 +169,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     load_id: str
     topic: str
+    number: int
     owner: str
     state: State
     plan: PlanRecord

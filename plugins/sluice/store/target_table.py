@@ -11,6 +11,7 @@ from sluice.ranges import OffsetRange
 from sluice.sql import offset_condition, quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.column_renames import staged_column
+from sluice.store.staging import StagedRows
 
 CLUSTER_SETTINGS: Mapping[str, Any] = {
     "distributed_foreground_insert": 1,
@@ -23,7 +24,7 @@ completed inserts."""
 
 
 class TargetTable:
-    """Generates the SQL between a load's publishing table and the table of its contract.
+    """Generates the SQL between a load's staged rows and the table of its contract.
 
     A row is missing if its offset is not in the target table. In a replacing table it is missing
     only if no newer row of its key is there either, because the row may have been merged away.
@@ -52,28 +53,28 @@ class TargetTable:
         return " ORDER BY _partition, _offset" if self.replaces else ""
 
     def missing_rows(
-        self, source: str, ranges: Sequence[OffsetRange], replaces: bool = False
+        self, source: StagedRows, ranges: Sequence[OffsetRange], replaces: bool = False
     ) -> str:
         """``FROM … WHERE …``: staged rows of an attempt that the target table does not have.
 
         Parameters of the query: ``topic``, ``attempt``, ``load``.
 
         Args:
-            source: the load's publishing table.
+            source: the load's staged rows.
             ranges: only rows of these offsets.
             replaces: whether the load replaces rows, so that only its own rows in the target
                 table count as present.
         """
         where = offset_condition(ranges)
-        staged = f"_attempt = {{attempt:String}} AND ({where})"
+        staged = f"{source.condition} AND _attempt = {{attempt:String}} AND ({where})"
         own = " AND _load_id = {load:String}" if replaces else ""
         absent = (
             f"(_partition, _offset) NOT IN (SELECT _partition, _offset FROM {self.name}"
             f" WHERE _topic = {{topic:String}} AND ({where}){own})"
         )
         if not self.replaces:
-            return f"FROM {source} WHERE {staged} AND {absent}"
-        return self._newest_missing_rows(source, staged, absent)
+            return f"FROM {source.table} WHERE {staged} AND {absent}"
+        return self._newest_missing_rows(source.table, staged, absent)
 
     def _newest_missing_rows(self, source: str, staged: str, absent: str) -> str:
         """The same for a replacing table: only rows that are newer than those of their key."""
@@ -137,7 +138,7 @@ class TargetTable:
         since have their older names.
 
         Args:
-            source: the load's publishing table.
+            source: the load's staging table.
             shape: digest of the type that the rows were staged as.
 
         Raises:

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 CHECKPOINT_EVERY = 100
 """So many entries after the last checkpoint, whoever appends writes the next."""
 
-FORMAT = 1
+FORMAT = 2
 """Of the checkpoints; others are not read."""
 
 PATIENCE_SECONDS = 60.0

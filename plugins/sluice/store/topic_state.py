@@ -157,6 +157,7 @@ def reserved_load(topic: str, entry: Entry) -> Load:
     return Load(
         load_id=entry.load_id,
         topic=topic,
+        number=entry.number,
         owner=entry.owner,
         state=State.RESERVED,
         plan=entry.plan,

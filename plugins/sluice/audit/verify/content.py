@@ -22,6 +22,7 @@ from sluice.refusals import Refusal
 from sluice.sql import offset_condition, quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
+from sluice.store.staging import StagedRows
 from sluice.store.target_table import TargetTable
 from sluice.store.type_widening import widens
 
@@ -86,13 +87,14 @@ class ContentCheck:
             name = f"content_{uuid.uuid4().hex}"
             table = f"{quote_identifier(self._database)}.{quote_identifier(name)}"
             self._clickhouse.execute(self._mapper.create_staging(table))
+            rows = StagedRows(table, "_load = 0")
             try:
-                staging = ScratchRows(RowInsert(self._clickhouse, self._database, name))
+                staging = ScratchRows(RowInsert(self._clickhouse, rows, 0))
                 gone = self._stage(staging, topic, part, progress)
                 there = subtract(part, gone)
                 findings += self._compare(table, there)
                 if self._target.replaces:
-                    without_row += self._without_row(table, part)
+                    without_row += self._without_row(rows, part)
                 compared += subtract(there, staging.left_out)
             finally:
                 self._clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
@@ -123,26 +125,26 @@ class ContentCheck:
                 at = (*place, timestamp_ms(record))
                 traced = (tracing.correlation_id, tracing.trace_id, tracing.span_id)
                 body = self._form(found[0]) if self._form else found[0]
-                staging.add((ATTEMPT, *at, found[1], *traced, body))
+                staging.add((0, ATTEMPT, *at, found[1], *traced, body))
             gone += [skip.range for skip in skips]
             progress(len(records) + sum(skip.range.count for skip in skips))
         staging.flush()
         return gone
 
-    def _without_row(self, table: str, part: list[OffsetRange]) -> list[OffsetRange]:
+    def _without_row(self, rows: StagedRows, part: list[OffsetRange]) -> list[OffsetRange]:
         """Staged messages of which a replacing table has neither the row nor a newer one."""
         quarantined = (
             f"SELECT q.partition, q.offset FROM {quote_identifier(self._database)}.quarantine AS q"
             " WHERE q.topic = {topic:String} AND q.status = 'quarantined'"
         )
-        rows = self._clickhouse.rows(
+        found = self._clickhouse.rows(
             "SELECT _partition AS partition, _offset AS offset"
-            f" {self._target.missing_rows(table, part)}"
+            f" {self._target.missing_rows(rows, part)}"
             f" AND (_partition, _offset) NOT IN ({quarantined})",
             {"topic": self._contract.topic, "attempt": ATTEMPT},
             {"join_use_nulls": 1},
         )
-        return [OffsetRange(r["partition"], r["offset"], r["offset"] + 1) for r in rows]
+        return [OffsetRange(r["partition"], r["offset"], r["offset"] + 1) for r in found]
 
     def _compare(self, table: str, part: list[OffsetRange]) -> list[Finding]:
         """Rows that are loaded and whose checksum is not the one of their message.

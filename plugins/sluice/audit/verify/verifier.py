@@ -220,6 +220,10 @@ class Verifier:
         for row in self._ledger.work_tables():
             if row["load_id"] in over:
                 yield Finding(kind="leftover", text=f"table {row['name']} of a load that is over")
+        state = self._ledger.state(self._contract.topic)
+        for table, partition in self._ledger.staging.leftovers(state):
+            text = f"partition {partition} of table {table}: rows that a load that is over staged"
+            yield Finding(kind="leftover", text=text)
         for load in loads:
             silent = datetime.now(UTC) - self._ledger.last_activity(load)
             if load.state.is_publishing and silent > STUCK:
