@@ -121,6 +121,10 @@ class EngineError(SluiceError):
         return f"ClickHouse error {self.code}{field}"
 
 
+class ShortRead(EngineError):
+    """The server that a statement reached lacks rows that it needs; nothing was done."""
+
+
 class AttemptFailed(SluiceError):
     """An attempt at a chunk could not be completed or verified; the attempt is not accepted."""
 

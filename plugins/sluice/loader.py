@@ -46,6 +46,12 @@ from sluice.telemetry import span
 
 log = structlog.get_logger()
 
+READY = (State.AUDITED, State.PUBLISHING, State.REPLACING)
+"""States of a load that may be published."""
+
+STOPPED = (State.HELD, State.FAILED)
+"""States of a live load whose run may be over."""
+
 
 class Loader:
     """The steps of loads of one contract, over open connections.
@@ -121,7 +127,7 @@ class Loader:
     def _bring_up_target(self) -> None:
         self.refuse_missing_table()
         for statement in self.create_statements():
-            self.clickhouse.execute(statement)
+            self.clickhouse.create(statement)
         self.migration.apply_required()
 
     def refuse_missing_table(self) -> None:
@@ -130,8 +136,11 @@ class Loader:
         Raises:
             TableMissing: states what to do.
         """
-        if not self.migration.exists():
-            self.migration.refuse_missing(self.ledger.published_rows(self.contract.topic))
+        if self.migration.exists():
+            return
+        published = self.ledger.published_rows(self.contract.topic)
+        if published and not self.clickhouse.until(self.migration.exists, bool):
+            self.migration.refuse_missing(published)
 
     def create_statements(self) -> list[str]:
         """The statements that create the target table."""
@@ -259,8 +268,12 @@ class Loader:
             LoadLost: the load was abandoned, or its audit has not passed.
             AccountingError: the target does not hold what was staged.
         """
-        load = self.known(load_id)
-        if load.live and not (load.state.is_publishing or load.state is State.AUDITED):
+        # Another process has audited it, which a replica may not know yet.
+        load = self.clickhouse.until(
+            lambda: self.known(load_id),
+            lambda found: not found.live or found.state in READY,
+        )
+        if load.live and load.state not in READY:
             raise LoadLost(f"the load is {load.state}; its audit has not passed", load_id=load_id)
         with span("publish", topic=load.topic, load_id=load_id):
             self.publisher.publish(load_id, self.owner)
@@ -299,6 +312,9 @@ class Loader:
             emit: receives the load's metrics, to send them elsewhere too.
         """
         lags = self._lags()
+        self.clickhouse.until(
+            lambda: self.known(load_id), lambda found: not found.live or found.state in STOPPED
+        )
         report = self.write_report(load_id, None if lags is None else total_waiting(lags))
         values = list(metric_values(report, lags or []))
         save_metrics(self.clickhouse, self.ledger.database, report, values)
@@ -334,7 +350,4 @@ class Loader:
         Raises:
             LoadLost: the ledger has none.
         """
-        load = self.ledger.load(self.contract.topic, load_id)
-        if load is None:
-            raise LoadLost("the ledger has no such load", load_id=load_id)
-        return load
+        return self.ledger.known(self.contract.topic, load_id)

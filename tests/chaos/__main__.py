@@ -1,5 +1,6 @@
 """``python -m tests.chaos``: rounds of fault injection, each with its own seed."""
 
+import shutil
 import sys
 import tempfile
 import time
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from local.stack import Ports, Stack
+from tests.chaos.replicas import MODES
 from tests.chaos.rounds import Round, RoundFailed
 
 console = Console(highlight=False)
@@ -21,7 +23,12 @@ console = Console(highlight=False)
     "--rounds", default=20, show_default=True, help="Number of rounds; each uses the next seed."
 )
 @click.option("--keep-going", is_flag=True, help="Continue after a failed round.")
-def main(seed: int, rounds: int, keep_going: bool) -> None:
+@click.option(
+    "--replicas",
+    type=click.Choice(["all", *MODES]),
+    help="Two engines behind one address, the second one lagging behind in this way.",
+)
+def main(seed: int, rounds: int, keep_going: bool, replicas: str | None) -> None:
     """Inject faults into loads, and audit the result of each round.
 
     Starts its own broker and engine. A failing round prints the faults, the findings, and the
@@ -29,6 +36,7 @@ def main(seed: int, rounds: int, keep_going: bool) -> None:
     """
     folder = Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
     stack = Stack(folder, Ports.free())
+    second = Stack(folder / "second", Ports.free()) if replicas else None
     failed, began = [], time.monotonic()
     bar = Progress(
         TextColumn("seed {task.fields[seed]}"),
@@ -41,13 +49,18 @@ def main(seed: int, rounds: int, keep_going: bool) -> None:
     try:
         with console.status("starting Kafka and ClickHouse"):
             stack.up("kafka", "clickhouse")
+            if second:
+                # One login for both.
+                second.folder.mkdir()
+                shutil.copy(stack.folder / "secrets.json", second.folder)
+                second.up("clickhouse")
         with bar:
             task = bar.add_task("", total=rounds, seed=seed)
             for number in range(seed, seed + rounds):
                 bar.update(task, seed=number)
                 round_began = time.monotonic()
                 try:
-                    this_round = Round(stack, number, folder)
+                    this_round = Round(stack, number, folder, second, replicas or "")
                     this_round.run()
                 except Exception as error:
                     failed.append(number)
@@ -63,6 +76,8 @@ def main(seed: int, rounds: int, keep_going: bool) -> None:
                 bar.advance(task)
     finally:
         stack.stop()
+        if second:
+            second.stop()
     minutes = (time.monotonic() - began) / 60
     if failed:
         console.print(f"{len(failed)} rounds failed: seeds {failed}; state and logs in {folder}")

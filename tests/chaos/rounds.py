@@ -23,12 +23,18 @@ from sluice.settings import Connection, parse_connection
 from sluice.store.clickhouse import ClickHouse, connect
 from sluice.store.request import RefusalFilter, Request, describe_request
 from tests.chaos.proxy import Fault, Proxy
+from tests.chaos.replicas import MODES, Mode, Replicas
 from tests.chaos.steps import EXCHANGING, STEPS, Stop, When
 from tests.chaos.worker import Job, contract_for, direct, loader_for, start
 
 PARTITIONS = 2
 WORKER_SECONDS = 90.0
 """Time that a worker may take; a worker that takes longer hangs, which fails the round."""
+
+
+def mode_of(name: str, seed: int) -> Mode:
+    """A mode by its name; otherwise one of all in turn."""
+    return next((mode for mode in MODES if mode == name), MODES[seed % len(MODES)])
 
 
 class RoundFailed(AssertionError):
@@ -42,8 +48,11 @@ class Round:
         events: what was done, line by line.
     """
 
-    def __init__(self, stack: Stack, seed: int, folder: Path) -> None:
+    def __init__(
+        self, stack: Stack, seed: int, folder: Path, second: Stack | None = None, mode: str = ""
+    ) -> None:
         self.seed, self._stack, self._random = seed, stack, Random(seed)
+        self._second, self._again = second, f" MODE='{mode}'" if mode else ""
         self._folder = folder / f"seed-{seed}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self.events: list[str] = []
@@ -53,15 +62,29 @@ class Round:
         self._name = f"chaos_{seed}_{uuid.uuid4().hex[:6]}"
         connections = stack.connections
         self._kafka = connections["AIRFLOW_CONN_KAFKA_DEFAULT"]
-        server = parse_connection(connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
+        first = parse_connection(connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
+        self._mode, self._replicas = mode_of(mode, seed), None
+        if second:
+            ports = (stack.ports.clickhouse, second.ports.clickhouse)
+            self._replicas = Replicas(*ports, self._mode, seed)
+            self._record(f"two replicas, {self._mode}")
+        port = self._replicas.port if self._replicas else stack.ports.clickhouse
+        server = msgspec.structs.replace(first, port=port)
         self._server = connect(server)
         self._server.execute(f"CREATE DATABASE {self._name}")
+        if self._replicas:
+            self._replicas.wait()
         self._direct = msgspec.structs.replace(server, schema=self._name)
-        self._proxy = Proxy(stack.ports.clickhouse)
-        self._auditor: Loader = loader_for(self._job("auditor", self._direct))
-        self._auditor.broker.create_topic(self._name, PARTITIONS)
+        self._proxy = Proxy(port)
+        creator = loader_for(self._job("creator", self._direct))
+        creator.broker.create_topic(self._name, PARTITIONS)
+        creator.create_tables()
+        self._watch_target(creator.clickhouse)
+        # Audits what the first engine has.
+        self._auditor: Loader = loader_for(
+            self._job("auditor", msgspec.structs.replace(first, schema=self._name))
+        )
         self._auditor.create_tables()
-        self._watch_target(self._auditor.clickhouse)
 
     def run(self) -> None:
         """Inject the faults, run undisturbed loads until nothing is left to load, and audit.
@@ -75,13 +98,16 @@ class Round:
                 inject = self._random.choices(*zip(*self._faults(), strict=True))[0]
                 inject()
             self._finish()
+            if self._replicas:
+                self._replicas.wait()
+                self._record(f"{self._replicas.stale} statements met a replica that lagged behind")
             if findings := self._audit():
                 raise RoundFailed("\n".join(findings))
         except (AssertionError, SluiceError) as error:
             events = "\n  ".join(self.events)
             raise RoundFailed(
                 f"seed {self.seed}: {error}\nwhat was done:\n  {events}\nlogs: {self._folder}\n"
-                f"repeat it with: make chaos SEED={self.seed} ROUNDS=1"
+                f"repeat it with: make chaos SEED={self.seed} ROUNDS=1{self._again}"
             ) from error
         self._clean()
 
@@ -92,7 +118,8 @@ class Round:
             (self._pause, 4),
             (self._second_load, 3),
             (self._cut, 4),
-            (self._kill_engine, 3),
+            # What is written while a replica dies has no order here.
+            (self._kill_engine, 0 if self._replicas else 3),
             (self._kill_broker, 1),
         ]
 
@@ -365,10 +392,13 @@ class Round:
 
     def _clean(self) -> None:
         self._proxy.close()
+        self._auditor.clickhouse.client.close()
         for name in (self._name, f"{self._name}_sluice"):
             self._server.execute(f"DROP DATABASE IF EXISTS {name}")
         self._server.client.close()
-        self._auditor.clickhouse.client.close()
+        if self._replicas:
+            self._replicas.wait()
+            self._replicas.close()
         for path in self._folder.iterdir():
             path.unlink()
         self._folder.rmdir()

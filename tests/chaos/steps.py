@@ -120,8 +120,10 @@ def stop_at(loader: Loader, stop: Stop) -> None:
     def watched_execute(sql: str, *rest: Any, **more: Any) -> Any:
         return call_step(step_of_statement(sql), lambda: execute(sql, *rest, **more))
 
-    def watched_insert(table: str, columns: Any, body: bytes, *rest: Any) -> Any:
-        return call_step(step_of_insert(table, body), lambda: insert(table, columns, body, *rest))
+    def watched_insert(table: str, columns: Any, body: bytes, *rest: Any, **more: Any) -> Any:
+        return call_step(
+            step_of_insert(table, body), lambda: insert(table, columns, body, *rest, **more)
+        )
 
     def watched_mirror(*arguments: Any) -> Any:
         return call_step("mirror", lambda: mirror(*arguments))

@@ -455,7 +455,7 @@ def test_a_forgotten_topic_is_loaded_again_and_verify_is_green(
     run: Run, project_with_topic: str, make_loader: MakeLoader, clickhouse: ClickHouse
 ) -> None:
     topic = project_with_topic
-    run("produce-samples", topic, "--count", "300", "--partitions", "2", "--broken", "0.02")
+    run("produce-samples", topic, "--count", "300", "--partitions", "2", "--broken", "0.01")
     assert run("load", topic, "--max-messages", "100").exit_code == 0
     assert run("load", topic).exit_code == 0
     before = clickhouse.rows("SELECT count() AS n, uniqExact(_load_id) AS loads FROM orders")
@@ -471,7 +471,8 @@ def test_a_forgotten_topic_is_loaded_again_and_verify_is_green(
     forgotten = run("forget", topic, "--yes")
     assert forgotten.exit_code == 0, forgotten.output
     assert "2 loads" in forgotten.output
-    assert run("load", topic).exit_code == 0
+    loaded = run("load", topic)
+    assert loaded.exit_code == 0, loaded.output
     (after,) = clickhouse.rows("SELECT count() AS n, uniqExact(_load_id) AS loads FROM orders")
     assert (after["n"], after["loads"]) == (before[0]["n"], 1)
     verified = run("verify", topic, "--messages", "--content")

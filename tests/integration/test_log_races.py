@@ -30,8 +30,10 @@ def after_entry(loader: Loader, state: State, act: Callable[[], object]) -> None
     """Act once, right after the loader has inserted an entry of that state."""
     insert, done = loader.clickhouse.insert, list[bool]()
 
-    def watched(table: str, rows: list[dict[str, object]], token: str) -> None:
-        insert(table, rows, token)
+    def watched(
+        table: str, rows: list[dict[str, object]], token: str, serial: bool = False
+    ) -> None:
+        insert(table, rows, token, serial)
         if table.endswith("topic_log") and rows[0]["state"] == state and not done:
             done.append(True)
             act()

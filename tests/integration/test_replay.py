@@ -237,12 +237,12 @@ def test_messages_that_clickhouse_refuses_again_stay_in_quarantine(
     insert_lines = replaying.clickhouse.insert_lines
     refused = [2, 3, 17, 40]
 
-    def refuse(table: str, columns: Any, body: bytes, *rest: Any) -> None:
+    def refuse(table: str, columns: Any, body: bytes, *rest: Any, **more: Any) -> None:
         if "staging_" in table:
             staged = {msgspec.json.decode(line)[3] for line in body.splitlines()}
             if staged & set(refused):
                 raise EngineError(117, "INCORRECT_DATA")
-        insert_lines(table, columns, body, *rest)
+        insert_lines(table, columns, body, *rest, **more)
 
     monkeypatch.setattr(replaying.clickhouse, "insert_lines", refuse)
     account = sums(replaying, finish(replaying, replay_of(contract)))

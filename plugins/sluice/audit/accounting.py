@@ -21,6 +21,7 @@ from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load
 from sluice.store.request import TimeWindow
+from sluice.store.staging import StagedRows
 
 log = structlog.get_logger()
 
@@ -48,6 +49,10 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
         """A term of the identity over all partitions."""
         return sum(getattr(account, term) for account in self.accounts)
 
+    def staged(self, rows: StagedRows) -> StagedRows:
+        """Staged rows of the load, for a statement that must see all that were counted."""
+        return rows.complete(self.attempts.values(), self.sum("loaded"))
+
     @property
     def sums(self) -> dict[str, int]:
         """Every term over all partitions."""
@@ -74,7 +79,10 @@ class Accounting:
                 which partition and by how much.
         """
         load_id, chunks = load.load_id, dict(enumerate(load.chunks))
-        accepted = self._ledger.attempts.accepted(load_id)
+        accepted = self._clickhouse.until(
+            lambda: self._ledger.attempts.accepted(load_id),
+            lambda found: found.keys() >= chunks.keys(),
+        )
         attempts = {number: result.attempt for number, result in accepted.items()}
         if unfinished := sorted(chunks.keys() - attempts.keys()):
             raise AccountingError(
@@ -82,7 +90,11 @@ class Accounting:
                 load_id=load_id,
             )
         parameters: dict[str, Any] = {"load": load_id, "attempts": list(attempts.values())}
-        accounts = self._accounts(load, self._planned(load_id, chunks), parameters)
+        planned = self._planned(load_id, chunks)
+        accounts = self._clickhouse.until(
+            lambda: self._accounts(load, planned, parameters),
+            lambda found: all(account.difference <= 0 for account in found),
+        )
         self._ledger.attempts.add_accounts(load_id, self._contract.topic, accounts)
         if broken := [account for account in accounts if account.difference]:
             sums = "; ".join(map(_describe, broken))
@@ -91,8 +103,8 @@ class Accounting:
                 load_id=load_id,
                 partition=broken[0].partition,
             )
-        versions = self._versions(load, parameters)
-        return Balance(accounts=accounts, versions=versions, attempts=attempts)
+        balance = Balance(accounts=accounts, versions={}, attempts=attempts)
+        return msgspec.structs.replace(balance, versions=self._versions(load, balance))
 
     def breaker(self, load_id: str, balance: Balance) -> BreakerTripped | None:
         """Why too many messages of a load were refused: the share, the limit and the most frequent
@@ -100,7 +112,10 @@ class Accounting:
         """
         refused, loaded = balance.sum("quarantined"), balance.sum("loaded")
         read, breaker = refused + loaded, self._contract.breaker
-        reasons = self.reasons(load_id, list(balance.attempts.values()))
+        reasons = self._clickhouse.until(
+            lambda: self.reasons(load_id, list(balance.attempts.values())),
+            lambda found: bool(found) or not refused,
+        )
         for reason in reasons[:LOGGED_REASONS]:
             log.warning("refused", **msgspec.structs.asdict(reason))
         if not breaker.trips(refused, read):
@@ -119,10 +134,10 @@ class Accounting:
     def outside(self, load: Load, balance: Balance, window: TimeWindow) -> int:
         """Staged rows whose timestamps lie outside of a range of time; 0 is no timestamp."""
         low, high = (int(at.timestamp() * 1000) if at else None for at in window)
-        rows = self._clickhouse.rows(
+        rows = self._rows(
             f"SELECT countIf(_timestamp > 0 AND (_timestamp < {low or 0}"
             f" OR _timestamp >= {1 << 62 if high is None else high})) AS n"
-            f" {self._ledger.staging.rows(load).accepted}",
+            f" {self._staged(load, balance).accepted}",
             {"attempts": list(balance.attempts.values())},
         )
         return int(rows[0]["n"])
@@ -141,8 +156,8 @@ class Accounting:
         if not columns:
             return {}
         counts = (f"countIf(isNull({c.source})) AS {quote_identifier(c.name)}" for c in columns)
-        (row,) = self._clickhouse.rows(
-            f"SELECT {', '.join(counts)} {self._ledger.staging.rows(load).accepted}",
+        (row,) = self._rows(
+            f"SELECT {', '.join(counts)} {self._staged(load, balance).accepted}",
             {"attempts": list(balance.attempts.values())},
         )
         return {name: int(count) for name, count in row.items()}
@@ -230,13 +245,20 @@ class Accounting:
         )
         return {(row["partition"], row["kind"]): row["offsets"] for row in rows}
 
-    def _versions(self, load: Load, parameters: dict[str, Any]) -> dict[str, int]:
-        rows = self._clickhouse.rows(
+    def _versions(self, load: Load, balance: Balance) -> dict[str, int]:
+        rows = self._rows(
             "SELECT _schema_version AS version, count() AS rows"
-            f" {self._ledger.staging.rows(load).accepted} GROUP BY version ORDER BY version",
-            parameters,
+            f" {self._staged(load, balance).accepted} GROUP BY version ORDER BY version",
+            {"attempts": list(balance.attempts.values())},
         )
         return {row["version"]: row["rows"] for row in rows}
+
+    def _staged(self, load: Load, balance: Balance) -> StagedRows:
+        return balance.staged(self._ledger.staging.rows(load))
+
+    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of a query over all staged rows."""
+        return self._clickhouse.until_received(lambda: self._clickhouse.rows(sql, parameters))
 
 
 def _describe(account: Account) -> str:

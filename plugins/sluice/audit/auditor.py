@@ -69,8 +69,7 @@ class Auditor:
         """Run every check, whatever the others found: a person who releases a load sees all."""
         outcome = SuiteOutcome([], "")
         if self._gate and (rows := balance.sum("loaded")):
-            attempts = list(balance.attempts.values())
-            outcome = self._gate.run(load, attempts, rows)
+            outcome = self._gate.run(load, list(balance.attempts.values()), rows)
         results = [*outcome.results, *self._anomalies.find(load, balance, nulls)]
         self._results.save(load.load_id, load.topic, results, outcome.document)
         failed = judge(load.load_id, results)
@@ -84,13 +83,13 @@ class Auditor:
     def _refused(self, load: Load, balance: Balance) -> QualityHeld | None:
         """Why the target would not keep the rows."""
         try:
-            self._trial.run(load, list(balance.attempts.values()))
+            self._trial.run(load, balance)
         except QualityHeld as held:
             return held
         return self._expired(load, balance)
 
     def _expired(self, load: Load, balance: Balance) -> QualityHeld | None:
-        rows = self._trial.expired(load, list(balance.attempts.values()))
+        rows = self._trial.expired(load, balance)
         if not rows:
             return None
         return QualityHeld(
@@ -118,7 +117,7 @@ class Auditor:
         """
         load_id = load.load_id
         balance = self._accounting.balance(load)
-        self._trial.run(load, list(balance.attempts.values()))
+        self._trial.run(load, balance)
         if not self._gate or unchecked or not balance.sum("loaded"):
             return balance
         if all(r.expectation == ANOMALY for r in self._results.results_of(load_id)):

@@ -7,9 +7,10 @@ the load publishes, and docs/quality.md says what a person can do then.
 
 import re
 
+from sluice.audit.accounting import Balance
 from sluice.contract import Contract
 from sluice.contract.ddl import WORK_TABLE
-from sluice.errors import EngineError, QualityHeld
+from sluice.errors import EngineError, QualityHeld, ShortRead
 from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
@@ -29,8 +30,8 @@ class Trial:
         self._contract, self._clickhouse, self._ledger = contract, clickhouse, ledger
         self._target = TargetTable(contract, clickhouse, cluster)
 
-    def run(self, load: Load, attempts: list[str]) -> None:
-        """Write the rows of the accepted attempts to nowhere.
+    def run(self, load: Load, balance: Balance) -> None:
+        """Write the rows that the audit has counted to nowhere.
 
         Raises:
             QualityHeld: the target would refuse a row; with ClickHouse's own reason.
@@ -45,17 +46,19 @@ class Trial:
             f"CREATE OR REPLACE TABLE {table} AS {self._target.name} ENGINE = Null COMMENT {mark}"
         )
         try:
-            staged = self._ledger.staging.rows(load)
+            staged = balance.staged(self._ledger.staging.rows(load))
             columns = self._target.columns(staged.table, load.plan.shape)
             listed = ", ".join(map(quote_identifier, columns))
-            self._clickhouse.execute(
+            statement = (
                 f"INSERT INTO {table} ({listed}) SELECT {', '.join(columns.values())}"
-                f" {staged.accepted}",
-                {"topic": load.topic, "load": load.load_id, "attempts": attempts},
-                {"join_use_nulls": 1},
+                f" {staged.accepted}"
+            )
+            parameters = self._parameters(load, balance)
+            self._clickhouse.until_received(
+                lambda: self._clickhouse.execute(statement, parameters, {"join_use_nulls": 1})
             )
         except EngineError as error:
-            if error.transient or not error.code:
+            if error.transient or not error.code or isinstance(error, ShortRead):
                 raise
             raise QualityHeld(
                 f"{self._target.name} refuses rows of the load, nothing is published:"
@@ -67,19 +70,22 @@ class Trial:
         finally:
             self._clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
 
-    def expired(self, load: Load, attempts: list[str]) -> int:
+    def expired(self, load: Load, balance: Balance) -> int:
         """Number of rows that the table's TTL would remove at once."""
         ttl = self._contract.table.ttl
         if not _SIMPLE_TTL.fullmatch(ttl):
             return 0
-        staged = self._ledger.staging.rows(load)
+        staged = balance.staged(self._ledger.staging.rows(load))
         columns = self._target.columns(staged.table, load.plan.shape)
         listed = ", ".join(f"{sql} AS {quote_identifier(name)}" for name, sql in columns.items())
-        (row,) = self._clickhouse.rows(
-            f"SELECT countIf(({ttl}) <= now()) AS rows FROM (SELECT {listed} {staged.accepted})",
-            {"topic": load.topic, "load": load.load_id, "attempts": attempts},
-        )
+        sql = f"SELECT countIf(({ttl}) <= now()) AS rows FROM (SELECT {listed} {staged.accepted})"
+        parameters = self._parameters(load, balance)
+        (row,) = self._clickhouse.until_received(lambda: self._clickhouse.rows(sql, parameters))
         return int(row["rows"])
+
+    def _parameters(self, load: Load, balance: Balance) -> dict[str, object]:
+        attempts = list(balance.attempts.values())
+        return {"topic": load.topic, "load": load.load_id, "attempts": attempts}
 
     def _asks_more(self) -> bool:
         """Whether the table has constraints, or columns that it computes itself."""

@@ -60,6 +60,9 @@ class Drain:
     ) -> ChunkResult:
         """Read the ranges to their ends, stage what is good, and prove it by counting.
 
+        Returns:
+            The accepted attempt at the chunk: this one, unless another was faster.
+
         Raises:
             BrokerError, EngineError: the attempt could not continue.
             RegistryError: the schema registry does not respond, and a schema is not cached.
@@ -100,10 +103,11 @@ class Drain:
             cpu_seconds=time.process_time() - cpu,
             batches=builder.batch.number,
         )
-        self._ledger.attempts.finish(load.load_id, topic.name, result)
+        accepted = self._ledger.attempts.finish(load.load_id, topic.name, result)
         log.info(
             "chunk_drained",
             chunk=chunk,
+            accepted=accepted.attempt == attempt,
             offsets=total(ranges),
             staged=stager.staged,
             refused=stager.refused,
@@ -111,7 +115,7 @@ class Drain:
             reasons=dict(builder.reasons),
             rows_per_second=round(total(ranges) / seconds) if seconds else 0,
         )
-        return result
+        return accepted
 
     def _hand_over(self, stager: Stager, batch: Batch) -> None:
         started = time.monotonic()
@@ -130,7 +134,7 @@ class Drain:
     def _refuse_ended(self, load: Load) -> None:
         """Stop when another run has ended the load, and drop what was staged since."""
         self._looked_at = time.monotonic()
-        if load.load_id not in self._ledger.state(load.topic).live:
+        if self._ledger.state(load.topic).has_ended(load):
             self._ledger.staging.drop(load)
             raise LoadLost("it was ended by another run", load_id=load.load_id)
 
@@ -189,15 +193,19 @@ class Drain:
             )
         staged = self._ledger.staging.rows(load)
         db = quote_identifier(self._ledger.database)
-        (stored,) = self._clickhouse.rows(
+        sql = (
             "SELECT"
             f" (SELECT count() FROM {staged.table}"
             f"   WHERE {staged.condition} AND _attempt = {{attempt:String}}) AS staged,"
             f" (SELECT count() FROM {db}.quarantine_rows"
             "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS refused,"
             f" (SELECT sum(high - low) FROM {db}.load_skips"
-            "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS skipped",
-            {"load": load.load_id, "attempt": attempt},
+            "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS skipped"
+        )
+        parameters = {"load": load.load_id, "attempt": attempt}
+        stored = self._clickhouse.until(
+            lambda: self._clickhouse.rows(sql, parameters)[0],
+            lambda found: all(found[name] >= count for name, count in sent.items()),
         )
         if stored != sent:
             raise AttemptFailed(

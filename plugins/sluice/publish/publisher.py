@@ -9,18 +9,19 @@ beside the first statement is recognised by its token, one that runs after it by
 there.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
 import structlog
 
 from sluice.contract import Contract
-from sluice.errors import AccountingError, EngineError, LoadLost
-from sluice.publish.replacement import Replacement
+from sluice.errors import AccountingError, EngineError, LoadLost, ShortRead
+from sluice.publish.replacement import Replacement, loaded_by_partition
 from sluice.publish.turns import CLUSTER_PATIENCE_SECONDS, PATIENCE_SECONDS, PublishTurns
 from sluice.ranges import OffsetRange, chunk, total
 from sluice.sql import quote_identifier, quote_string
@@ -54,6 +55,13 @@ class Slice(NamedTuple):
         return f"{self.ranges[0]}/{digest.hexdigest()[:16]}"
 
 
+class Counted(NamedTuple):
+    """Rows and distinct offsets of one partition in the target."""
+
+    rows: int
+    offsets: int
+
+
 class Publisher:
     """Publishes loads of one contract. Every method may be repeated."""
 
@@ -79,7 +87,7 @@ class Publisher:
             try:
                 columns = self.columns(load)
                 self._make_visible(self.fence(load_id, owner), columns, owner)
-            except (LoadLost, AccountingError):
+            except (LoadLost, AccountingError, ShortRead):
                 if self._known(load_id).state is not State.PUBLISHED:
                     raise
                 # Another publisher has completed it meanwhile.
@@ -87,10 +95,9 @@ class Publisher:
 
     def _known(self, load_id: str) -> Load:
         """The load, unless it was given up."""
-        load = self._ledger.load(self._contract.topic, load_id)
-        if load is None or load.state in (State.ABANDONED, State.TAKING_BACK):
-            state = load.state if load else "not in the ledger"
-            raise LoadLost(f"the load is {state}", load_id=load_id)
+        load = self._ledger.known(self._contract.topic, load_id)
+        if load.state in (State.ABANDONED, State.TAKING_BACK):
+            raise LoadLost(f"the load is {load.state}", load_id=load_id)
         return load
 
     def _make_visible(self, load: Load, columns: Mapping[str, str], owner: str) -> None:
@@ -153,7 +160,7 @@ class Publisher:
             replaces: whether the rows take the place of others, so that only those of this load
                 count as being there.
         """
-        source = self._ledger.staging.rows(load)
+        source = self._ledger.staging.audited_rows(load)
         missing_rows = self.target.missing_rows(source, part.ranges, replaces)
         parameters = {"topic": load.topic, "load": load.load_id, "attempt": part.attempt}
         name = f"sluice/{load.load_id}/{part.name}"
@@ -177,7 +184,9 @@ class Publisher:
                 return
             with self._turn(name) as condition:
                 statement = self.insert_statement(columns, f"{missing_rows}{condition}")
-                self._clickhouse.execute(statement, parameters, settings)
+                self._clickhouse.until_received(
+                    partial(self._clickhouse.execute, statement, parameters, settings)
+                )
 
     @contextmanager
     def _turn(self, name: str) -> Iterator[str]:
@@ -191,8 +200,9 @@ class Publisher:
     def _count(self, missing_rows: str, parameters: Mapping[str, str]) -> int:
         """How many staged rows the target does not have."""
         settings = self.target.settings | {"join_use_nulls": 1}
-        (row,) = self._clickhouse.rows(
-            f"SELECT count() AS rows {missing_rows}", parameters, settings
+        sql = f"SELECT count() AS rows {missing_rows}"
+        (row,) = self._clickhouse.until_received(
+            lambda: self._clickhouse.rows(sql, parameters, settings)
         )
         return int(row["rows"])
 
@@ -233,30 +243,43 @@ class Publisher:
         Args:
             answered: by chunk, the offsets that this load answers for.
         """
-        accounts = {a.partition: a.loaded for a in self._ledger.attempts.accounts(load.load_id)}
+        accounts = loaded_by_partition(load, self._clickhouse, self._ledger)
         if self.target.replaces:
             self._check_replacing_target(load, slices)
-            return sum(accounts.values())
-        rows, offsets = Counter[int](), Counter[int]()
-        for ranges in answered:
-            for row in self.target.count(ranges):
-                rows[row["partition"]] += row["rows"]
-                offsets[row["partition"]] += row["offsets"]
+            return load.loaded
+        counted = self._clickhouse.until(
+            lambda: self._count_target(answered),
+            lambda found: all(found[p].offsets >= loaded for p, loaded in accounts.items()),
+        )
         for partition, loaded in accounts.items():
-            if (rows[partition], offsets[partition]) != (loaded, loaded):
+            found = counted[partition]
+            if found != (loaded, loaded):
                 raise AccountingError(
-                    f"{loaded} rows to publish, and {self.target.name} holds {rows[partition]} rows"
-                    f" of {offsets[partition]} offsets",
+                    f"{loaded} rows to publish, and {self.target.name} holds {found.rows} rows of"
+                    f" {found.offsets} offsets",
                     load_id=load.load_id,
                     partition=partition,
                 )
-        return sum(accounts.values())
+        return load.loaded
+
+    def _count_target(self, answered: list[list[OffsetRange]]) -> Mapping[int, Counted]:
+        counted = defaultdict[int, Counted](lambda: Counted(0, 0))
+        for ranges in answered:
+            for row in self.target.count(ranges):
+                before = counted[row["partition"]]
+                counted[row["partition"]] = Counted(
+                    before.rows + row["rows"], before.offsets + row["offsets"]
+                )
+        return counted
 
     def _check_replacing_target(self, load: Load, slices: list[Slice]) -> None:
-        source = self._ledger.staging.rows(load)
+        source = self._ledger.staging.audited_rows(load)
         for attempt, ranges in slices:
             parameters = {"topic": load.topic, "attempt": attempt, "load": load.load_id}
-            missing = self._count(self.target.missing_rows(source, ranges), parameters)
+            missing_rows = self.target.missing_rows(source, ranges)
+            missing = self._clickhouse.until(
+                partial(self._count, missing_rows, parameters), lambda rows: not rows
+            )
             if missing:
                 raise AccountingError(
                     f"{self.target.name} lacks {missing} rows of {ranges[0]}",

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from sluice.errors import AccountingError, LoadLost
-from sluice.ranges import OffsetRange, subtract
+from sluice.ranges import OffsetRange, subtract, total
 from sluice.sql import offset_condition, quote_identifier, quote_string
-from sluice.store.clickhouse import ClickHouse
+from sluice.store.clickhouse import ClickHouse, needs_rows
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import Changes, EventDetail, Load, State
 from sluice.store.target_table import TargetTable
@@ -66,7 +66,7 @@ class Replacement:
         Raises:
             AccountingError: the load's own rows are not all there; nothing was removed.
         """
-        absent = self._ledger.attempts.absent(self._load.load_id, list(attempts.values()))
+        absent = self._absent(list(attempts.values()))
         answered = {n: subtract(ranges, absent) for n, ranges in chunks.items()}
         if not self._target.replaces:  # there a newer row of a key may stand for one of ours
             self._check_own(answered)
@@ -79,6 +79,20 @@ class Replacement:
             self._resolve(number, ranges, list(attempts.values()))
             self._remove(ranges)
         return list(answered.values())
+
+    def _absent(self, attempts: list[str]) -> list[OffsetRange]:
+        """The offsets without a message. A row of theirs is kept, so none may be overlooked."""
+        absent = self._clickhouse.until(
+            lambda: self._ledger.attempts.absent(self._load.load_id, attempts),
+            lambda found: total(found) >= self._load.absent,
+        )
+        if total(absent) != self._load.absent:
+            raise AccountingError(
+                f"its audit counted {self._load.absent} absent offsets, and {total(absent)} are"
+                " recorded; nothing is replaced",
+                load_id=self._load.load_id,
+            )
+        return absent
 
     def _begin(self, owner: str, detail: EventDetail) -> None:
         """Record what was counted while both were there; another publisher may have done so."""
@@ -95,13 +109,16 @@ class Replacement:
         return live is not None and live.state is State.REPLACING
 
     def _check_own(self, answered: Mapping[int, list[OffsetRange]]) -> None:
-        accounts = {
-            a.partition: a.loaded for a in self._ledger.attempts.accounts(self._load.load_id)
-        }
-        for ranges in answered.values():
-            for row in self._target.count(ranges, self._load.load_id):
-                accounts[row["partition"]] -= row["offsets"]
-        if missing := {partition: n for partition, n in accounts.items() if n}:
+        accounts = loaded_by_partition(self._load, self._clickhouse, self._ledger)
+
+        def count_missing() -> dict[int, int]:
+            left = dict(accounts)
+            for ranges in answered.values():
+                for row in self._target.count(ranges, self._load.load_id):
+                    left[row["partition"]] -= row["offsets"]
+            return {partition: rows for partition, rows in left.items() if rows}
+
+        if missing := self._clickhouse.until(count_missing, lambda found: not found):
             raise AccountingError(
                 f"{self._target.name} does not have all of its rows (missing by partition:"
                 f" {missing}); none is replaced",
@@ -179,11 +196,13 @@ class Replacement:
 
     def _resolve(self, chunk: int, ranges: list[OffsetRange], attempts: list[str]) -> None:
         """Record what became of messages in quarantine that this load has read again."""
-        again = (
-            f"SELECT partition, offset FROM {self._db}.quarantine_rows"
+        load = self._load
+        refused = (
+            f"FROM {self._db}.quarantine_rows"
             " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
         )
-        staged = f"SELECT _partition, _offset {self._ledger.staging.rows(self._load).accepted}"
+        again = f"SELECT partition, offset {refused} AND {needs_rows(load.quarantined, refused)}"
+        staged = f"SELECT _partition, _offset {self._ledger.staging.audited_rows(load).accepted}"
         repaired = (
             f"SELECT partition, offset FROM {self._db}.load_repairs"
             " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
@@ -192,23 +211,30 @@ class Replacement:
             f"SELECT load_id, partition, offset FROM {self._db}.quarantine_resolutions"
             " WHERE by_load = {load:String}"
         )
-        self._clickhouse.execute(
+        read = (
+            f"FROM {self._db}.quarantine AS q WHERE q.topic = {{topic:String}}"
+            " AND q.status = 'quarantined' AND q.load_id != {load:String}"
+            f" AND ({offset_condition(ranges, 'q.partition', 'q.offset')})"
+        )
+        # A replay has read exactly these; how many a replacing load meets is not known before.
+        all_there = needs_rows(total(ranges) if load.kind == "replay" else 0, read)
+        statement = (
             f"INSERT INTO {self._db}.quarantine_resolutions"
             " (load_id, topic, partition, offset, by_load, outcome, repaired)"
             " SELECT q.load_id, q.topic, q.partition, q.offset, {load:String},"
             f" multiIf((q.partition, q.offset) IN ({staged}), 'loaded',"
             f" (q.partition, q.offset) IN ({again}), 'refused', 'gone'),"
             f" (q.partition, q.offset) IN ({repaired})"
-            f" FROM {self._db}.quarantine AS q WHERE q.topic = {{topic:String}}"
-            " AND q.status = 'quarantined' AND q.load_id != {load:String}"
-            f" AND ({offset_condition(ranges, 'q.partition', 'q.offset')})"
-            f" AND (q.load_id, q.partition, q.offset) NOT IN ({known})",
-            {"load": self._load.load_id, "topic": self._load.topic, "attempts": attempts},
-            {
-                "insert_deduplicate": 1,
-                "insert_deduplication_token": f"{self._load.load_id}/resolved/{chunk}",
-                "max_threads": 1,
-            },
+            f" {read} AND (q.load_id, q.partition, q.offset) NOT IN ({known}) AND {all_there}"
+        )
+        parameters = {"load": load.load_id, "topic": load.topic, "attempts": attempts}
+        settings = {
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": f"{load.load_id}/resolved/{chunk}",
+            "max_threads": 1,
+        }
+        self._clickhouse.until_received(
+            lambda: self._clickhouse.execute(statement, parameters, settings)
         )
 
     def _remove(self, ranges: list[OffsetRange]) -> None:
@@ -223,3 +249,21 @@ class Replacement:
         named = ", ".join(map(quote_string, loads))
         topic = quote_string(self._load.topic)
         return f"_topic = {topic} AND _load_id IN ({named}) AND ({offset_condition(ranges)})"
+
+
+def loaded_by_partition(load: Load, clickhouse: ClickHouse, ledger: Ledger) -> dict[int, int]:
+    """Partition → the rows that the audit of a load has counted.
+
+    Raises:
+        AccountingError: the accounts do not add up to what the log has recorded of the audit.
+    """
+    accounts = clickhouse.until(
+        lambda: {a.partition: a.loaded for a in ledger.attempts.accounts(load.load_id)},
+        lambda found: sum(found.values()) >= load.loaded,
+    )
+    if sum(accounts.values()) != load.loaded:
+        raise AccountingError(
+            f"its audit counted {load.loaded} rows, and its accounts say {sum(accounts.values())}",
+            load_id=load.load_id,
+        )
+    return accounts

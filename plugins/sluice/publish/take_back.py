@@ -43,7 +43,8 @@ class TakeBack:
         named = f"startsWith(Settings['log_comment'], {quote_string(f'sluice/{load.load_id}/')})"
         if self._clickhouse.rows(f"SELECT 1 AS one FROM system.processes WHERE {named}"):
             self._clickhouse.execute(f"KILL QUERY WHERE {named} SYNC")
-        if self._visible(load):
+        # Behind replicas, the one that is asked may not have received the rows yet.
+        if self._visible(load) or self._clickhouse.has_replicas:
             # A mutation is kept as text, so nothing is left to bind.
             self._clickhouse.execute(
                 f"DELETE FROM {self._target.name} WHERE _topic = {quote_string(load.topic)}"

@@ -123,23 +123,18 @@ class MessageFinder:
     def _staged(self, where: str, parameters: dict[str, Any]) -> list[FoundMessage]:
         """Rows that unfinished loads have staged, and that are not visible yet."""
         found: list[FoundMessage] = []
-        tables = {row["load_id"]: row["name"] for row in self._ledger.work_tables()}
         for load in self._ledger.loads_of(self._contract.topic, live=True):
-            if table := tables.get(load.load_id):
-                found += self._staged_by(load, table, where, parameters)
+            found += self._staged_by(load, where, parameters)
         return found
 
-    def _staged_by(
-        self, load: Load, table: str, where: str, parameters: dict[str, Any]
-    ) -> list[FoundMessage]:
+    def _staged_by(self, load: Load, where: str, parameters: dict[str, Any]) -> list[FoundMessage]:
         accepted = self._ledger.attempts.accepted(load.load_id).values()
         try:
             rows = self._clickhouse.rows(
                 "SELECT _partition AS partition, _offset AS offset,"
                 " fromUnixTimestamp64Milli(_timestamp, 'UTC') AS timestamp,"
                 " _correlation_id AS correlation_id"
-                f" FROM {self._db}.{quote_identifier(table)}"
-                f" WHERE _attempt IN {{attempts:Array(String)}} AND {where}"
+                f" {self._ledger.staging.rows(load).accepted} AND {where}"
                 f" AND (_partition, _offset) NOT IN (SELECT _partition, _offset FROM {self._table}"
                 "  WHERE _topic = {topic:String} AND _load_id = {load:String})"
                 f" ORDER BY partition, offset LIMIT {MOST}",

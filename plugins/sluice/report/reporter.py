@@ -10,7 +10,6 @@ from sluice.audit.accounting import Accounting
 from sluice.audit.quality_results import QualityResults
 from sluice.contract import Contract
 from sluice.decode.decoder import Decoder
-from sluice.errors import LoadLost
 from sluice.plan.reservations import Reservation, find_reservations
 from sluice.plan.survey import PlanPreview
 from sluice.ranges import merge
@@ -41,9 +40,7 @@ class Reporter:
             LoadLost: the ledger has no such load.
         """
         ledger = self._ledger
-        load = ledger.load(self._contract.topic, load_id)
-        if load is None:
-            raise LoadLost("the ledger has no such load", load_id=load_id)
+        load = ledger.known(self._contract.topic, load_id)
         events = ledger.events(load.topic, load_id)
         accepted = list(ledger.attempts.accepted(load_id).values())
         attempts = [result.attempt for result in accepted]

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sluice.errors import EngineError
 from sluice.ranges import OffsetRange
 from sluice.records import Skip
 from sluice.sql import quote_identifier
@@ -84,11 +85,26 @@ class AttemptRecords:
         self._clickhouse = clickhouse
         self._db = quote_identifier(database)
 
-    def finish(self, load_id: str, topic: str, result: ChunkResult) -> None:
-        """Record that an attempt read its chunk to the end; the first one recorded is accepted."""
+    def finish(self, load_id: str, topic: str, result: ChunkResult) -> ChunkResult:
+        """Record that an attempt read its chunk to the end; the first one recorded is accepted.
+
+        All attempts at a chunk have one token, so ClickHouse keeps one of them.
+
+        Returns:
+            The accepted attempt, which may be another.
+
+        Raises:
+            EngineError: ClickHouse does not show what was recorded.
+        """
         row = {"load_id": load_id, "topic": topic} | msgspec.structs.asdict(result)
-        token = f"{load_id}/{result.chunk}/{result.attempt}/finished"
+        token = f"{load_id}/{result.chunk}/finished"
         self._clickhouse.insert(f"{self._db}.load_chunks", [row], token)
+        accepted = self._clickhouse.until(
+            lambda: self.accepted(load_id).get(result.chunk), lambda found: found is not None
+        )
+        if accepted is None:
+            raise EngineError(0, f"the end of chunk {result.chunk} was recorded, and is not there")
+        return accepted
 
     def last_finished_at(self, load_id: str) -> datetime | None:
         """When an attempt of the load last finished a chunk; None if none has."""
@@ -188,7 +204,7 @@ class AttemptRecords:
         return int(row["n"])
 
     def absent(self, load_id: str, attempts: Sequence[str]) -> list[OffsetRange]:
-        """Offsets for which the broker had no message in the given attempts of a load."""
+        """Offsets for which the broker had no message, in the given attempts of a load."""
         rows = self._clickhouse.rows(
             f"SELECT partition, low, high FROM {self._db}.load_skips"
             " WHERE load_id = {load:String} AND kind != 'tombstone'"

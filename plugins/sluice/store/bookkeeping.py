@@ -59,7 +59,7 @@ def create_bookkeeping(clickhouse: ClickHouse, database: str) -> None:
         return
     _set_old_ledger_aside(clickhouse, database)
     for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: db, text)):
-        clickhouse.execute(statement)
+        clickhouse.create(statement)
     _convert_old_ledger(clickhouse, database)
     _move_staged_rows(clickhouse, database)
     row = {"digest": digest, "version": VERSION}
@@ -70,7 +70,8 @@ def _applied(clickhouse: ClickHouse, db: str) -> Applied:
     """What was applied last; version 0 if nothing was."""
     try:
         rows = clickhouse.rows(
-            f"SELECT max(version) AS version, argMax(digest, at) AS digest FROM {db}.bookkeeping"
+            f"SELECT max(version) AS version, argMax(digest, at) AS digest FROM {db}.bookkeeping",
+            waits=False,
         )
     except EngineError as error:
         if error.code == UNKNOWN_IDENTIFIER:
@@ -183,7 +184,7 @@ def _live_load(clickhouse: ClickHouse, database: str, load_id: str) -> Load | No
 def _move(clickhouse: ClickHouse, database: str, old: str, load: Load) -> None:
     columns = {row["name"]: row["type"] for row in clickhouse.rows(f"DESCRIBE TABLE {old}")}
     rows = Staging(clickhouse, database).rows(load)
-    clickhouse.execute(create_staging(rows.table, columns, staging_comment(load.topic)))
+    clickhouse.create(create_staging(rows.table, columns, staging_comment(load.topic)))
     listed = ", ".join(map(quote_identifier, columns))
     clickhouse.execute(
         f"INSERT INTO {rows.table} (_load, {listed}) SELECT {load.number}, {listed} FROM {old}"

@@ -1,7 +1,9 @@
 """A client of ClickHouse: statements, inserts, errors and retries."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,9 +12,9 @@ import tenacity
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from sluice.errors import EngineError
+from sluice.errors import EngineError, ShortRead
 from sluice.settings import Connection
-from sluice.sql import quote_identifier
+from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse_client import open_client
 from sluice.store.engine_errors import TRANSIENT, from_driver
 
@@ -20,9 +22,30 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 DUPLICATE_COLUMN = 15
+NO_SUCH_COLUMN = 16
+UNKNOWN_IDENTIFIER = 47
 TABLE_EXISTS = 57
 UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
+CANNOT_GET_CREATE_TABLE_QUERY = 390
+
+SHORT_READ = "sluice: short read"
+"""What a statement throws that finds fewer rows than it needs; see :class:`ShortRead`."""
+
+NOT_THERE_YET = {
+    NO_SUCH_COLUMN,
+    UNKNOWN_IDENTIFIER,
+    UNKNOWN_TABLE,
+    UNKNOWN_DATABASE,
+    CANNOT_GET_CREATE_TABLE_QUERY,
+}
+"""What a replica reports that has not received a statement which another one has run."""
+
+LAG_SECONDS = 60.0
+"""How long a replica may lag behind before what it lacks counts as missing."""
+
+WITH_REPLICAS = ("Replicated", "Shared")
+"""Engines of databases whose tables are on several servers, behind one address."""
 
 INPUT_SETTINGS = {
     "date_time_input_format": "best_effort",
@@ -33,8 +56,26 @@ INPUT_SETTINGS = {
 """How ClickHouse parses staged JSON: ISO times, no silent defaults for nulls, exact floats."""
 
 
+def needs_rows(rows: int, source: str) -> str:
+    """A condition with which a statement fails where a source has fewer rows than there are: a
+    replica that lags behind cannot answer. See :class:`~sluice.errors.ShortRead`.
+
+    Args:
+        source: ``FROM … WHERE …``.
+    """
+    return f"(SELECT throwIf(count() < {rows}, {quote_string(SHORT_READ)}) {source}) = 0"
+
+
+class NotThereYet(EngineError):
+    """A replica lacks a table or column that another one may have."""
+
+
+QUORUM = {"insert_quorum": "auto", "insert_quorum_timeout": 60_000}
+"""An insert completes when most replicas have it."""
+
+
 class ClickHouse:
-    """A client of one server. Safe to share between threads.
+    """A client of one server, or of replicas behind one address. Safe to share between threads.
 
     Args:
         client: clickhouse-connect's client, without a session.
@@ -42,6 +83,7 @@ class ClickHouse:
         sleep: waits between retries; a test may pass its own.
         hides_values: whether the errors of inserts leave out the server's text, which may repeat
             sensitive values of rows.
+        lag_seconds: how long a read is repeated when it lacks rows, if there are replicas.
     """
 
     def __init__(
@@ -50,10 +92,12 @@ class ClickHouse:
         retry_seconds: float = 120,
         sleep: Callable[[float], None] = time.sleep,
         hides_values: bool = False,
+        lag_seconds: float = LAG_SECONDS,
     ) -> None:
         self.client, self._hides_values = client, hides_values
+        self._lag_seconds, self._sleep = lag_seconds, sleep
         self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_transient),
+            retry=self._is_worth_repeating,
             stop=tenacity.stop_before_delay(retry_seconds),
             wait=tenacity.wait_exponential(multiplier=0.2, max=10) + tenacity.wait_random(0, 0.2),
             sleep=sleep,
@@ -66,9 +110,61 @@ class ClickHouse:
         """The database of the target tables."""
         return self.client.database or "default"
 
+    @cached_property
+    def has_replicas(self) -> bool:
+        """Whether statements go to any of several servers, which receive rows with a delay."""
+        return self._database_engine in WITH_REPLICAS
+
+    @cached_property
+    def _database_engine(self) -> str:
+        sql = "SELECT engine FROM system.databases WHERE name = {db:String}"
+        rows = self._retried(
+            lambda: self.client.query(sql, parameters={"db": self.database}).result_rows
+        )
+        return str(rows[0][0]) if rows else ""
+
+    def until(self, read: Callable[[], T], is_complete: Callable[[T], bool]) -> T:
+        """Read until the result is complete, or replicas have had the time to receive what it
+        lacks; the last result. On a single server it is read once.
+        """
+        found = read()
+        if is_complete(found) or not self.has_replicas:
+            return found
+        retrying = self._repeating(tenacity.retry_if_result(lambda again: not is_complete(again)))
+        result: T = retrying(read)
+        return result
+
+    def until_received(self, call: Callable[[], T]) -> T:
+        """Repeat a call while it raises :class:`ShortRead`, if there are replicas."""
+        if not self.has_replicas:
+            return call()
+        result: T = self._repeating(tenacity.retry_if_exception_type(ShortRead))(call)
+        return result
+
+    def _repeating(self, retry: tenacity.retry_base) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            retry=retry,
+            stop=tenacity.stop_after_delay(self._lag_seconds),
+            wait=tenacity.wait_exponential(multiplier=0.02, max=2),
+            sleep=self._sleep,
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+
     def qualified(self, table: str) -> str:
         """The quoted name of a target table, with its database."""
         return f"{quote_identifier(self.database)}.{quote_identifier(table)}"
+
+    def create(self, sql: str) -> None:
+        """Run a statement that creates something; tables get the engine that replicates them.
+
+        ClickHouse Cloud does so itself; a Replicated database replicates definitions only.
+
+        Raises:
+            EngineError: carries ClickHouse's code.
+        """
+        if self._database_engine == "Replicated":
+            sql = re.sub(r"\bENGINE = (?=\w*MergeTree)(?!Replicated)", "ENGINE = Replicated", sql)
+        self.execute(sql)
 
     def execute(
         self,
@@ -83,7 +179,7 @@ class ClickHouse:
         """
         self._retried(
             lambda: self.client.command(
-                sql, parameters=dict(parameters or {}), settings=dict(settings or {})
+                sql, parameters=dict(parameters or {}), settings=self._consistent(settings)
             ),
             writes=sql.startswith("INSERT"),
         )
@@ -93,16 +189,21 @@ class ClickHouse:
         sql: str,
         parameters: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
+        waits: bool = True,
     ) -> list[dict[str, Any]]:
         """The rows of a query, each as column → value.
+
+        Args:
+            waits: whether a table that is missing may be on its way to a replica.
 
         Raises:
             EngineError: carries ClickHouse's code.
         """
         result = self._retried(
             lambda: self.client.query(
-                sql, parameters=dict(parameters or {}), settings=dict(settings or {})
-            )
+                sql, parameters=dict(parameters or {}), settings=self._consistent(settings)
+            ),
+            waits=waits,
         )
         return list(result.named_results())
 
@@ -115,17 +216,27 @@ class ClickHouse:
         )
         return bool(tables)
 
-    def insert(self, table: str, rows: Sequence[Any], token: str) -> None:
+    def _consistent(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Settings of a statement; behind replicas it sees all rows of completed inserts, where
+        the engine can promise that.
+        """
+        ours = {"select_sequential_consistency": 1} if self.has_replicas else {}
+        return ours | dict(settings or {})
+
+    def insert(self, table: str, rows: Sequence[Any], token: str, serial: bool = False) -> None:
         """Insert bookkeeping rows (dicts or Structs) into ``table`` (database.table).
 
         Repeatable: of several inserts with the same token only one takes effect.
+
+        Args:
+            serial: see :meth:`insert_lines`.
 
         Raises:
             EngineError: carries ClickHouse's code.
         """
         if rows:
             body = msgspec.json.Encoder().encode_lines(list(rows))
-            self.insert_lines(table, None, body, "JSONEachRow", token)
+            self.insert_lines(table, None, body, "JSONEachRow", token, serial=serial)
 
     def insert_lines(
         self,
@@ -135,6 +246,7 @@ class ClickHouse:
         format_: str,
         token: str,
         leaves_out: bool = False,
+        serial: bool = False,
     ) -> None:
         """Insert encoded rows as one block.
 
@@ -142,6 +254,8 @@ class ClickHouse:
 
         Args:
             leaves_out: whether rows that cannot be parsed are left out, in place of an error.
+            serial: whether, on replicas, inserts into the table take turns, so that a read that
+                asks for all completed inserts gets them.
 
         Raises:
             EngineError: carries ClickHouse's code.
@@ -154,6 +268,8 @@ class ClickHouse:
             "min_insert_block_size_rows": 1_048_576,
             "min_insert_block_size_bytes": 1 << 30,
         }
+        if self.has_replicas:
+            settings |= QUORUM | {"insert_quorum_parallel": int(not serial)}
         if leaves_out:
             settings |= {
                 "input_format_allow_errors_num": body.count(b"\n"),
@@ -166,30 +282,40 @@ class ClickHouse:
             writes=True,
         )
 
-    def _retried(self, call: Callable[[], T], writes: bool = False) -> T:
+    def _is_worth_repeating(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, EngineError):
+            return False
+        if isinstance(error, NotThereYet):
+            return (state.seconds_since_start or 0) < self._lag_seconds
+        return error.transient
+
+    def _retried(self, call: Callable[[], T], writes: bool = False, waits: bool = True) -> T:
         """Repeat a call while it raises transient errors and time for retries remains."""
 
         def attempt() -> T:
             try:
                 return call()
             except DatabaseError as error:
-                raise from_driver(error, hides_values=writes and self._hides_values) from None
+                if SHORT_READ in str(error):
+                    raise ShortRead(error.code or 0, "the staged rows are not all there") from None
+                found = from_driver(error, hides_values=writes and self._hides_values)
+                if waits and found.code in NOT_THERE_YET and self.has_replicas:
+                    raise NotThereYet(*found.__reduce__()[1]) from None
+                raise found from None
 
         result: T = self._retrying(attempt)
         return result
 
 
-def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, EngineError) and error.transient
-
-
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    code = error.code if isinstance(error, EngineError) else 0
+    assert isinstance(error, EngineError)
+    code = error.code
     log.warning(
         "clickhouse_retry",
         code=code,
-        error=TRANSIENT.get(code, "no connection"),
+        error=TRANSIENT.get(code) or (error.name if code else "no connection"),
         attempt=state.attempt_number,
     )
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sluice.contract.ddl import WORK_TABLE
+from sluice.errors import LoadLost
 from sluice.sql import quote_identifier
 from sluice.store.attempts import AttemptRecords
 from sluice.store.bookkeeping import create_bookkeeping
@@ -68,9 +69,35 @@ class Ledger:
         self.log(topic).append(entry)
 
     def load(self, topic: str, load_id: str) -> Load | None:
-        """The load of an id; None if the ledger does not have it."""
-        loads = self.log(topic).loads(load_id) if load_id else []
-        return loads[0] if loads else None
+        """The load of an id, in no older state than was read before; None if the ledger does not
+        have it.
+        """
+        if not load_id:
+            return None
+        state = self.log(topic).read()
+        if live := state.live.get(load_id):
+            return live
+
+        def is_current(found: Load | None) -> bool:
+            # An end that the log has been read up to must be among the entries of the load.
+            return not (found and found.live and found.number <= state.entry)
+
+        return self.clickhouse.until(
+            lambda: next(iter(self.log(topic).loads(load_id)), None), is_current
+        )
+
+    def known(self, topic: str, load_id: str) -> Load:
+        """The load of an id that exists.
+
+        Raises:
+            LoadLost: the ledger has none.
+        """
+        load = self.clickhouse.until(
+            lambda: self.load(topic, load_id), lambda found: found is not None
+        )
+        if load is None:
+            raise LoadLost("the ledger has no such load", load_id=load_id)
+        return load
 
     def topic_of(self, load_id: str) -> str:
         """The topic of a load; empty if the ledger does not have the load."""

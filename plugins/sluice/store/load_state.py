@@ -165,6 +165,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         revision: if two published loads hold an offset, the one with the higher revision accounts
             for it; 0 for a load of offsets that no load had published.
         attempts: chunk → its accepted attempt, as recorded by the last successful audit.
+        loaded, quarantined, absent: the counts of that audit.
     """
 
     load_id: str
@@ -178,6 +179,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     chunks: tuple[tuple[OffsetRange, ...], ...] = ()
     revision: int = 0
     attempts: Mapping[int, str] = {}
+    loaded: int = 0
+    quarantined: int = 0
+    absent: int = 0
 
     @property
     def ranges(self) -> list[OffsetRange]:

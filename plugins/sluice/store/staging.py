@@ -8,14 +8,15 @@ the number of an ended load.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import structlog
 
 from sluice.contract.ddl import ClickHouseSchemaMapper, staging_comment
 from sluice.errors import EngineError
-from sluice.sql import quote_identifier
-from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse
+from sluice.sql import quote_identifier, quote_string
+from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse, needs_rows
 from sluice.store.load_state import Load
 from sluice.store.topic_state import TopicState
 
@@ -35,6 +36,16 @@ class StagedRows(NamedTuple):
 
     table: str
     condition: str
+
+    def complete(self, attempts: Iterable[str], rows: int) -> "StagedRows":
+        """The same rows for a statement that fails where the attempts have fewer than ``rows``:
+        a replica that lags behind cannot answer for them.
+        """
+        if not rows:
+            return self
+        listed = ", ".join(map(quote_string, attempts))
+        source = f"FROM {self.table} WHERE {self.condition} AND _attempt IN ({listed})"
+        return self._replace(condition=f"{self.condition} AND {needs_rows(rows, source)}")
 
     @property
     def accepted(self) -> str:
@@ -60,13 +71,17 @@ class Staging:
     def create(self, topic: str, mapper: ClickHouseSchemaMapper) -> None:
         """Create the table of a topic and of a mapper's message, unless it exists."""
         name = self._qualified(table_name(topic, mapper.shape))
-        self._clickhouse.execute(mapper.create_staging(name, staging_comment(topic)))
+        self._clickhouse.create(mapper.create_staging(name, staging_comment(topic)))
 
     def rows(self, load: Load) -> StagedRows:
         """Where the rows of a load are."""
         return StagedRows(
             self._qualified(table_name(load.topic, load.plan.shape)), f"_load = {load.number}"
         )
+
+    def audited_rows(self, load: Load) -> StagedRows:
+        """Where the rows are that its audit has counted; see :meth:`StagedRows.complete`."""
+        return self.rows(load).complete(load.attempts.values(), load.loaded)
 
     def drop(self, load: Load) -> None:
         """Drop all rows of a load."""

@@ -43,12 +43,15 @@ def read_declaration(clickhouse: ClickHouse, database: str, table: str) -> Table
     Raises:
         EngineError: carries ClickHouse's code.
     """
-    columns = clickhouse.rows(
-        "SELECT name, type, default_kind AS kind, default_expression AS default, comment,"
-        " compression_codec AS codec"
-        " FROM system.columns WHERE database = {db:String} AND table = {name:String}"
-        " ORDER BY position",
-        {"db": database, "name": table},
+    columns = clickhouse.until(
+        lambda: clickhouse.rows(
+            "SELECT name, type, default_kind AS kind, default_expression AS default, comment,"
+            " compression_codec AS codec"
+            " FROM system.columns WHERE database = {db:String} AND table = {name:String}"
+            " ORDER BY position",
+            {"db": database, "name": table},
+        ),
+        bool,
     )
     result = clickhouse.rows(
         f"SHOW CREATE TABLE {quote_identifier(database)}.{quote_identifier(table)}"
@@ -79,7 +82,7 @@ def parse_declaration(statement: str, columns: Mapping[str, Mapping[str, str]]) 
             ttls[name] = match[1]
     clauses = {key.removesuffix(" ="): value for key, value in _CLAUSE.findall(tail)}
     settings = dict(_SETTING.findall(clauses.pop("SETTINGS", "")))
-    engine = clauses["ENGINE"].removeprefix("Replicated")
+    engine = clauses["ENGINE"].removeprefix("Replicated").removeprefix("Shared")
     # The server chooses the paths of a replicated table; they are not part of the comparison.
     clauses["ENGINE"] = re.sub(r"\('[^']*', '[^']*'(?:, )?", "(", engine).replace("()", "")
     return TableDeclaration(

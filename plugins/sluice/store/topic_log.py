@@ -61,12 +61,13 @@ class TopicLog:
         self._db = quote_identifier(database)
         self._lock = threading.Lock()
         self._state = TopicState(topic=topic)
+        self._seen = 0  # the last entry that this log has read
         self._checkpointed = 0  # the entry of the last checkpoint that this log read or wrote
 
     def read(self) -> TopicState:
-        """The state after the last entry that can be read."""
+        """The state after the last entry that can be read, never before one that was read."""
         with self._lock:
-            self._advance()
+            self._clickhouse.until(self._advance, lambda _: self._state.entry >= self._seen)
             return self._state
 
     def append(
@@ -231,7 +232,8 @@ class TopicLog:
             "revision": entry.revision,
             "chunks": [[(r.partition, r.low, r.high) for r in part] for part in entry.chunks],
         }
-        self._clickhouse.insert(f"{self._db}.topic_log", [row], f"log/{self._topic}/{number}")
+        token = f"log/{self._topic}/{number}"
+        self._clickhouse.insert(f"{self._db}.topic_log", [row], token, serial=True)
 
     def _remove(self, number: int, writer: str) -> None:
         """Remove the row of an entry that another writer's row precedes, if there is one: it came
@@ -255,6 +257,7 @@ class TopicLog:
             " ORDER BY entry, at, writer LIMIT 1 BY entry",
             {"topic": self._topic, **parameters},
         )
+        self._seen = max([self._seen, *(row["entry"] for row in rows)])
         return [(_entry(row), row["writer"]) for row in rows]
 
 

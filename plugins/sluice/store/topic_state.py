@@ -63,6 +63,10 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True):
     topic_id: str = ""
     origins: Mapping[int, int] | None = None
 
+    def has_ended(self, load: Load) -> bool:
+        """Whether a load has ended; False also for one that is reserved after these entries."""
+        return load.number <= self.entry and load.load_id not in self.live
+
     @property
     def reserved(self) -> list[OffsetRange]:
         """The offsets that live loads hold."""
@@ -148,8 +152,17 @@ def follow(load: Load, entry: Entry) -> Load:
     # When another publisher continues a replacement, the state stays.
     continues = (load.state, entry.state) == (State.REPLACING, State.PUBLISHING)
     state = load.state if continues else entry.state
-    attempts = dict(entry.detail.attempts) if state is State.AUDITED else load.attempts
-    return msgspec.structs.replace(load, state=state, last_at=entry.at, attempts=attempts)
+    after = msgspec.structs.replace(load, state=state, last_at=entry.at)
+    if state is not State.AUDITED:
+        return after
+    audit = entry.detail
+    return msgspec.structs.replace(
+        after,
+        attempts=dict(audit.attempts),
+        loaded=audit.loaded,
+        quarantined=audit.quarantined,
+        absent=audit.absent,
+    )
 
 
 def reserved_load(topic: str, entry: Entry) -> Load:

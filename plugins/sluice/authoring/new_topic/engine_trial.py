@@ -167,7 +167,7 @@ def _stage(
 ) -> None:
     form = message_type(contract.message).form
     staged = form(message) if form else message
-    values = ("trial", 0, offset, 0, contract.version.name, "", "", "", staged)
+    values = (0, "trial", 0, offset, 0, contract.version.name, "", "", "", staged)
     body = ENCODER.encode_lines([values])
     token = uuid.uuid4().hex
     clickhouse.insert_lines(tables.staging, COLUMNS, body, "JSONCompactEachRow", token)
