@@ -56,8 +56,8 @@ bench: .venv/ready ## Measure the claims
 
 SEED ?= 1
 ROUNDS ?= 20
-chaos: .venv/ready ## Kill, cut, pause and race loads, and verify the result (SEED=1 ROUNDS=20)
-	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS)
+chaos: .venv/ready ## Kill, cut, pause and race loads, and verify the result (SEED=1 ROUNDS=20 REPLICAS=all)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS) $(if $(REPLICAS),--replicas "$(REPLICAS)")
 
 SOAK_ROUNDS ?= 200
 soak: .venv/ready ## Repeat races, random sequences, kills and chaos with many rounds (SOAK_ROUNDS=200)

@@ -27,6 +27,7 @@ from sluice.loader import Loader
 from sluice.settings import Connection, Settings, parse_connection
 from sluice.store.clickhouse import ClickHouse, connect
 from tests.commands import Run
+from tests.databases import Databases
 
 MakeLoader = Callable[..., Loader]
 
@@ -132,16 +133,18 @@ def registry_url(stack: Stack) -> str:
     return registry.url(stack.ports.registry)
 
 
+@pytest.fixture(scope="session")
+def databases(clickhouse_server: Connection) -> Databases:
+    """The databases of this server."""
+    return Databases(connect(clickhouse_server))
+
+
 @pytest.fixture
-def database(clickhouse_server: Connection) -> Iterator[Connection]:
-    """Connection to a database of the test's own, dropped at its end."""
-    server = connect(clickhouse_server)
-    name = f"test_{uuid.uuid4().hex[:10]}"
-    server.execute(f"CREATE DATABASE {name}")
+def database(clickhouse_server: Connection, databases: Databases) -> Iterator[Connection]:
+    """Connection to an empty database that no other test uses at the time."""
+    name = databases.take()
     yield msgspec.structs.replace(clickhouse_server, schema=name)
-    for dropped in (name, f"{name}_sluice"):
-        server.execute(f"DROP DATABASE IF EXISTS {dropped}")
-    server.client.close()
+    databases.give_back(name)
 
 
 @pytest.fixture

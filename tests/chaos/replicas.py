@@ -34,8 +34,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 _WRITES = re.compile(r"\s*(INSERT|CREATE|ALTER|DROP|DELETE|RENAME|TRUNCATE|OPTIMIZE)\b", re.I)
 _METADATA = re.compile(r"\s*(SHOW|DESCRIBE|EXISTS)\b|\bsystem\.", re.I)
-_COPY = re.compile(r"(INSERT INTO [^(]+?) \(([^)]*)\) SELECT (.*?) FROM (.*)", re.S)
-_LONGEST_LAG = 0.32
+_COPY = re.compile(r"(INSERT INTO [^(]+?) \(([^)]*)\) SELECT (.*)", re.S)
 
 
 class Request(NamedTuple):
@@ -85,11 +84,14 @@ class Replicas:
 
     Attributes:
         port: where it listens.
+        ports: where the engines listen.
         stale: how many statements were answered by an engine that lacked something.
     """
 
-    def __init__(self, first: int, second: int, mode: Mode, seed: int) -> None:
-        self._ports, self._mode = (first, second), mode
+    def __init__(
+        self, first: int, second: int, mode: Mode, seed: int, longest_lag: float = 0.32
+    ) -> None:
+        self.ports, self._mode, self._longest_lag = (first, second), mode, longest_lag
         self._random = random.Random(seed)
         self._http = urllib3.PoolManager(maxsize=32, timeout=urllib3.Timeout(120), retries=False)
         self._writing, self._applied = threading.Lock(), threading.Condition()
@@ -134,8 +136,8 @@ class Replicas:
     def _write(self, request: Request) -> Response:
         with self._writing:
             if self._mode == "stale copies" and (copy := _COPY.match(request.sql)):
-                into, names, selected_columns, source = copy.groups()
-                selected = self._select(request.with_sql(_named(names, selected_columns, source)))
+                into, names, query = copy.groups()
+                selected = self._select(request.with_sql(_named(names, query)))
                 if selected.status != 200:
                     return selected
                 if not selected.body:
@@ -146,7 +148,7 @@ class Replicas:
             response = self._send(0, request)
             if response.status == 200:
                 self._written += 1
-                delay = self._random.uniform(0, _LONGEST_LAG)
+                delay = self._random.uniform(0, self._longest_lag)
                 self._queue.put((time.monotonic() + delay, request))
                 if self._mode == "away" and self._random.random() < 0.02:
                     self._away_until = time.monotonic() + self._random.uniform(0.5, 2)
@@ -202,7 +204,7 @@ class Replicas:
     def _send(self, engine: int, request: Request, away: bool = True) -> Response:
         if engine and away and time.monotonic() < self._away_until:
             raise Away
-        url = f"http://127.0.0.1:{self._ports[engine]}{request.path}"
+        url = f"http://127.0.0.1:{self.ports[engine]}{request.path}"
         answer = self._http.request(
             request.method,
             f"{url}?{urlencode(request.parameters)}",
@@ -269,7 +271,16 @@ def _translated(request: Request) -> Request:
     return request.with_sql(sql) if sql != request.sql else request
 
 
-def _named(names: str, columns: str, source: str) -> str:
-    """A query with the names of an insert's columns, by which the format Native matches them."""
+def _named(names: str, query: str) -> str:
+    """A query with the names of an insert's columns, by which the format Native matches them.
+
+    Args:
+        query: what follows ``SELECT``.
+    """
+    depth, at = 0, 0
+    while depth or not query.startswith(" FROM ", at):
+        depth += {"(": 1, ")": -1}.get(query[at], 0)
+        at += 1
+    columns, source = query[:at], query[at + len(" FROM ") :]
     numbered = (f"t.{number} AS {name}" for number, name in enumerate(names.split(", "), 1))
     return f"SELECT {', '.join(numbered)} FROM (SELECT tuple({columns}) AS t FROM {source})"

@@ -52,7 +52,7 @@ class Round:
         self, stack: Stack, seed: int, folder: Path, second: Stack | None = None, mode: str = ""
     ) -> None:
         self.seed, self._stack, self._random = seed, stack, Random(seed)
-        self._second, self._again = second, f" MODE='{mode}'" if mode else ""
+        self._second, self._again = second, f" REPLICAS='{mode}'" if mode else ""
         self._folder = folder / f"seed-{seed}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self.events: list[str] = []

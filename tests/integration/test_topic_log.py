@@ -221,6 +221,7 @@ def check_moved(ledger: Ledger, load: Load, old: str) -> None:
 
 def run_dump(clickhouse: ClickHouse, database: str, version: int) -> None:
     """Create the database of an older version."""
+    clickhouse.execute(f"DROP DATABASE IF EXISTS {database}")
     text = (Path(__file__).parents[1] / f"golden/bookkeeping_{version}.sql").read_text()
     for statement in statements(re.sub(r"\bsluice\b(?=[.;])", database, text)):
         clickhouse.execute(statement)

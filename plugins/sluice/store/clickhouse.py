@@ -28,6 +28,7 @@ TABLE_EXISTS = 57
 UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
 CANNOT_GET_CREATE_TABLE_QUERY = 390
+THROWN = 395
 
 SHORT_READ = "sluice: short read"
 """What a statement throws that finds fewer rows than it needs; see :class:`ShortRead`."""
@@ -297,9 +298,10 @@ class ClickHouse:
             try:
                 return call()
             except DatabaseError as error:
-                if SHORT_READ in str(error):
-                    raise ShortRead(error.code or 0, "the staged rows are not all there") from None
                 found = from_driver(error, hides_values=writes and self._hides_values)
+                # Other errors may repeat the statement, and with it the text that it throws.
+                if found.code == THROWN and SHORT_READ in str(error):
+                    raise ShortRead(THROWN, "the staged rows are not all there") from None
                 if waits and found.code in NOT_THERE_YET and self.has_replicas:
                     raise NotThereYet(*found.__reduce__()[1]) from None
                 raise found from None
