@@ -174,3 +174,20 @@ def test_an_insert_refused_for_too_many_parts_is_retried_without_duplicates(
     raiser.join()
     loader.clickhouse.execute("SYSTEM START MERGES orders")
     assert findings(loader) == []
+
+
+def test_a_server_that_does_not_respond_yet_is_waited_for(
+    proxy: Proxy, database: Connection
+) -> None:
+    """As an idle service of ClickHouse Cloud: its address accepts connections and drops them."""
+    proxied = msgspec.structs.replace(database, host="127.0.0.1", port=proxy.port)
+    proxy.plan("refuse", times=6)
+    assert connect(proxied, retry_seconds=30).rows("SELECT 1 AS one") == [{"one": 1}]
+    assert proxy.injected == 6
+
+
+def test_an_address_where_nothing_listens_is_an_error_at_once(database: Connection) -> None:
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="refused"):
+        connect(msgspec.structs.replace(database, host="127.0.0.1", port=1), retry_seconds=30)
+    assert time.monotonic() - began < 10

@@ -327,10 +327,28 @@ def connect(
 ) -> ClickHouse:
     """A client for an Airflow connection.
 
+    A server that does not respond yet is waited for: an idle service of ClickHouse Cloud takes a
+    minute to wake up. An address where nothing listens is an error at once.
+
     Args:
         retry_seconds, hides_values: see :class:`ClickHouse`.
 
     Raises:
         SettingsError, EngineError: see :func:`open_client`.
     """
-    return ClickHouse(open_client(connection), retry_seconds, hides_values=hides_values)
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_may_wake_up),
+        stop=tenacity.stop_before_delay(retry_seconds),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=5),
+        before_sleep=_log_retry,
+        reraise=True,
+    )
+    client = retrying(open_client, connection)
+    return ClickHouse(client, retry_seconds, hides_values=hides_values)
+
+
+def _may_wake_up(error: BaseException) -> bool:
+    if not isinstance(error, EngineError) or not error.transient:
+        return False
+    nothing_there = ("refused", "resolve", "Name or service not known", "No route to host")
+    return not any(text in error.detail for text in nothing_there)

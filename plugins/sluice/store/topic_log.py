@@ -61,6 +61,7 @@ class TopicLog:
         self._db = quote_identifier(database)
         self._lock = threading.Lock()
         self._state = TopicState(topic=topic)
+        self._has_read = False
         self._seen = 0  # the last entry that this log has read
         self._checkpointed = 0  # the entry of the last checkpoint that this log read or wrote
 
@@ -170,9 +171,9 @@ class TopicLog:
 
     def _advance(self) -> dict[int, Written]:
         """Read what follows the state; gives the new entries by number."""
-        if not self._state.entry:
+        if not self._has_read:
             self._state = self._checkpoint() or self._state
-            self._checkpointed = self._state.entry
+            self._checkpointed, self._has_read = self._state.entry, True
         state, found = self._state, dict[int, Written]()
         for entry, writer in self._rows(" AND entry > {seen:UInt64}", {"seen": state.entry}):
             is_next = entry.number == state.entry + 1
