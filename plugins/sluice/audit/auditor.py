@@ -6,7 +6,14 @@ import structlog
 from sluice.audit.accounting import Accounting, Balance
 from sluice.audit.anomalies import Anomalies
 from sluice.audit.quality_gate import QualityGate
-from sluice.audit.quality_results import ANOMALY, LISTED, QualityResults, SuiteOutcome, judge
+from sluice.audit.quality_results import (
+    ANOMALY,
+    LISTED,
+    QualityResults,
+    RuleResult,
+    SuiteOutcome,
+    judge,
+)
 from sluice.audit.trial import Trial
 from sluice.contract import Contract
 from sluice.errors import QualityHeld, SluiceError
@@ -33,7 +40,7 @@ class Auditor:
         gate: QualityGate | None,
         cluster: str = "",
     ) -> None:
-        self._ledger, self._gate = ledger, gate
+        self._clickhouse, self._ledger, self._gate = clickhouse, ledger, gate
         self._accounting = Accounting(contract, clickhouse, ledger)
         self._trial = Trial(contract, clickhouse, ledger, cluster)
         self._anomalies = Anomalies(clickhouse, ledger.database)
@@ -100,8 +107,11 @@ class Auditor:
 
     def unchecked(self, load_id: str) -> list[str]:
         """The critical rules that the load's last audit could not check, and why."""
-        results = self._results.results_of(load_id)
-        return [f"{r.description} ({r.error})" for r in results if r.is_unchecked]
+        return [f"{r.description} ({r.error})" for r in self._last(load_id) if r.is_unchecked]
+
+    def _last(self, load_id: str) -> list[RuleResult]:
+        """The results of the load's last audit."""
+        return self._clickhouse.until(lambda: self._results.results_of(load_id), bool)
 
     def check_releasable(self, load: Load, unchecked: bool) -> Balance:
         """Refuse to release a load whose rows are not known, or that the target would refuse;
@@ -120,7 +130,7 @@ class Auditor:
         self._trial.run(load, balance)
         if not self._gate or unchecked or not balance.sum("loaded"):
             return balance
-        if all(r.expectation == ANOMALY for r in self._results.results_of(load_id)):
+        if all(r.expectation == ANOMALY for r in self._last(load_id)):
             raise QualityHeld(
                 "no quality rule has seen its rows: clear the audit task to run them, or release"
                 " it with --unchecked",

@@ -51,7 +51,7 @@ class TakeBack:
                 f" AND _load_id = {quote_string(load.load_id)}",
                 settings={"lightweight_deletes_sync": 2},
             )
-        if rows := self._visible(load):
+        if rows := self._clickhouse.until(lambda: self._visible(load), lambda rows: not rows):
             raise AccountingError(
                 f"{rows:,} of its rows are still in {self._target.name}: repeat the command",
                 load_id=load.load_id,
@@ -62,7 +62,7 @@ class TakeBack:
     def _check(self, load: Load) -> None:
         if load.state is State.REPLACING:
             why = "it is removing the rows that it replaces"
-        elif self._target.replaces and self._visible(load):
+        elif self._target.replaces and (self._clickhouse.has_replicas or self._visible(load)):
             why = f"{self._target.name} keeps the newest row of each key, so older ones may be gone"
         elif self._target.settings and self._visible(load):
             why = "rows of a cluster's table cannot be removed exactly"
