@@ -268,6 +268,9 @@ def _translated(request: Request) -> Request:
         sql = sql.replace("SELECT engine ", "SELECT 'Replicated' AS engine ")
     elif sql.lstrip().startswith("CREATE"):
         sql = re.sub(r"\bENGINE = Replicated(?=\w*MergeTree)", "ENGINE = ", sql)
+        sql = re.sub(
+            r"\breplicated_deduplication_window = ", "non_replicated_deduplication_window = ", sql
+        )
     return request.with_sql(sql) if sql != request.sql else request
 
 

@@ -173,3 +173,5 @@ def test_tables_are_created_with_the_engine_that_replicates_them(
     kept = [sql for sql in tables if "Sluice work table" not in sql]
     assert len(kept) > 10
     assert [sql for sql in kept if "ENGINE = ReplicatedMergeTree" not in sql] == []
+    window = "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds ="
+    assert [sql for sql in kept if f" {window} 2592000" not in sql] == []

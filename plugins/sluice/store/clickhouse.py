@@ -45,6 +45,9 @@ NOT_THERE_YET = {
 LAG_SECONDS = 60.0
 """How long a replica may lag behind before what it lacks counts as missing."""
 
+TOKENS_KEPT_SECONDS = 30 * 86_400
+"""How long replicated tables keep the tokens of inserts; the default depends on the release."""
+
 WITH_REPLICAS = ("Replicated", "Shared")
 """Engines of databases whose tables are on several servers, behind one address."""
 
@@ -156,15 +159,20 @@ class ClickHouse:
         return f"{quote_identifier(self.database)}.{quote_identifier(table)}"
 
     def create(self, sql: str) -> None:
-        """Run a statement that creates something; tables get the engine that replicates them.
+        """Run a statement that creates something; tables get the engine that replicates them, and
+        keep the tokens of inserts as replicas do.
 
-        ClickHouse Cloud does so itself; a Replicated database replicates definitions only.
+        ClickHouse Cloud chooses the engine itself; a Replicated database replicates definitions
+        only.
 
         Raises:
             EngineError: carries ClickHouse's code.
         """
         if self._database_engine == "Replicated":
             sql = re.sub(r"\bENGINE = (?=\w*MergeTree)(?!Replicated)", "ENGINE = Replicated", sql)
+        if self.has_replicas:
+            window = rf"\1, replicated_deduplication_window_seconds = {TOKENS_KEPT_SECONDS}"
+            sql = re.sub(r"\bnon_(replicated_deduplication_window = \d+)", window, sql)
         self.execute(sql)
 
     def execute(

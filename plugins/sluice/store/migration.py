@@ -76,7 +76,7 @@ class Migration:
         name = f"wanted_{uuid.uuid4().hex}"
         table = f"{quote_identifier(self._scratch)}.{quote_identifier(name)}"
         declaration = self._plain.create_table(table)
-        self._clickhouse.execute(f"{declaration}COMMENT {quote_string(WORK_TABLE)}")
+        self._clickhouse.create(f"{declaration}COMMENT {quote_string(WORK_TABLE)}")
         try:
             declared = read_declaration(self._clickhouse, self._scratch, name)
         finally:
