@@ -91,18 +91,21 @@ class QualityGate:
         )
 
     def _run_patiently(self, view: str, specs: list[ExpectationSpec]) -> SuiteOutcome:
-        """Run again when an expectation raised: a server that was away briefly fails no load.
+        """Run again when an expectation raised: a server that was away briefly fails no load, nor
+        does a replica that lacks rows, or the view.
 
         The library reports that an expectation raised, not why; one that always does has failed.
         """
+        has_replicas = self._clickhouse.has_replicas
 
         def again(state: tenacity.RetryCallState) -> None:
             log.warning("quality_runs_again", attempt=state.attempt_number)
             self._clickhouse.rows("SELECT 1 AS one")  # returns when the server is there
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda found: any(r.error for r in found.results)),
-            stop=tenacity.stop_after_attempt(TRIES * (4 if self._clickhouse.has_replicas else 1)),
+            retry=tenacity.retry_if_result(lambda found: any(r.error for r in found.results))
+            | tenacity.retry_if_exception(lambda _: has_replicas),
+            stop=tenacity.stop_after_attempt(TRIES * (4 if has_replicas else 1)),
             wait=tenacity.wait_exponential(multiplier=0.2, max=5),
             before_sleep=again,
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
