@@ -32,16 +32,18 @@ class StagedRows(NamedTuple):
     Attributes:
         table: the qualified and quoted name of the table.
         condition: SQL that selects the rows of the load, of all its attempts.
+        may_lack: whether a server may have received a part of them only: a replica.
     """
 
     table: str
     condition: str
+    may_lack: bool = False
 
     def complete(self, attempts: Iterable[str], rows: int) -> "StagedRows":
         """The same rows for a statement that fails where the attempts have fewer than ``rows``:
         a replica that lags behind cannot answer for them.
         """
-        if not rows:
+        if not self.may_lack or not rows:
             return self
         listed = ", ".join(map(quote_string, attempts))
         source = f"FROM {self.table} WHERE {self.condition} AND _attempt IN ({listed})"
@@ -76,7 +78,9 @@ class Staging:
     def rows(self, load: Load) -> StagedRows:
         """Where the rows of a load are."""
         return StagedRows(
-            self._qualified(table_name(load.topic, load.plan.shape)), f"_load = {load.number}"
+            self._qualified(table_name(load.topic, load.plan.shape)),
+            f"_load = {load.number}",
+            self._clickhouse.has_replicas,
         )
 
     def audited_rows(self, load: Load) -> StagedRows:
