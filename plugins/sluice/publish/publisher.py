@@ -107,7 +107,7 @@ class Publisher:
         slices = self._slices(load_id, chunks, attempts)
         replaces = replacement is not None
         try:
-            with ThreadPoolExecutor(1 if self.target.replaces else AT_ONCE) as pool:
+            with ThreadPoolExecutor(self._at_once) as pool:
                 list(pool.map(lambda part: self.copy(load, columns, part, replaces), slices))
         except EngineError as error:
             if error.code and not error.transient:
@@ -120,6 +120,12 @@ class Publisher:
         rows = self._check_target(load, slices, answered)
         self._ledger.record(load_id, load.topic, State.PUBLISHED, owner, EventDetail(rows=rows))
         log.info("published", load_id=load_id, table=self._contract.table.name, rows=rows)
+
+    @property
+    def _at_once(self) -> int:
+        """Inserts that run at once: where they take turns anyway, one."""
+        takes_turns = self.target.replaces or self.target.settings or self._clickhouse.has_replicas
+        return 1 if takes_turns else AT_ONCE
 
     def columns(self, load: Load) -> dict[str, str]:
         """Target column → SQL over the rows that a load has staged; see TargetTable.columns."""

@@ -201,7 +201,7 @@ class Replacement:
             f"FROM {self._db}.quarantine_rows"
             " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
         )
-        again = f"SELECT partition, offset {refused} AND {needs_rows(load.quarantined, refused)}"
+        again = f"SELECT partition, offset {refused}"
         staged = f"SELECT _partition, _offset {self._ledger.staging.audited_rows(load).accepted}"
         repaired = (
             f"SELECT partition, offset FROM {self._db}.load_repairs"
@@ -216,8 +216,11 @@ class Replacement:
             " AND q.status = 'quarantined' AND q.load_id != {load:String}"
             f" AND ({offset_condition(ranges, 'q.partition', 'q.offset')})"
         )
-        # A replay has read exactly these; how many a replacing load meets is not known before.
-        all_there = needs_rows(total(ranges) if load.kind == "replay" else 0, read)
+        all_there = "1"
+        if self._clickhouse.has_replicas:
+            again += f" AND {needs_rows(load.quarantined, refused)}"
+            # A replay has read exactly these; how many a replacing load meets is not known before.
+            all_there = needs_rows(total(ranges) if load.kind == "replay" else 0, read)
         statement = (
             f"INSERT INTO {self._db}.quarantine_resolutions"
             " (load_id, topic, partition, offset, by_load, outcome, repaired)"

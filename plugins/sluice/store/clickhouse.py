@@ -186,11 +186,12 @@ class ClickHouse:
         Raises:
             EngineError: carries ClickHouse's code.
         """
+        writes = sql.startswith("INSERT")
         self._retried(
             lambda: self.client.command(
-                sql, parameters=dict(parameters or {}), settings=self._consistent(settings)
+                sql, parameters=dict(parameters or {}), settings=self._consistent(settings, writes)
             ),
-            writes=sql.startswith("INSERT"),
+            writes=writes,
         )
 
     def rows(
@@ -225,11 +226,17 @@ class ClickHouse:
         )
         return bool(tables)
 
-    def _consistent(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _consistent(
+        self, settings: Mapping[str, Any] | None, writes: bool = False
+    ) -> dict[str, Any]:
         """Settings of a statement; behind replicas it sees all rows of completed inserts, where
         the engine can promise that.
         """
-        ours = {"select_sequential_consistency": 1} if self.has_replicas else {}
+        ours: dict[str, Any] = {}
+        if self.has_replicas:
+            ours = {"select_sequential_consistency": 1}
+        if self.has_replicas and writes:
+            ours |= QUORUM | {"insert_quorum_parallel": 0}
         return ours | dict(settings or {})
 
     def insert(self, table: str, rows: Sequence[Any], token: str, serial: bool = False) -> None:
