@@ -19,13 +19,13 @@ from sluice.store.request import Request
 from tests.conftest import MakeLoader, load, with_topic
 from tests.loads import filled, leftovers, sums, target
 
-MESSAGES = int(os.environ.get("MESSAGES", "60000"))
+MESSAGES = int(os.environ.get("MESSAGES", "100000"))
 
 
 def test_many_mixed_messages_load_to_the_message(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
-    """``MESSAGES`` of them, by default sixty thousand."""
+    """``MESSAGES`` of them, by default a hundred thousand."""
     loader = filled(make_loader, contract, MESSAGES)
     load_id = load(loader)
     account = sums(loader, load_id)

@@ -1,6 +1,6 @@
 """Random sequences of loads, backfills, replays and deaths: each offset exactly once.
 
-``SEQUENCES`` says how many; by default six.
+``SEQUENCES`` says how many; by default ten.
 """
 
 import os
@@ -138,7 +138,7 @@ def _die_after(loader: Loader, statements: int) -> None:
     after_each_statement(loader, count_down)
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("SEQUENCES", "6"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SEQUENCES", "10"))))
 def test_a_sequence_leaves_every_offset_exactly_once(make_loader: MakeLoader, seed: int) -> None:
     sequence = Sequence(make_loader, seed)
     try:
