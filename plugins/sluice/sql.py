@@ -1,5 +1,6 @@
 """Names, values and conditions in ClickHouse's SQL syntax."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -13,6 +14,15 @@ from sluice.ranges import OffsetRange
 def quote_identifier(name: str) -> str:
     """A quoted identifier."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+LONGEST_TOPIC = 100
+"""Characters of a topic in a name that is made from it: ClickHouse limits names."""
+
+
+def topic_in_name(topic: str) -> str:
+    """A topic as a part of a table's name; different topics may give the same."""
+    return re.sub(r"\W", "_", topic, flags=re.A)[:LONGEST_TOPIC]
 
 
 def quote_string(value: str) -> str:

@@ -1,6 +1,5 @@
 """``python -m tests.chaos``: rounds of fault injection, each with its own seed."""
 
-import shutil
 import sys
 import tempfile
 import time
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from local.stack import Ports, Stack
-from tests.chaos.replicas import MODES
+from tests.chaos.replicas import MODES, second_engine
 from tests.chaos.rounds import Round, RoundFailed
 
 console = Console(highlight=False)
@@ -36,7 +35,7 @@ def main(seed: int, rounds: int, keep_going: bool, replicas: str | None) -> None
     """
     folder = Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
     stack = Stack(folder, Ports.free())
-    second = Stack(folder / "second", Ports.free()) if replicas else None
+    second: Stack | None = None
     failed, began = [], time.monotonic()
     bar = Progress(
         TextColumn("seed {task.fields[seed]}"),
@@ -49,11 +48,8 @@ def main(seed: int, rounds: int, keep_going: bool, replicas: str | None) -> None
     try:
         with console.status("starting Kafka and ClickHouse"):
             stack.up("kafka", "clickhouse")
-            if second:
-                # One login for both.
-                second.folder.mkdir()
-                shutil.copy(stack.folder / "secrets.json", second.folder)
-                second.up("clickhouse")
+            if replicas:
+                second = second_engine(stack, folder / "second")
         with bar:
             task = bar.add_task("", total=rounds, seed=seed)
             for number in range(seed, seed + rounds):

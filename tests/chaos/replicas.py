@@ -9,15 +9,19 @@ quorum has them; these do not, so they are stricter.
 import queue
 import random
 import re
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import urllib3
+
+from local.stack import Ports, Stack
 
 Mode = Literal["lag", "stale reads", "stale copies", "stale metadata", "away"]
 """What is worse than a delay:
@@ -68,6 +72,15 @@ class Response(NamedTuple):
 
 class Away(Exception):
     """The engine refuses connections."""
+
+
+def second_engine(stack: Stack, folder: Path) -> Stack:
+    """Another engine with the login of a stack's; its own broker is not started."""
+    second = Stack(folder, Ports.free())
+    folder.mkdir(exist_ok=True)
+    shutil.copy(stack.folder / "secrets.json", folder)
+    second.up("clickhouse")
+    return second
 
 
 class _Server(ThreadingHTTPServer):

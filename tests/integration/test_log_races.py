@@ -14,16 +14,7 @@ from sluice.store.load_state import State
 from sluice.store.topic_log import TopicLog
 from sluice.store.topic_state import Entry
 from tests.conftest import MakeLoader, load
-from tests.loads import filled, leftovers, sums, target, verdict
-
-
-def audited(loader: Loader) -> str:
-    """A load up to its audit; gives its id."""
-    plan = loader.plan()
-    for number in range(len(plan.chunks)):
-        loader.drain(plan.load_id, number)
-    loader.audit(plan.load_id)
-    return plan.load_id
+from tests.loads import audited, filled, leftovers, sums, target, verdict
 
 
 def after_entry(loader: Loader, state: State, act: Callable[[], object]) -> None:

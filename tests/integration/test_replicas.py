@@ -4,7 +4,6 @@ Each step of a load is made by a loader of its own, as Airflow's tasks are: none
 others have read.
 """
 
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from local.stack import Ports, Stack
+from local.stack import Stack
 from sluice.contract import Contract
 from sluice.errors import LoadLost, ShortRead
 from sluice.loader import Loader
@@ -21,9 +20,9 @@ from sluice.settings import Connection, Settings
 from sluice.store.clickhouse import connect
 from sluice.store.request import RefusalFilter, Request
 from sluice.store.staging import StagedRows
-from tests.chaos.replicas import Mode, Replicas
+from tests.chaos.replicas import Mode, Replicas, second_engine
 from tests.conftest import MakeLoader
-from tests.loads import filled, sums, target, verdict
+from tests.loads import audited, filled, sums, target, verdict
 
 Behind = Callable[[Mode], tuple[Replicas, Connection]]
 
@@ -33,9 +32,7 @@ def second(
     stack: Stack, clickhouse_server: Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """Another engine with the same login."""
-    made = Stack(tmp_path_factory.mktemp("second"), Ports.free())
-    shutil.copy(stack.folder / "secrets.json", made.folder)
-    made.up("clickhouse")
+    made = second_engine(stack, tmp_path_factory.mktemp("second"))
     yield made
     made.stop()
 
@@ -111,22 +108,13 @@ def test_a_load_a_reload_and_a_replay_are_exact(
         assert verdict(judge).findings == []
 
 
-def audited(loader_of: LoaderOf, connection: Connection) -> tuple[Loader, str]:
-    """A loader, and the id of a load that it may publish."""
-    loader = loader_of(connection, "run")
-    plan = loader.plan()
-    for number in range(len(plan.chunks)):
-        loader.drain(plan.load_id, number)
-    loader.audit(plan.load_id)
-    return loader, plan.load_id
-
-
 def test_a_copy_on_a_replica_without_all_staged_rows_copies_nothing(
     loader_of: LoaderOf, behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the condition that it needs all of them, its token is used up by a part of them."""
     _, connection = behind("lag")
-    loader, load_id = audited(loader_of, connection)
+    loader = loader_of(connection, "run")
+    load_id = audited(loader)
     load = loader.publisher.fence(load_id, loader.owner)
     rows = loader.ledger.staging.rows(load)
     loader.clickhouse.execute(

@@ -79,10 +79,7 @@ class Accounting:
                 which partition and by how much.
         """
         load_id, chunks = load.load_id, dict(enumerate(load.chunks))
-        accepted = self._clickhouse.until(
-            lambda: self._ledger.attempts.accepted(load_id),
-            lambda found: found.keys() >= chunks.keys(),
-        )
+        accepted = self._ledger.attempts.accepted_of(load_id, len(chunks))
         attempts = {number: result.attempt for number, result in accepted.items()}
         if unfinished := sorted(chunks.keys() - attempts.keys()):
             raise AccountingError(
@@ -134,13 +131,13 @@ class Accounting:
     def outside(self, load: Load, balance: Balance, window: TimeWindow) -> int:
         """Staged rows whose timestamps lie outside of a range of time; 0 is no timestamp."""
         low, high = (int(at.timestamp() * 1000) if at else None for at in window)
-        rows = self._rows(
-            f"SELECT countIf(_timestamp > 0 AND (_timestamp < {low or 0}"
-            f" OR _timestamp >= {1 << 62 if high is None else high})) AS n"
-            f" {self._staged(load, balance).accepted}",
-            {"attempts": list(balance.attempts.values())},
+        (row,) = self._of_staged(
+            load,
+            balance,
+            f"countIf(_timestamp > 0 AND (_timestamp < {low or 0}"
+            f" OR _timestamp >= {1 << 62 if high is None else high})) AS n",
         )
-        return int(rows[0]["n"])
+        return int(row["n"])
 
     def reasons(self, load_id: str, attempts: list[str]) -> list[ReasonCount]:
         """Why messages were refused, the most frequent first; sensitive values are masked."""
@@ -156,10 +153,7 @@ class Accounting:
         if not columns:
             return {}
         counts = (f"countIf(isNull({c.source})) AS {quote_identifier(c.name)}" for c in columns)
-        (row,) = self._rows(
-            f"SELECT {', '.join(counts)} {self._staged(load, balance).accepted}",
-            {"attempts": list(balance.attempts.values())},
-        )
+        (row,) = self._of_staged(load, balance, ", ".join(counts))
         return {name: int(count) for name, count in row.items()}
 
     def _planned(self, load_id: str, chunks: Mapping[int, Sequence[OffsetRange]]) -> dict[int, int]:
@@ -246,19 +240,23 @@ class Accounting:
         return {(row["partition"], row["kind"]): row["offsets"] for row in rows}
 
     def _versions(self, load: Load, balance: Balance) -> dict[str, int]:
-        rows = self._rows(
-            "SELECT _schema_version AS version, count() AS rows"
-            f" {self._staged(load, balance).accepted} GROUP BY version ORDER BY version",
-            {"attempts": list(balance.attempts.values())},
+        rows = self._of_staged(
+            load,
+            balance,
+            "_schema_version AS version, count() AS rows",
+            " GROUP BY version ORDER BY version",
         )
         return {row["version"]: row["rows"] for row in rows}
 
-    def _staged(self, load: Load, balance: Balance) -> StagedRows:
-        return balance.staged(self._ledger.staging.rows(load))
-
-    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The rows of a query over all staged rows."""
-        return self._clickhouse.until_received(lambda: self._clickhouse.rows(sql, parameters))
+    def _of_staged(
+        self, load: Load, balance: Balance, selected: str, tail: str = ""
+    ) -> list[dict[str, Any]]:
+        """A query over all staged rows that were counted."""
+        staged = balance.staged(self._ledger.staging.rows(load))
+        return self._clickhouse.rows(
+            f"SELECT {selected} {staged.accepted}{tail}",
+            {"attempts": list(balance.attempts.values())},
+        )
 
 
 def _describe(account: Account) -> str:

@@ -1,5 +1,7 @@
 """The audit step of a load: the accounting identity, the breaker, the quality rules."""
 
+from collections.abc import Sequence
+
 import msgspec
 import structlog
 
@@ -107,7 +109,7 @@ class Auditor:
 
     def unchecked(self, load_id: str) -> list[str]:
         """The critical rules that the load's last audit could not check, and why."""
-        return [f"{r.description} ({r.error})" for r in self._last(load_id) if r.is_unchecked]
+        return _unchecked(self._last(load_id))
 
     def _last(self, load_id: str) -> list[RuleResult]:
         """The results of the load's last audit."""
@@ -130,13 +132,14 @@ class Auditor:
         self._trial.run(load, balance)
         if not self._gate or unchecked or not balance.sum("loaded"):
             return balance
-        if all(r.expectation == ANOMALY for r in self._last(load_id)):
+        results = self._last(load_id)
+        if all(r.expectation == ANOMALY for r in results):
             raise QualityHeld(
                 "no quality rule has seen its rows: clear the audit task to run them, or release"
                 " it with --unchecked",
                 load_id=load_id,
             )
-        if rules := self.unchecked(load_id):
+        if rules := _unchecked(results):
             raise QualityHeld(
                 f"{len(rules)} critical quality rules could not be checked:"
                 f" {'; '.join(rules[:LISTED])}. Clear the audit task to check again, or release it"
@@ -149,3 +152,7 @@ class Auditor:
         request = load.plan.request
         window = parse_window(request.low, request.high)
         return self._accounting.outside(load, balance, window) if window else 0
+
+
+def _unchecked(results: Sequence[RuleResult]) -> list[str]:
+    return [f"{r.description} ({r.error})" for r in results if r.is_unchecked]

@@ -82,13 +82,9 @@ class QualityGate:
         """The staged rows as they will be published."""
         columns = ClickHouseSchemaMapper.of(self._contract).columns
         selected = [f"{c.source} AS {quote_identifier(c.name)}" for c in columns]
-        accepted = ", ".join(map(quote_string, attempts))
         staged = self._ledger.staging.rows(load).complete(attempts, rows)
         listed = ", ".join([*selected, *ROW_KEY, SENT_AT])
-        return (
-            f"SELECT {listed} FROM {staged.table}"
-            f" WHERE {staged.condition} AND _attempt IN ({accepted})"
-        )
+        return f"SELECT {listed} {staged.of(attempts)}"
 
     def _run_patiently(self, view: str, specs: list[ExpectationSpec]) -> SuiteOutcome:
         """Run again when an expectation raised: a server that was away briefly fails no load, nor

@@ -54,9 +54,7 @@ class Trial:
                 f" {staged.accepted}"
             )
             parameters = self._parameters(load, balance)
-            self._clickhouse.until_received(
-                lambda: self._clickhouse.execute(statement, parameters, {"join_use_nulls": 1})
-            )
+            self._clickhouse.execute(statement, parameters, {"join_use_nulls": 1})
         except EngineError as error:
             if error.transient or not error.code or isinstance(error, ShortRead):
                 raise
@@ -80,7 +78,7 @@ class Trial:
         listed = ", ".join(f"{sql} AS {quote_identifier(name)}" for name, sql in columns.items())
         sql = f"SELECT countIf(({ttl}) <= now()) AS rows FROM (SELECT {listed} {staged.accepted})"
         parameters = self._parameters(load, balance)
-        (row,) = self._clickhouse.until_received(lambda: self._clickhouse.rows(sql, parameters))
+        (row,) = self._clickhouse.rows(sql, parameters)
         return int(row["rows"])
 
     def _parameters(self, load: Load, balance: Balance) -> dict[str, object]:

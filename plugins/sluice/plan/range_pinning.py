@@ -1,6 +1,5 @@
 """Pinning the ranges of a load: reserved once, they never move, and no other load reads them."""
 
-import re
 import uuid
 from datetime import UTC, datetime
 
@@ -16,6 +15,7 @@ from sluice.plan.survey import Survey
 from sluice.plan.takeover import Settler
 from sluice.ranges import OffsetRange, chunk, total
 from sluice.settings import Settings
+from sluice.sql import topic_in_name
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import Load, LoadKind, PlanRecord, State
@@ -243,10 +243,6 @@ class Planner:
         )
 
 
-LONGEST_PREFIX = 100
-"""Characters of a topic in its loads' ids: ClickHouse limits the names of their tables."""
-
-
 def _new_load_id(topic: str) -> str:
-    safe = re.sub(r"\W", "_", topic, flags=re.A)[:LONGEST_PREFIX]
-    return f"{safe}_{datetime.now(UTC):%Y%m%dT%H%M%S}_{uuid.uuid4().hex[:8]}"
+    name = topic_in_name(topic)
+    return f"{name}_{datetime.now(UTC):%Y%m%dT%H%M%S}_{uuid.uuid4().hex[:8]}"

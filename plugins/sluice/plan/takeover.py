@@ -95,11 +95,8 @@ class Settler:
         """Whether a person may still release it; only a load that was read to its end can be."""
         if load.state is not State.HELD or datetime.now(UTC) - load.last_at > self._hold:
             return False
-        finished = self.clickhouse.until(
-            lambda: len(self.ledger.attempts.accepted(load.load_id)),
-            lambda chunks: chunks == len(load.chunks),
-        )
-        return finished == len(load.chunks)
+        chunks = len(load.chunks)
+        return len(self.ledger.attempts.accepted_of(load.load_id, chunks)) == chunks
 
     def adopt(self, load: Load) -> bool:
         """Continue a load of a run that is over.

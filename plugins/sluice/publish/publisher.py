@@ -190,9 +190,7 @@ class Publisher:
                 return
             with self._turn(name) as condition:
                 statement = self.insert_statement(columns, f"{missing_rows}{condition}")
-                self._clickhouse.until_received(
-                    partial(self._clickhouse.execute, statement, parameters, settings)
-                )
+                self._clickhouse.execute(statement, parameters, settings)
 
     @contextmanager
     def _turn(self, name: str) -> Iterator[str]:
@@ -206,9 +204,8 @@ class Publisher:
     def _count(self, missing_rows: str, parameters: Mapping[str, str]) -> int:
         """How many staged rows the target does not have."""
         settings = self.target.settings | {"join_use_nulls": 1}
-        sql = f"SELECT count() AS rows {missing_rows}"
-        (row,) = self._clickhouse.until_received(
-            lambda: self._clickhouse.rows(sql, parameters, settings)
+        (row,) = self._clickhouse.rows(
+            f"SELECT count() AS rows {missing_rows}", parameters, settings
         )
         return int(row["rows"])
 
@@ -229,7 +226,7 @@ class Publisher:
         attempts: Mapping[int, str],
     ) -> list[Slice]:
         """The chunks in parts of one block each."""
-        results = self._ledger.attempts.accepted(load_id)
+        results = self._ledger.attempts.accepted_of(load_id, len(chunks))
         slices = []
         for number, ranges in chunks.items():
             size = max(results[number].bytes, 1)

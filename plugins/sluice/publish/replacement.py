@@ -236,9 +236,7 @@ class Replacement:
             "insert_deduplication_token": f"{load.load_id}/resolved/{chunk}",
             "max_threads": 1,
         }
-        self._clickhouse.until_received(
-            lambda: self._clickhouse.execute(statement, parameters, settings)
-        )
+        self._clickhouse.execute(statement, parameters, settings)
 
     def _remove(self, ranges: list[OffsetRange]) -> None:
         for old in self._parts:

@@ -124,6 +124,12 @@ class AttemptRecords:
         )
         return {row["chunk"]: ChunkResult(**row) for row in rows}
 
+    def accepted_of(self, load_id: str, chunks: int) -> dict[int, ChunkResult]:
+        """The same, once the attempts at so many chunks are there; fewer if they are not."""
+        return self._clickhouse.until(
+            lambda: self.accepted(load_id), lambda found: len(found) >= chunks
+        )
+
     def add_skips(
         self, load_id: str, topic: str, attempt: str, skips: Iterable[Skip], token: str
     ) -> None:

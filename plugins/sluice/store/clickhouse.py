@@ -134,25 +134,15 @@ class ClickHouse:
         found = read()
         if is_complete(found) or not self.has_replicas:
             return found
-        retrying = self._repeating(tenacity.retry_if_result(lambda again: not is_complete(again)))
-        result: T = retrying(read)
-        return result
-
-    def until_received(self, call: Callable[[], T]) -> T:
-        """Repeat a call while it raises :class:`ShortRead`, if there are replicas."""
-        if not self.has_replicas:
-            return call()
-        result: T = self._repeating(tenacity.retry_if_exception_type(ShortRead))(call)
-        return result
-
-    def _repeating(self, retry: tenacity.retry_base) -> tenacity.Retrying:
-        return tenacity.Retrying(
-            retry=retry,
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda again: not is_complete(again)),
             stop=tenacity.stop_after_delay(self._lag_seconds),
             wait=tenacity.wait_exponential(multiplier=0.02, max=2),
             sleep=self._sleep,
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
+        result: T = retrying(read)
+        return result
 
     def qualified(self, table: str) -> str:
         """The quoted name of a target table, with its database."""
@@ -302,7 +292,7 @@ class ClickHouse:
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, EngineError):
             return False
-        if isinstance(error, NotThereYet):
+        if isinstance(error, NotThereYet | ShortRead):
             return (state.seconds_since_start or 0) < self._lag_seconds
         return error.transient
 
@@ -316,9 +306,11 @@ class ClickHouse:
                 found = from_driver(error, hides_values=writes and self._hides_values)
                 # Other errors may repeat the statement, and with it the text that it throws.
                 if found.code == THROWN and SHORT_READ in str(error):
-                    raise ShortRead(THROWN, "the staged rows are not all there") from None
+                    raise ShortRead(
+                        THROWN, "the staged rows are not all there", found.name
+                    ) from None
                 if waits and found.code in NOT_THERE_YET and self.has_replicas:
-                    raise NotThereYet(*found.__reduce__()[1]) from None
+                    raise NotThereYet(found.code, found.detail, found.name, found.field) from None
                 raise found from None
 
         result: T = self._retrying(attempt)

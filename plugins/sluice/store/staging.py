@@ -7,7 +7,6 @@ the number of an ended load.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,15 +14,12 @@ import structlog
 
 from sluice.contract.ddl import ClickHouseSchemaMapper, staging_comment
 from sluice.errors import EngineError
-from sluice.sql import quote_identifier, quote_string
+from sluice.sql import quote_identifier, quote_string, topic_in_name
 from sluice.store.clickhouse import UNKNOWN_TABLE, ClickHouse, needs_rows
 from sluice.store.load_state import Load
 from sluice.store.topic_state import TopicState
 
 log = structlog.get_logger()
-
-LONGEST_NAME = 100
-"""Characters of a topic in the name of its staging tables: ClickHouse limits names."""
 
 
 class StagedRows(NamedTuple):
@@ -45,9 +41,13 @@ class StagedRows(NamedTuple):
         """
         if not self.may_lack or not rows:
             return self
+        needed = needs_rows(rows, self.of(attempts))
+        return self._replace(condition=f"{self.condition} AND {needed}")
+
+    def of(self, attempts: Iterable[str]) -> str:
+        """``FROM … WHERE …`` for the rows of some attempts, where nothing can be bound."""
         listed = ", ".join(map(quote_string, attempts))
-        source = f"FROM {self.table} WHERE {self.condition} AND _attempt IN ({listed})"
-        return self._replace(condition=f"{self.condition} AND {needs_rows(rows, source)}")
+        return f"FROM {self.table} WHERE {self.condition} AND _attempt IN ({listed})"
 
     @property
     def accepted(self) -> str:
@@ -130,5 +130,5 @@ class Staging:
 
 def table_name(topic: str, shape: str) -> str:
     """Name of the staging table of a topic and a digest of the staged message's type."""
-    safe = re.sub(r"\W", "_", topic, flags=re.A)[:LONGEST_NAME]
-    return f"staging_{safe}_{hashlib.sha256(topic.encode()).hexdigest()[:8]}_{shape}"
+    digest = hashlib.sha256(topic.encode()).hexdigest()[:8]
+    return f"staging_{topic_in_name(topic)}_{digest}_{shape}"
