@@ -1,60 +1,23 @@
 """Avro and Protobuf payloads: what their libraries would change, and what would end the process."""
 
-import base64
-import io
 import json
 import subprocess
 import sys
 import time
-import uuid
 from decimal import Decimal
 from typing import Any
 
-import fastavro
 import msgspec
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from msgspec import Struct
 
 from sluice.contract import Version
-from sluice.decode.decoder import Decoder
-from sluice.decode.protobuf_schema import difference, written_messages
-from sluice.decode.registry_payloads import RegistryPayloads
 from sluice.errors import ContractError
 from sluice.kafka.payload_formats import PayloadError, avro_reader, protobuf_object
-from sluice.kafka.schema_registry import Registered
 from sluice.refusals import Reason, Refusal
 from tests.contracts import contract_of
+from tests.payloads import ATTRS, COLOUR, FIELD, HEADER, class_of, decoder, record, written
 from tests.unit.test_version_history import DAY
-
-HEADER = b"\x00\x00\x00\x00\x07"
-FIELD = descriptor_pb2.FieldDescriptorProto
-
-
-class OneSchema:
-    """Stands for the registry's client: it has one schema."""
-
-    def __init__(self, type_: str, text: str, *references: str) -> None:
-        self.registered = Registered(7, type_, text, references)
-
-    def by_id(self, schema_id: int) -> Registered:
-        return self.registered
-
-
-def decoder(contract: Any, type_: str, text: str, *references: str) -> Decoder:
-    registry: Any = OneSchema(type_, text, *references)
-    return Decoder(contract, RegistryPayloads(contract, registry))
-
-
-def record(*fields: dict[str, Any], name: str = "Event") -> dict[str, Any]:
-    return {"type": "record", "name": name, "fields": list(fields)}
-
-
-def written(schema: Any, value: Any) -> bytes:
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
-    return out.getvalue()
-
 
 # Avro
 
@@ -160,40 +123,6 @@ def test_any_registered_schema_leads_to_a_message_or_a_refusal(
 # Protobuf
 
 
-def class_of(syntax: str = "proto3", **fields: Any) -> Any:
-    """A message class.
-
-    Args:
-        fields: name → the arguments of its descriptor.
-    """
-    package = f"m{uuid.uuid4().hex}"
-    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package)
-    file.syntax = syntax
-    colour = file.enum_type.add(name="Colour")
-    for number, name in enumerate(("NONE", "RED")):
-        colour.value.add(name=name, number=number)
-    message = file.message_type.add(name="Event")
-    inner = message.nested_type.add(name="AttrsEntry")
-    inner.options.map_entry = True
-    for number, name in enumerate(("key", "value"), 1):
-        inner.field.add(name=name, number=number, type=FIELD.TYPE_STRING, label=1)
-    for number, (name, options) in enumerate(fields.items(), 1):
-        made = {"number": number, "label": 1} | options
-        if "type_name" in made:
-            made["type_name"] = f".{package}.{made['type_name']}"
-        message.field.add(name=name, **made)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    made_class = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Event"))
-    made_class.text = base64.b64encode(file.SerializeToString()).decode()
-    made_class.package = package
-    return made_class
-
-
-ATTRS = {"type": FIELD.TYPE_MESSAGE, "type_name": "Event.AttrsEntry", "label": 3}
-COLOUR = {"type": FIELD.TYPE_ENUM, "type_name": "Colour"}
-
-
 def test_maps_have_one_order_in_every_process() -> None:
     message = class_of(attrs=ATTRS)()
     for key in "hgfedcba":
@@ -212,106 +141,6 @@ def test_a_value_of_another_wire_type_is_refused() -> None:
     made = class_of(name={"type": FIELD.TYPE_STRING})
     with pytest.raises(PayloadError, match="'name'"):
         protobuf_object(made.FromString(b"\x08\x4d"))
-
-
-@pytest.mark.parametrize("as_source", [True, False])
-@pytest.mark.parametrize(
-    ("theirs", "mine", "same"),
-    [
-        ("int64", "int32", False),
-        ("uint64", "int64", False),
-        ("int32", "bool", False),
-        ("sint32", "int32", False),
-        ("int64", "string", False),
-        ("repeated int64", "int64", False),
-        ("int32", "Colour", False),
-        ("int32", "int64", True),
-        ("uint32", "int64", True),
-        ("bool", "int32", True),
-        ("string", "bytes", True),
-        ("double", "double", True),
-        ("Colour", "Colour", True),
-        ("repeated string", "repeated string", True),
-        ("map<string, string>", "map<string, string>", True),
-        ("map<string, sint32>", "map<string, string>", False),
-        ("map<int32,string>", "map<string, string>", False),
-    ],
-)
-def test_a_writer_whose_values_the_class_would_read_as_others_is_refused(
-    theirs: str, mine: str, same: bool, as_source: bool
-) -> None:
-    if theirs.startswith("map") and not same and not as_source:
-        return  # the descriptor has a message per map, of one kind in this test
-
-    def options(text: str) -> dict[str, Any]:
-        if text.startswith("map"):
-            return ATTRS
-        label, _, name = text.rpartition(" ")
-        chosen = COLOUR if name == "Colour" else {"type": FIELD.Type.Value(f"TYPE_{name.upper()}")}
-        return chosen | {"label": 3 if label else 1}
-
-    reader, writer = class_of(value=options(mine)), class_of(value=options(theirs))
-    text = writer.text
-    if as_source:
-        text = (
-            f'syntax = "proto3"; package {writer.package};'
-            " enum Colour { NONE = 0; RED = 1; }"
-            f" message Event {{ option deprecated = true; oneof one {{ bool other = 9; }}"
-            f' {theirs} value = 1 [json_name = "v"]; // int32 value = 1;\n }}'
-        )
-    messages = {
-        m.name.replace(writer.package, reader.package): m for m in written_messages(text).values()
-    }
-    assert (difference(messages, reader.DESCRIPTOR) == "") is same
-
-
-def test_a_source_is_read_whatever_its_layout() -> None:
-    source = """
-    package shop . v1; /* package other; */
-    message Order // the order
-    {
-      sint32 /* a */ a = 0x1; string b // the second
-        = 010;
-      option (text) = { note: "} // no comment { message Not { int32 z = 9; }" };
-      oneof kind /* of */ { bool c = 3; }
-      optional group Result = 4 { optional int32 d = 1; }
-      map<string,int32>e=5;
-      message After { repeated double f = 2 [packed = true]; }
-      reserved 6, 7; extensions 100 to 199;
-      enum Colour { RED = 1; }
-    }
-    extend Order { optional int32 extra = 100; }
-    """
-    messages = written_messages(source)
-    assert {place: message.name for place, message in messages.items()} == {
-        (0,): "shop.v1.Order",
-        (0, 0): "shop.v1.Order.Result",
-        (0, 1): "shop.v1.Order.After",
-    }
-    fields = {n: (f.name, f.type, f.repeated) for n, f in messages[0,].fields.items()}
-    other = "message or enum"
-    assert fields == {
-        1: ("a", "sint32", False),
-        8: ("b", "string", False),
-        3: ("c", "bool", False),
-        4: ("result", other, False),
-        5: ("e", other, True),
-    }
-    assert messages[0,].fields[5].entry == ("string", "int32")
-    assert messages[0, 1].fields[2].type == "double"
-
-
-def test_such_a_writers_messages_are_refused_by_field() -> None:
-    made = class_of(id={"type": FIELD.TYPE_INT32})
-    text = f'syntax = "proto3"; package {made.package}; message Event {{ int64 id = 1; }}'
-    contract = msgspec.structs.replace(contract_of(Event), protobuf=made)
-    refusal = decoder(contract, "PROTOBUF", text).decode(HEADER + b"\x00\x08\x01")
-    assert isinstance(refusal, Refusal)
-    assert "'id' (number 1) is int64" in refusal.message
-    text = text.replace("int64", "int32")
-    assert not isinstance(
-        decoder(contract, "PROTOBUF", text).decode(HEADER + b"\x00\x08\x01"), Refusal
-    )
 
 
 class Item(Struct, frozen=True):

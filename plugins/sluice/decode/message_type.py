@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from sluice.decode.protobuf_schema import Indexes, written_messages
+from sluice.decode.protobuf_schema import Indexes, written_schema
 from sluice.decode.wire import HEADER_BYTES
 
 
@@ -21,7 +21,7 @@ def protobuf_name(text: str, value: bytes) -> str:
         text: the writer's schema: the source, or a serialized descriptor as base64.
         value: the message's bytes, including the registry header.
     """
-    message = written_messages(text).get(message_indexes(value))
+    message = written_schema(text).messages.get(message_indexes(value))
     return message.name if message else ""
 
 

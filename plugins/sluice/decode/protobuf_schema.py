@@ -1,66 +1,77 @@
-"""The messages of a Protobuf schema as its writer has registered it, and their fields."""
+"""The messages and enums of a Protobuf schema as its writer has registered it."""
 
 import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
+    EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
 )
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
-from sluice.kafka.payload_formats import is_repeated
-
 Indexes = tuple[int, ...]
 """Place of a message in its file: the number of the outermost message, then of those within."""
 
+SCALARS = {
+    type_: name.removeprefix("TYPE_").lower()
+    for name, type_ in FieldDescriptorProto.Type.items()
+    if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
+}
+"""Number of a scalar type → its name in a source."""
+
 
 class WrittenField(Struct, frozen=True):
-    """A field as the writer has declared it; a type that is no scalar is ``message or enum``.
+    """A field as the writer has declared it.
 
     Attributes:
-        entry: the types of the keys and values of a map, where the source declares it.
+        type: a scalar type; empty for a message or an enum.
+        names: of a message or an enum, the full names that it may have, in the order of
+            Protobuf's scopes.
     """
 
     name: str
     type: str
     repeated: bool = False
-    entry: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class WrittenMessage(Struct, frozen=True):
-    """A message as the writer has declared it: its full name, and number → field."""
+    """A message as the writer has declared it: its full name, and number → field.
+
+    A map is a repeated message whose fields are ``key`` and ``value``, as in the bytes.
+    """
 
     name: str
     fields: Mapping[int, WrittenField]
 
 
-_SCALARS = {
-    type_: name.removeprefix("TYPE_").lower()
-    for name, type_ in FieldDescriptorProto.Type.items()
-    if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
-}
-_OTHER = "message or enum"
+class WrittenEnum(Struct, frozen=True):
+    """An enum as the writer has declared it: its full name, and number → names of members."""
 
-_WIDER = {
-    "int32": {"int64"},
-    "sint32": {"sint64"},
-    "uint32": {"uint64", "int64"},
-    "bool": {"int32", "int64", "uint32", "uint64"},
-    "string": {"bytes"},
-}
-"""Type of the writer → other types that read the same value from the same bytes."""
+    name: str
+    members: Mapping[int, frozenset[str]]
+
+
+WrittenTypes = Mapping[str, WrittenMessage | WrittenEnum]
+"""Full name → what the writer has declared under it."""
+
+
+class WrittenSchema(Struct, frozen=True):
+    """A schema, by the places of its messages and by the names of its types."""
+
+    messages: Mapping[Indexes, WrittenMessage]
+    types: WrittenTypes
 
 
 @lru_cache(maxsize=256)
-def written_messages(text: str) -> Mapping[Indexes, WrittenMessage]:
-    """Place → message of a Protobuf schema.
+def written_schema(text: str) -> WrittenSchema:
+    """Read a Protobuf schema.
 
     Args:
         text: the source, or a serialized descriptor as base64.
@@ -68,89 +79,68 @@ def written_messages(text: str) -> Mapping[Indexes, WrittenMessage]:
     try:
         file = FileDescriptorProto.FromString(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError, DecodeError):
-        return _Source(text).messages
-    prefix = f"{file.package}." if file.package else ""
-    return {
-        place: found
-        for number, message in enumerate(file.message_type)
-        for place, found in _of_descriptor(message, (number,), prefix)
-    }
+        return _Source(text).schema
+    return _descriptor_schema(file)
 
 
-def difference(written: Mapping[str, WrittenMessage], type_: Any, path: str = "") -> str:
-    """Why a class cannot read what a writer writes, with the field's path; empty if it can.
+def _descriptor_schema(file: FileDescriptorProto) -> WrittenSchema:
+    messages: dict[Indexes, WrittenMessage] = {}
+    enums: list[WrittenEnum] = []
 
-    Args:
-        written: full name → message of the writer's schema.
-        type_: the class's descriptor.
-    """
-    return _difference(written, type_, path, set())
+    def read_enums(found: Iterator[EnumDescriptorProto], prefix: str) -> None:
+        for enum in found:
+            members = [(value.number, value.name) for value in enum.value]
+            enums.append(WrittenEnum(f"{prefix}{enum.name}", _by_number(members)))
 
-
-def _difference(
-    written: Mapping[str, WrittenMessage], type_: Any, path: str, seen: set[str]
-) -> str:
-    message = written.get(type_.full_name)
-    if message is None or type_.full_name in seen:
-        return ""
-    seen.add(type_.full_name)
-    for field in type_.fields:
-        theirs = message.fields.get(field.number)
-        if theirs is None:
-            continue
-        place = f"{path}{field.name}"
-        mine = WrittenField(field.name, _SCALARS.get(field.type, _OTHER), is_repeated(field))
-        if not _reads_same(theirs, mine, field) or theirs.repeated != mine.repeated:
-            return (
-                f"field {place!r} (number {field.number}) is {_describe(theirs)} in the writer's"
-                f" schema, and {_describe(mine)} in class {type_.full_name}"
+    def read(message: DescriptorProto, place: Indexes, prefix: str) -> None:
+        name = f"{prefix}{message.name}"
+        fields = {
+            f.number: WrittenField(
+                f.name,
+                SCALARS.get(f.type, ""),
+                f.label == FieldDescriptorProto.LABEL_REPEATED,
+                (f.type_name.removeprefix("."),) if f.type_name else (),
             )
-        inner = field.message_type
-        if inner and (found := _difference(written, inner, f"{place}.", seen)):
-            return found
-    return ""
+            for f in message.field
+        }
+        messages[place] = WrittenMessage(name, fields)
+        read_enums(iter(message.enum_type), f"{name}.")
+        for number, inner in enumerate(message.nested_type):
+            read(inner, (*place, number), f"{name}.")
+
+    prefix = f"{file.package}." if file.package else ""
+    read_enums(iter(file.enum_type), prefix)
+    for number, message in enumerate(file.message_type):
+        read(message, (number,), prefix)
+    return _schema(messages, [], enums)
 
 
-def _reads_same(theirs: WrittenField, mine: WrittenField, field: Any) -> bool:
-    """Whether the class reads the value that the writer has written."""
-    pairs = [(theirs.type, mine.type)]
-    if theirs.entry and field.message_type and field.message_type.GetOptions().map_entry:
-        inner = [field.message_type.fields_by_name[name] for name in ("key", "value")]
-        types = [_SCALARS.get(each.type, _OTHER) for each in inner]
-        pairs += zip(theirs.entry, types, strict=True)
-    return all(a == b or b in _WIDER.get(a, ()) for a, b in pairs)
+def _schema(
+    messages: dict[Indexes, WrittenMessage],
+    entries: list[WrittenMessage],
+    enums: list[WrittenEnum],
+) -> WrittenSchema:
+    types: dict[str, WrittenMessage | WrittenEnum] = {}
+    types |= {message.name: message for message in (*messages.values(), *entries)}
+    types |= {enum.name: enum for enum in enums}
+    return WrittenSchema(messages, types)
 
 
-def _describe(field: WrittenField) -> str:
-    if field.entry:
-        return f"map<{', '.join(field.entry)}>"
-    return f"repeated {field.type}" if field.repeated else field.type
-
-
-def _of_descriptor(
-    message: DescriptorProto, indexes: Indexes, prefix: str
-) -> Iterator[tuple[Indexes, WrittenMessage]]:
-    name = f"{prefix}{message.name}"
-    fields = {
-        f.number: WrittenField(
-            f.name, _SCALARS.get(f.type, _OTHER), f.label == FieldDescriptorProto.LABEL_REPEATED
-        )
-        for f in message.field
-    }
-    yield indexes, WrittenMessage(name, fields)
-    for number, inner in enumerate(message.nested_type):
-        yield from _of_descriptor(inner, (*indexes, number), f"{name}.")
+def _by_number(members: list[tuple[int, str]]) -> dict[int, frozenset[str]]:
+    return {number: frozenset(n for m, n in members if m == number) for number, _ in members}
 
 
 _COMMENT = re.compile(r"(?P<text>\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')|//[^\n]*|/\*.*?\*/", re.S)
 _TOKEN = re.compile(
     r"\bpackage\s+(?P<package>[\w.\s]+);"
     r"|\bmessage\s+(?P<message>\w+)\s*\{"
+    r"|\benum\s+(?P<enum>\w+)\s*\{"
     r"|\boneof\s+\w+\s*(?P<oneof>\{)"
     r"|(?:\b(?P<label>repeated|optional|required)\s+)?"
     r"(?:group\s+(?P<group>\w+)\s*=\s*(?P<place>\w+)\s*(?:\[[^\]]*\]\s*)?\{"
     r"|(?P<type>\bmap\s*<[^>]*>\s*|\.?\b[A-Za-z_][\w.]*\s+)"
     r"(?P<field>\w+)\s*=\s*(?P<number>\w+)\s*[;\[])"
+    r"|\b(?P<member>[A-Za-z_]\w*)\s*=\s*(?P<value>-?\s*\w+)\s*[;\[]"
     r"|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
     r"|(?P<brace>[{}])",
     re.S,
@@ -158,14 +148,16 @@ _TOKEN = re.compile(
 
 
 class _Source:
-    """Reads the messages and fields of a schema's source.
+    """Reads the messages, fields and enums of a schema's source.
 
-    It reads no more of the language than is needed to tell a message's fields from the members of
-    an enum, the options and the extensions beside them.
+    It reads no more of the language than is needed to tell them from the options and the
+    extensions beside them.
     """
 
     def __init__(self, text: str) -> None:
-        self.messages: dict[Indexes, WrittenMessage] = {}
+        self._messages: dict[Indexes, WrittenMessage] = {}
+        self._entries: list[WrittenMessage] = []  # of maps
+        self._enums: dict[str, list[tuple[int, str]]] = {}
         self._package = ""
         self._names: list[str] = []
         self._place: list[int] = []
@@ -175,26 +167,44 @@ class _Source:
         for match in _TOKEN.finditer(_COMMENT.sub(lambda m: m["text"] or " ", text)):
             self._read(match)
 
+    @property
+    def schema(self) -> WrittenSchema:
+        """What was read."""
+        enums = [WrittenEnum(name, _by_number(found)) for name, found in self._enums.items()]
+        return _schema(self._messages, self._entries, enums)
+
     def _read(self, match: re.Match[str]) -> None:
+        within = self._blocks[-1] if self._blocks else ""
+        has_fields = within in ("message", "oneof")
         if match["package"]:
             self._package = f"{''.join(match['package'].split())}."
         elif match["message"]:
             self._open(match["message"])
+        elif match["enum"]:
+            self._names.append(match["enum"])
+            self._enums[self._full_name] = []
+            self._blocks.append("enum")
         elif match["oneof"]:
             self._blocks.append("oneof")
         elif match["group"]:
-            if self._in_message:
-                self._add(match["group"].lower(), _OTHER, match["label"], match["place"])
+            if has_fields:
+                name = match["group"]
+                self._add(name.lower(), name, match["label"], match["place"])
             self._open(match["group"])
         elif match["field"]:
-            if self._in_message and match["type"].strip() != "option":
+            if has_fields and match["type"].strip() != "option":
                 self._add(match["field"], match["type"], match["label"], match["number"])
+        elif match["member"]:
+            if within == "enum":
+                self._enums[self._full_name].append((_number(match["value"]), match["member"]))
         elif match["brace"] == "{":
             self._blocks.append("other")
-        elif match["brace"] and self._blocks and self._blocks.pop() == "message":
-            self._names.pop()
-            self._place.pop()
-            self._counts.pop()
+        elif match["brace"] and self._blocks:
+            self._close(self._blocks.pop())
+
+    @property
+    def _full_name(self) -> str:
+        return self._package + ".".join(self._names)
 
     def _open(self, name: str) -> None:
         self._names.append(name)
@@ -202,28 +212,42 @@ class _Source:
         self._counts[-1] += 1
         self._counts.append(0)
         self._blocks.append("message")
-        full_name = self._package + ".".join(self._names)
-        self.messages[tuple(self._place)] = WrittenMessage(full_name, {})
+        self._messages[tuple(self._place)] = WrittenMessage(self._full_name, {})
 
-    @property
-    def _in_message(self) -> bool:
-        return bool(self._blocks) and self._blocks[-1] != "other"
+    def _close(self, block: str) -> None:
+        if block in ("message", "enum"):
+            self._names.pop()
+        if block == "message":
+            self._place.pop()
+            self._counts.pop()
 
     def _add(self, name: str, type_: str, label: str | None, number: str) -> None:
-        entry: tuple[str, ...] = ()
+        repeated = label == "repeated"
         if "<" in type_:
-            inner = type_[type_.index("<") + 1 : type_.index(">")]
-            entry = tuple(_known_type(part) for part in inner.split(","))
-        field = WrittenField(name, _known_type(type_), bool(entry) or label == "repeated", entry)
-        fields: Any = self.messages[tuple(self._place)].fields
-        fields[_number(number)] = field
+            key, _, value = type_[type_.index("<") + 1 : type_.index(">")].partition(",")
+            pair = {1: self._field("key", key), 2: self._field("value", value)}
+            entry = WrittenMessage(f"{self._full_name}.<{name}>", pair)
+            self._entries.append(entry)
+            field = WrittenField(name, "", repeated=True, names=(entry.name,))
+        else:
+            field = self._field(name, type_, repeated)
+        message = self._messages[tuple(self._place)]
+        fields = {**message.fields, _number(number): field}
+        self._messages[tuple(self._place)] = WrittenMessage(message.name, fields)
 
-
-def _known_type(text: str) -> str:
-    return text.strip() if text.strip() in _SCALARS.values() else _OTHER
+    def _field(self, name: str, type_: str, repeated: bool = False) -> WrittenField:
+        type_ = type_.strip()
+        if type_ in SCALARS.values():
+            return WrittenField(name, type_, repeated)
+        if type_.startswith("."):
+            return WrittenField(name, "", repeated, (type_[1:],))
+        scope = self._full_name.split(".")
+        names = [".".join([*scope[:depth], type_]) for depth in range(len(scope), -1, -1)]
+        return WrittenField(name, "", repeated, tuple(names))
 
 
 def _number(text: str) -> int:
     """A number of a source: decimal, hexadecimal, or octal after a 0."""
-    is_octal = text.startswith("0") and text.isdigit()
-    return int(text, 8 if is_octal else 0)
+    sign, digits = (-1, text[1:].strip()) if text.startswith("-") else (1, text)
+    is_octal = digits.startswith("0") and digits.isdigit()
+    return sign * int(digits, 8 if is_octal else 0)

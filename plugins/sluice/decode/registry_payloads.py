@@ -7,8 +7,10 @@ import msgspec
 from sluice.contract import Contract
 from sluice.contract.json_schema import VERSION_KEY
 from sluice.contract.versions import version_class
+from sluice.decode.avro_branches import Branches, OtherBranch
 from sluice.decode.message_type import avro_name, is_union, protobuf_name, protobuf_payload
-from sluice.decode.protobuf_schema import difference, written_messages
+from sluice.decode.protobuf_difference import difference
+from sluice.decode.protobuf_schema import written_schema
 from sluice.decode.wire import HEADER_BYTES
 from sluice.kafka.payload_formats import PayloadError, ReadPayload, avro_reader, protobuf_reader
 from sluice.kafka.schema_registry import Registered, SchemaRegistry, UnknownSchema
@@ -34,6 +36,7 @@ class RegistryPayloads:
         self._contract, self._registry = contract, registry
         self._versions: dict[int, str] = {}
         self._readers: dict[int, tuple[Registered, ReadPayload]] = {}
+        self._branches = Branches(contract.message)
         self._fields = {
             frozenset(
                 f.encode_name for f in msgspec.structs.fields(version_class(contract, v))
@@ -79,6 +82,8 @@ class RegistryPayloads:
             if refusal := self._other_type(registered, value):
                 return refusal
             parsed = self._reader(registered)(payload)
+        except OtherBranch as error:
+            return Refusal(Reason.UNKNOWN_TYPE, f"{error} (schema id {registered.id})")
         except Exception as error:  # the formats' libraries raise any exception for invalid bytes
             deep = isinstance(error, RecursionError)
             text = (
@@ -117,7 +122,7 @@ class RegistryPayloads:
         if known is registered and reader:
             return reader
         if registered.type == "AVRO":
-            reader = avro_reader(registered.text, registered.references)
+            reader = avro_reader(registered.text, registered.references, self._branches.resolve)
         else:
             self._check_class(registered)
             reader = protobuf_reader(self._protobuf)
@@ -137,7 +142,7 @@ class RegistryPayloads:
             PayloadError: names the field.
         """
         texts = (registered.text, *registered.references)
-        written = {m.name: m for text in texts for m in written_messages(text).values()}
+        written = {name: t for text in texts for name, t in written_schema(text).types.items()}
         if why := difference(written, self._protobuf.DESCRIPTOR):
             raise PayloadError(why)
 

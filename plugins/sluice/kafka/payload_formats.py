@@ -28,12 +28,20 @@ class PayloadError(ValueError):
     """A payload that its format's library reads, but not to what was written."""
 
 
-def avro_reader(text: str, references: Sequence[str] = ()) -> ReadPayload:
+ResolveBranches = Callable[[Any, frozenset[str]], Any]
+"""Replaces the pairs of name and record, for which it also gets the names of all records."""
+
+
+def avro_reader(
+    text: str, references: Sequence[str] = (), resolve: ResolveBranches | None = None
+) -> ReadPayload:
     """A parser of Avro payloads of one schema.
 
     Args:
         text: the writer's schema.
         references: the schemas that it refers to; see :class:`~.schema_registry.Registered`.
+        resolve: gets the parsed payload where the schema has unions of several records: their
+            values are the record's full name and the record. Without it they are the record.
     """
     named: dict[str, Any] = {}
     for referenced in references:
@@ -47,10 +55,20 @@ def avro_reader(text: str, references: Sequence[str] = ()) -> ReadPayload:
     # fastavro's compiled reader ends the process when a record contains itself too deeply.
     library = fastavro._read_py if _contains_itself(schema, named, (), set()) else fastavro
     read = library.schemaless_reader
+    records = frozenset(name for name, found in named.items() if found.get("type") == "record")
+    named_branches = resolve is not None and _has_record_union(schema, named, set())
 
     def read_all(payload: bytes) -> Any:
         data = io.BytesIO(payload)
-        value = read(data, schema, None)
+        value = read(
+            data,
+            schema,
+            None,
+            return_record_name=named_branches,
+            return_record_name_override=named_branches,
+        )
+        if resolve and named_branches:
+            value = resolve(value, records)
         if rest := len(payload) - data.tell():
             raise PayloadError(f"{rest} bytes follow the end of the record")
         return value
@@ -83,6 +101,28 @@ def _contains_itself(
             return _contains_itself(item, named, within, clear)
         case {"type": list() | dict() as inner_type}:
             return _contains_itself(inner_type, named, within, clear)
+    return False
+
+
+def _has_record_union(schema: Any, named: dict[str, Any], seen: set[str]) -> bool:
+    """Whether a parsed Avro schema has a union of several records."""
+    match schema:
+        case str():
+            found = named.get(schema)
+            return found is not None and _has_record_union(found, named, seen)
+        case list():
+            full = [named.get(b, b) if isinstance(b, str) else b for b in schema]
+            records = [b for b in full if isinstance(b, dict) and b.get("type") == "record"]
+            return len(records) > 1 or any(_has_record_union(b, named, seen) for b in schema)
+        case {"type": "record" | "error", "name": str(name), "fields": fields}:
+            if name in seen:
+                return False
+            seen.add(name)
+            return any(_has_record_union(field["type"], named, seen) for field in fields)
+        case {"type": "array", "items": item} | {"type": "map", "values": item}:
+            return _has_record_union(item, named, seen)
+        case {"type": list() | dict() as inner_type}:
+            return _has_record_union(inner_type, named, seen)
     return False
 
 
