@@ -15,6 +15,7 @@ from sluice.authoring.sample_messages import make_samples, produce
 from sluice.cli.console import progress_bar, show_report
 from sluice.contract import find
 from sluice.loader import Loader
+from sluice.plan.run_owners import parse_airflow_owner
 from sluice.report.model import Report
 from sluice.report.reporter import find_report
 
@@ -57,18 +58,18 @@ def run_demo(stack: Stack, messages: int, console: Console, with_registry: bool 
     print_step(f"the run has ended: {state}")
     with console.status("waiting for the reports"):
         reports = _wait_for_reports(began_at, loader)
-    for report in [r for r in reports if r.ranges] or reports[:1]:
+    with_rows = [report for report in reports if report.ranges]
+    for report in with_rows or reports[:1]:
         show_report(report)
-    _print_addresses(stack, run_id, console)
+    # The first time, Airflow's scheduled run may have loaded the samples.
+    took = parse_airflow_owner(with_rows[-1].owner) if with_rows else None
+    _print_addresses(stack, took.run_id if took else run_id, console)
     if state != "success":
         sys.exit(1)
 
 
 def _wait_for_reports(began: datetime, loader: Loader) -> list[Report]:
-    """Return the reports of all loads since the demo began, or those that exist after a minute.
-
-    The first time, Airflow's scheduled run may load the samples before the triggered run does.
-    """
+    """Return the reports of all loads since the demo began, or those that exist after a minute."""
     deadline = time.monotonic() + REPORT_SECONDS
     while True:
         loads = [
@@ -125,7 +126,7 @@ def _watch(stack: Stack, run_id: str, console: Console) -> str:
 def _print_addresses(stack: Stack, run_id: str, console: Console) -> None:
     url = f"http://127.0.0.1:{stack.ports.airflow}"
     console.print(f"\nAirflow     {url}  (user admin, password {stack.secrets['admin']})")
-    console.print(f"this run    {url}/dags/{DAG}/runs/{run_id}", soft_wrap=True)
+    console.print(f"the load    {url}/dags/{DAG}/runs/{run_id}", soft_wrap=True)
     console.print(f"its report  {url}/dags/{DAG}/runs/{run_id}/plugin/sluice", soft_wrap=True)
     console.print(
         f"ClickHouse  http://127.0.0.1:{stack.ports.clickhouse}  (user default;"

@@ -57,6 +57,8 @@ def render_properties(data: Path, port: int, controller_port: int) -> str:
             "replica.fetch.max.bytes=16777216",
             "log.cleaner.backoff.ms=1000",
             "log.initial.task.delay.ms=1000",
+            # Samples and tests have messages of any time: none is removed for its age.
+            "log.retention.ms=-1",
             "",
         ]
     )
