@@ -133,7 +133,7 @@ def _print_results(
     loader: Loader, messages: int, chunks: int, half: int, runs: tuple[Run, Run], findings: int
 ) -> None:
     loads = [load for load in loader.ledger.loads_of("orders") if load.state == "published"]
-    results = loader.ledger.attempts.accepted(loads[0].load_id).values()
+    results = loader.ledger.attempts.accepted(loads[0].topic, loads[0].load_id).values()
     table = Table(title=f"{messages:,} messages in {chunks} chunks", show_header=False)
     for name, text in (
         ("killed after", f"{half} chunks, {runs[0].seconds:.0f} s"),

@@ -78,7 +78,9 @@ def _wait_for_reports(began: datetime, loader: Loader) -> list[Report]:
             if load.planned_at >= began and load.state != "abandoned"
         ]
         database = loader.ledger.database
-        stored = [find_report(loader.clickhouse, database, load.load_id) for load in loads]
+        stored = [
+            find_report(loader.clickhouse, database, load.topic, load.load_id) for load in loads
+        ]
         reports = [report for report in stored if report is not None]
         if len(reports) == len(loads) or time.monotonic() > deadline:
             return reports[::-1]

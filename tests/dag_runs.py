@@ -200,7 +200,9 @@ class DagRun:
     def report(self) -> Report:
         """The run's report, as its last task or its dry run has stored it."""
         loader = self.loader()
-        report = find_report(loader.clickhouse, loader.ledger.database, owner=self.owner)
+        report = find_report(
+            loader.clickhouse, loader.ledger.database, loader.contract.topic, owner=self.owner
+        )
         assert report is not None
         return report
 

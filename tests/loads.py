@@ -66,7 +66,7 @@ def target(loader: Loader) -> dict[str, Any]:
 
 
 def sums(loader: Loader, load_id: str) -> dict[str, int]:
-    accounts = loader.ledger.attempts.accounts(load_id)
+    accounts = loader.ledger.attempts.accounts(loader.contract.topic, load_id)
     terms = ("planned", "loaded", "upgraded", "quarantined", "tombstones", "absent", "difference")
     return {term: sum(getattr(a, term) for a in accounts) for term in terms}
 

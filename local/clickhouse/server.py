@@ -199,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
             out,
             self._statement_headers(
                 format_ if out or reads else None,
-                read=(result.rows_read(), result.bytes_read()),
+                read=(result.storage_rows_read(), result.storage_bytes_read()),
                 written=(result.rows_written(), result.bytes_written()),
                 seconds=result.elapsed(),
             ),
@@ -226,20 +226,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def _stream(self, stream: Any, format_: str) -> None:
         buffered: list[bytes] = []
-        size, last = 0, None
-        for last in stream:
-            buffered.append(last.bytes())
+        size, rows_read, bytes_read, seconds = 0, 0, 0, 0.0
+        for part in stream:
+            buffered.append(part.bytes())
             size += len(buffered[-1])
+            rows_read += part.storage_rows_read()
+            bytes_read += part.storage_bytes_read()
+            seconds = part.elapsed()
             if size > WHOLE_RESPONSE:
                 break
         else:
-            read = (last.rows_read(), last.bytes_read()) if last else (0, 0)
-            seconds = last.elapsed() if last else 0.0
-            self._reply(
-                200,
-                b"".join(buffered),
-                self._statement_headers(format_, read=read, seconds=seconds),
+            headers = self._statement_headers(
+                format_, read=(rows_read, bytes_read), seconds=seconds
             )
+            self._reply(200, b"".join(buffered), headers)
             return
         tag = secrets.token_hex(8)
         headers = self._statement_headers(format_) | {"X-ClickHouse-Exception-Tag": tag}

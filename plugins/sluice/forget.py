@@ -9,6 +9,7 @@ from sluice.errors import EngineError, LoadLost, PlanError
 from sluice.loader import Loader
 from sluice.ranges import intersect, total
 from sluice.records import retained_ranges
+from sluice.report.metrics import save_no_refusals
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import UNKNOWN_TABLE
 from sluice.store.load_state import Load, State
@@ -86,6 +87,7 @@ def forget_topic(loader: Loader) -> None:
             table = f"{database}.{quote_identifier(row['name'])}"
             loader.clickhouse.execute(f"DROP TABLE IF EXISTS {table}")
     topic_log.forget(number)
+    save_no_refusals(loader.clickhouse, loader.ledger.database, topic, number)
     log.warning("topic_forgotten", topic=topic, loads=len(mine))
 
 

@@ -200,7 +200,7 @@ class Loader:
         """
         load = self.known(load_id)
         ranges = load.chunks[number]
-        if result := self.ledger.attempts.accepted(load_id).get(number):
+        if result := self.ledger.attempts.accepted(load.topic, load_id).get(number):
             log.info("chunk_found", load_id=load_id, chunk=number)
             progress(total(ranges))
             return result
@@ -316,7 +316,8 @@ class Loader:
             lambda: self.known(load_id), lambda found: not found.live or found.state in STOPPED
         )
         report = self.write_report(load_id, None if lags is None else total_waiting(lags))
-        values = list(metric_values(report, lags or []))
+        quarantine = Quarantine(self.clickhouse, self.ledger.database)
+        values = list(metric_values(report, lags or [], quarantine.count_open(report.topic)))
         save_metrics(self.clickhouse, self.ledger.database, report, values)
         emit(values)
         if lineage_is_wanted():

@@ -194,7 +194,7 @@ def report_of(stack: Stack, dag_id: str, run_id: str) -> Report:
         {"run": f"{airflow_owner(dag_id, run_id)}#"},
     )
     assert rows, f"no report of {run_id}"
-    report = find_report(loader.clickhouse, database, owner=rows[0]["owner"])
+    report = find_report(loader.clickhouse, database, "", owner=rows[0]["owner"])
     assert report is not None
     return report
 

@@ -69,13 +69,13 @@ def test_an_interrupted_backfill_is_resumed(make_loader: MakeLoader, contract: C
     record = again.ledger.load(contract.topic, plan.load_id)
     assert record is not None
     assert (record.owner, record.state) == (again.owner, "reserved")
-    assert set(again.ledger.attempts.accepted(plan.load_id)) == {0}
+    assert set(again.ledger.attempts.accepted(plan.topic, plan.load_id)) == {0}
     for number in range(len(plan.chunks)):
         again.drain(plan.load_id, number)
     again.audit(plan.load_id)
     again.publish(plan.load_id)
     assert sums(again, plan.load_id)["planned"] == 380
-    assert len(again.ledger.attempts.accepted(plan.load_id)) == 4
+    assert len(again.ledger.attempts.accepted(plan.topic, plan.load_id)) == 4
     assert loader.clickhouse.rows(
         f"SELECT count() AS n FROM {loader.ledger.database}.load_chunks"
     ) == [{"n": 4}]

@@ -183,7 +183,10 @@ def test_a_refused_message_has_the_correlation_id_that_its_row_would_have(
         loader.clickhouse,
         loader.ledger.database,
         load_id,
-        [r.attempt for r in loader.ledger.attempts.accepted(load_id).values()],
+        [
+            r.attempt
+            for r in loader.ledger.attempts.accepted(loader.contract.topic, load_id).values()
+        ],
     )
     places = [(0, offset) for offset in (1, 3, 5, 7)]
     assert reasons.correlation_ids(places) == dict(zip(places, ids, strict=True))

@@ -19,10 +19,6 @@ def make_loader(make_loader: MakeLoader) -> MakeLoader:
     return partial(make_loader, quality_rules=True)
 
 
-MOMENT = 1e-6
-"""A fraction of a second, in days."""
-
-
 def test_old_records_are_removed_and_the_audit_still_has_no_findings(
     make_loader: MakeLoader, contract: Contract
 ) -> None:
@@ -35,16 +31,28 @@ def test_old_records_are_removed_and_the_audit_still_has_no_findings(
     database = loader.ledger.database
     retention = Retention(loader.clickhouse, database)
     assert {removed.rows for removed in retention.clean(1)} == {0}
+    for table in OLD:  # the same rows as of another load, 100 days ago
+        loader.clickhouse.execute(
+            f"INSERT INTO {database}.{table} SELECT * REPLACE"
+            f" (at - toIntervalDay(100) AS at, 'old' AS load_id) FROM {database}.{table}"
+        )
+    assert {removed.rows for removed in retention.clean(132)} == {0}
 
-    preview = retention.clean(MOMENT, dry_run=True)
+    preview = retention.clean(60, dry_run=True)
     assert [removed.table for removed in preview] == list(OLD)
     assert all(removed.rows for removed in preview)
-    assert find_report(loader.clickhouse, database, load_id)
-    assert retention.clean(MOMENT) == preview
-    assert {removed.rows for removed in retention.clean(MOMENT)} == {0}
-    assert find_report(loader.clickhouse, database, load_id) is None
-    assert QualityResults(loader.clickhouse, database).document(load_id, contract.topic) == ""
-    refused = sum(account.quarantined for account in loader.ledger.attempts.accounts(load_id))
+    assert find_report(loader.clickhouse, database, contract.topic, "old")
+    assert retention.clean(60) == preview
+    assert {removed.rows for removed in retention.clean(60)} == {0}
+    documents = QualityResults(loader.clickhouse, database)
+    assert find_report(loader.clickhouse, database, contract.topic, "old") is None
+    assert not documents.document("old", contract.topic)
+    assert find_report(loader.clickhouse, database, contract.topic, load_id)
+    assert documents.document(load_id, contract.topic)
+    refused = sum(
+        account.quarantined
+        for account in loader.ledger.attempts.accounts(loader.contract.topic, load_id)
+    )
     kept = loader.clickhouse.rows(f"SELECT count() AS n FROM {database}.quarantine_rows")
     assert kept[0]["n"] > refused > 0
     assert verdict(loader).findings == []

@@ -248,7 +248,7 @@ def test_the_topic_page_links_only_reports_that_exist(start: StartRun, send: Sen
     unfinished.plan()
     loader = unfinished.loader()
     queries = PageQueries(loader.clickhouse, loader.ledger)
-    loads = queries.loads([run.topic])
+    loads = queries.loads(run.topic)
     reported = {load.load_id for load in loads if load.reported}
     assert reported == {last_load(run).load_id}
     rule = RuleRow(

@@ -111,7 +111,7 @@ def test_a_zombie_attempt_leaves_no_rows_behind(
     staged = first.ledger.staging.rows(first.known(plan.load_id))
     attempts = f"SELECT uniqExact(_attempt) AS n FROM {staged.table} WHERE {staged.condition}"
     assert first.clickhouse.rows(attempts) == [{"n": 2}]
-    assert first.ledger.attempts.accepted(plan.load_id)[0].attempt == drained[0]
+    assert first.ledger.attempts.accepted(plan.topic, plan.load_id)[0].attempt == drained[0]
     second.audit(plan.load_id)
     second.publish(plan.load_id)
     account = sums(second, plan.load_id)

@@ -49,7 +49,7 @@ LAGS = [Lag(partition=0, low=0, high=9, published=4, waiting=5, seconds=60.0)]
 
 
 def test_a_load_emits_all_documented_metrics() -> None:
-    values = list(metric_values(report(), LAGS))
+    values = list(metric_values(report(), LAGS, 4))
     assert {value.name for value in values} == set(METRICS)
     for value in values:
         assert set(value.labels) == set(METRICS[value.name].labels), value
@@ -61,7 +61,7 @@ def test_a_load_emits_all_documented_metrics() -> None:
 
 
 def test_an_unpublished_load_emits_no_offset_metrics() -> None:
-    names = {value.name for value in metric_values(report(state="held"), [])}
+    names = {value.name for value in metric_values(report(state="held"), [], 4)}
     assert "sluice.offsets" not in names
     assert {"sluice.loads", "sluice.refused"} <= names
 

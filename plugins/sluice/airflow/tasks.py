@@ -133,7 +133,7 @@ def publish(topic: str) -> None:
     loader = loader_of_run(topic)
     load = loader.known(load_of_run(loader))
     run_step(lambda: loader.publish(load.load_id))
-    rows = sum(account.loaded for account in loader.ledger.attempts.accounts(load.load_id))
+    rows = sum(account.loaded for account in loader.ledger.attempts.accounts(topic, load.load_id))
     if not rows or (load.state == "published" and _has_asset_event(topic, load)):
         return
     context: Any = get_current_context()

@@ -79,14 +79,18 @@ class Accounting:
                 which partition and by how much.
         """
         load_id, chunks = load.load_id, dict(enumerate(load.chunks))
-        accepted = self._ledger.attempts.accepted_of(load_id, len(chunks))
+        accepted = self._ledger.attempts.accepted_of(load)
         attempts = {number: result.attempt for number, result in accepted.items()}
         if unfinished := sorted(chunks.keys() - attempts.keys()):
             raise AccountingError(
                 f"chunks {unfinished} were not read to their end; nothing is published",
                 load_id=load_id,
             )
-        parameters: dict[str, Any] = {"load": load_id, "attempts": list(attempts.values())}
+        parameters: dict[str, Any] = {
+            "topic": load.topic,
+            "load": load_id,
+            "attempts": list(attempts.values()),
+        }
         planned = self._planned(load_id, chunks)
         accounts = self._clickhouse.until(
             lambda: self._accounts(load, planned, parameters),
@@ -198,8 +202,8 @@ class Accounting:
             "SELECT _partition AS partition, count() AS rows, uniqExact(_offset) AS offsets,"
             " countIf(_schema_version IN {older:Array(String)}) AS upgraded,"
             " countIf((_partition, _offset) IN (SELECT partition, offset"
-            f"   FROM {self._db}.quarantine_rows WHERE load_id = {{load:String}}"
-            "   AND attempt IN {attempts:Array(String)})) AS both"
+            f"   FROM {self._db}.quarantine_rows WHERE topic = {{topic:String}}"
+            "   AND load_id = {load:String} AND attempt IN {attempts:Array(String)})) AS both"
             f" {self._ledger.staging.rows(load).accepted} GROUP BY _partition",
             parameters | {"older": [v.name for v in self._contract.versions[:-1]]},
         )
@@ -216,8 +220,9 @@ class Accounting:
     def _count_refused(self, load_id: str, parameters: dict[str, Any]) -> dict[int, int]:
         rows = self._clickhouse.rows(
             "SELECT q.partition AS partition, count() AS rows, uniqExact(q.offset) AS offsets"
-            f" FROM {self._db}.quarantine_rows AS q WHERE load_id = {{load:String}}"
-            " AND attempt IN {attempts:Array(String)} GROUP BY q.partition",
+            f" FROM {self._db}.quarantine_rows AS q WHERE topic = {{topic:String}}"
+            " AND load_id = {load:String} AND attempt IN {attempts:Array(String)}"
+            " GROUP BY q.partition",
             parameters,
         )
         for row in rows:
@@ -233,8 +238,9 @@ class Accounting:
     def _count_skipped(self, parameters: dict[str, Any]) -> dict[tuple[int, str], int]:
         rows = self._clickhouse.rows(
             "SELECT partition, toString(kind) AS kind, sum(high - low) AS offsets"
-            f" FROM {self._db}.load_skips WHERE load_id = {{load:String}}"
-            " AND attempt IN {attempts:Array(String)} GROUP BY partition, kind",
+            f" FROM {self._db}.load_skips WHERE topic = {{topic:String}}"
+            " AND load_id = {load:String} AND attempt IN {attempts:Array(String)}"
+            " GROUP BY partition, kind",
             parameters,
         )
         return {(row["partition"], row["kind"]): row["offsets"] for row in rows}

@@ -43,6 +43,7 @@ class Auditor:
         cluster: str = "",
     ) -> None:
         self._clickhouse, self._ledger, self._gate = clickhouse, ledger, gate
+        self._topic = contract.topic
         self._accounting = Accounting(contract, clickhouse, ledger)
         self._trial = Trial(contract, clickhouse, ledger, cluster)
         self._anomalies = Anomalies(clickhouse, ledger.database)
@@ -113,7 +114,7 @@ class Auditor:
 
     def _last(self, load_id: str) -> list[RuleResult]:
         """The results of the load's last audit."""
-        return self._clickhouse.until(lambda: self._results.results_of(load_id), bool)
+        return self._clickhouse.until(lambda: self._results.results_of(self._topic, load_id), bool)
 
     def check_releasable(self, load: Load, unchecked: bool) -> Balance:
         """Refuse to release a load whose rows are not known, or that the target would refuse;

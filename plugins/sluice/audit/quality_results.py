@@ -107,7 +107,7 @@ class QualityResults:
             row = common | {"document": document}
             self._clickhouse.insert(f"{self._db}.data_docs", [row], f"{load_id}/{audit}/docs")
 
-    def results_of(self, load_id: str) -> list[RuleResult]:
+    def results_of(self, topic: str, load_id: str) -> list[RuleResult]:
         """The results of a load's last audit, failures first."""
         table = f"{self._db}.quality_results"
         rows = self._clickhouse.rows(
@@ -115,10 +115,11 @@ class QualityResults:
             " q.column AS column, q.severity AS severity, q.success AS success,"
             " q.unexpected_count AS unexpected_count, q.observed AS observed, q.error AS error,"
             " q.examples AS examples"
-            f" FROM {table} AS q WHERE load_id = {{load:String}} AND q.audit ="
-            f" (SELECT argMax(audit, at) FROM {table} WHERE load_id = {{load:String}})"
+            f" FROM {table} AS q WHERE topic = {{topic:String}} AND load_id = {{load:String}}"
+            f" AND q.audit = (SELECT argMax(audit, at) FROM {table}"
+            "  WHERE topic = {topic:String} AND load_id = {load:String})"
             " ORDER BY q.success, q.severity, q.description",
-            {"load": load_id},
+            {"topic": topic, "load": load_id},
         )
         return [
             RuleResult(

@@ -46,8 +46,15 @@ class RefusalReasons:
     ) -> None:
         self._contract, self._clickhouse = contract, clickhouse
         self._from = f"FROM {quote_identifier(database)}.quarantine_rows AS q"
-        self._where = "q.load_id = {load:String} AND q.attempt IN {attempts:Array(String)}"
-        self._parameters: dict[str, Any] = {"load": load_id, "attempts": list(attempts)}
+        self._where = (
+            "q.topic = {topic:String} AND q.load_id = {load:String}"
+            " AND q.attempt IN {attempts:Array(String)}"
+        )
+        self._parameters: dict[str, Any] = {
+            "topic": contract.topic,
+            "load": load_id,
+            "attempts": list(attempts),
+        }
 
     def count(self) -> list[ReasonCount]:
         """The reasons, the most frequent first; sensitive values are masked."""

@@ -48,7 +48,7 @@ def run_load(loader: Loader, request: Request) -> None:
         if not plan.load_id:
             console.print(f"nothing new: every offset of {plan.topic} is accounted for")
             return
-        if done := loader.ledger.attempts.accepted(plan.load_id):
+        if done := loader.ledger.attempts.accepted(plan.topic, plan.load_id):
             console.print(
                 f"resuming load {plan.load_id}: {len(done)} of {len(plan.chunks)} chunks are done"
             )

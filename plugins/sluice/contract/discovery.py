@@ -118,14 +118,16 @@ def _import_all(package: str) -> tuple[dict[str, Contract], dict[str, Exception]
                 found[module] = contract
         except Exception as error:  # whatever a module raises when it is imported
             broken[module] = error
+    topics, tables = dict[str, list[str]](), dict[str, list[str]]()
     for module, contract in found.items():
-        for other, its in found.items():
-            if other == module:
-                continue
-            if its.topic == contract.topic:
-                detail = f"{other} defines a contract of the same topic"
-                broken[module] = ContractError(detail, topic=contract.topic)
-            elif its.table.name == contract.table.name:
+        topics.setdefault(contract.topic, []).append(module)
+        tables.setdefault(contract.table.name, []).append(module)
+    for module, contract in found.items():
+        for other in (m for m in topics[contract.topic] if m != module):
+            detail = f"{other} defines a contract of the same topic"
+            broken[module] = ContractError(detail, topic=contract.topic)
+        for its in (found[m] for m in tables[contract.table.name]):
+            if its.topic != contract.topic:
                 detail = f"topic {its.topic!r} loads into the same table, {its.table.name!r}"
                 broken[module] = ContractError(detail, topic=contract.topic)
     return {c.topic: c for module, c in found.items() if module not in broken}, broken

@@ -197,12 +197,12 @@ class Drain:
             "SELECT"
             f" (SELECT count() FROM {staged.table}"
             f"   WHERE {staged.condition} AND _attempt = {{attempt:String}}) AS staged,"
-            f" (SELECT count() FROM {db}.quarantine_rows"
-            "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS refused,"
-            f" (SELECT sum(high - low) FROM {db}.load_skips"
-            "   WHERE load_id = {load:String} AND attempt = {attempt:String}) AS skipped"
+            f" (SELECT count() FROM {db}.quarantine_rows WHERE topic = {{topic:String}}"
+            "   AND load_id = {load:String} AND attempt = {attempt:String}) AS refused,"
+            f" (SELECT sum(high - low) FROM {db}.load_skips WHERE topic = {{topic:String}}"
+            "   AND load_id = {load:String} AND attempt = {attempt:String}) AS skipped"
         )
-        parameters = {"load": load.load_id, "attempt": attempt}
+        parameters = {"topic": load.topic, "load": load.load_id, "attempt": attempt}
         stored = self._clickhouse.until(
             lambda: self._clickhouse.rows(sql, parameters)[0],
             lambda found: all(found[name] >= count for name, count in sent.items()),

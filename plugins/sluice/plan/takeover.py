@@ -8,7 +8,7 @@ import structlog
 from sluice.errors import LoadLost, SluiceError
 from sluice.publish.publisher import Publisher
 from sluice.publish.take_back import TakeBack
-from sluice.sql import quote_identifier
+from sluice.sql import quote_identifier, topic_in_name
 from sluice.store.clickhouse import ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
@@ -71,10 +71,18 @@ class Settler:
         """Drop what nothing needs: staged rows of ended loads, tables of audits and comparisons.
 
         A process that ends between two statements leaves them. A table without a load may be in
-        use, so it is kept for the time of a lease.
+        use, so it is kept for the time of a lease. So are those of other topics' loads, which
+        their own plans drop sooner.
         """
         self.ledger.staging.sweep(self.ledger.state(self.topic))
-        tables = self.ledger.work_tables()
+        mine = f"{topic_in_name(self.topic)}_"
+        tables = [
+            row
+            for row in self.ledger.work_tables()
+            if row["load_id"].startswith(mine) or row["age"] > self._lease.total_seconds()
+        ]
+        if not tables:
+            return
         states = self.ledger.states([row["load_id"] for row in tables])
         for row in tables:
             state = states.get(row["load_id"])
@@ -95,8 +103,7 @@ class Settler:
         """Whether a person may still release it; only a load that was read to its end can be."""
         if load.state is not State.HELD or datetime.now(UTC) - load.last_at > self._hold:
             return False
-        chunks = len(load.chunks)
-        return len(self.ledger.attempts.accepted_of(load.load_id, chunks)) == chunks
+        return len(self.ledger.attempts.accepted_of(load)) == len(load.chunks)
 
     def adopt(self, load: Load) -> bool:
         """Continue a load of a run that is over.

@@ -104,7 +104,7 @@ class Publisher:
         load_id, attempts = load.load_id, load.attempts
         replacement = Replacement.of(load, self.target, self._clickhouse, self._ledger)
         chunks = {number: list(ranges) for number, ranges in enumerate(load.chunks)}
-        slices = self._slices(load_id, chunks, attempts)
+        slices = self._slices(load)
         replaces = replacement is not None
         try:
             with ThreadPoolExecutor(self._at_once) as pool:
@@ -219,20 +219,15 @@ class Publisher:
                 f"KILL QUERY WHERE Settings['log_comment'] = {quote_string(name)} SYNC"
             )
 
-    def _slices(
-        self,
-        load_id: str,
-        chunks: Mapping[int, list[OffsetRange]],
-        attempts: Mapping[int, str],
-    ) -> list[Slice]:
+    def _slices(self, load: Load) -> list[Slice]:
         """The chunks in parts of one block each."""
-        results = self._ledger.attempts.accepted_of(load_id, len(chunks))
+        results = self._ledger.attempts.accepted_of(load)
         slices = []
-        for number, ranges in chunks.items():
+        for number, ranges in enumerate(load.chunks):
             size = max(results[number].bytes, 1)
             rows = max(1, min(SLICE_ROWS, SLICE_BYTES * total(ranges) // size))
             parts = chunk(ranges, rows, most=1 << 30)
-            slices += [Slice(attempts[number], part) for part in parts]
+            slices += [Slice(load.attempts[number], part) for part in parts]
         return slices
 
     def _check_target(

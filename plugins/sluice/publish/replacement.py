@@ -83,7 +83,7 @@ class Replacement:
     def _absent(self, attempts: list[str]) -> list[OffsetRange]:
         """The offsets without a message. A row of theirs is kept, so none may be overlooked."""
         absent = self._clickhouse.until(
-            lambda: self._ledger.attempts.absent(self._load.load_id, attempts),
+            lambda: self._ledger.attempts.absent(self._load.topic, self._load.load_id, attempts),
             lambda found: total(found) >= self._load.absent,
         )
         if total(absent) != self._load.absent:
@@ -198,18 +198,18 @@ class Replacement:
         """Record what became of messages in quarantine that this load has read again."""
         load = self._load
         refused = (
-            f"FROM {self._db}.quarantine_rows"
-            " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
+            f"FROM {self._db}.quarantine_rows WHERE topic = {{topic:String}}"
+            " AND load_id = {load:String} AND attempt IN {attempts:Array(String)}"
         )
         again = f"SELECT partition, offset {refused}"
         staged = f"SELECT _partition, _offset {self._ledger.staging.audited_rows(load).accepted}"
         repaired = (
-            f"SELECT partition, offset FROM {self._db}.load_repairs"
-            " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}"
+            f"SELECT partition, offset FROM {self._db}.load_repairs WHERE topic = {{topic:String}}"
+            " AND load_id = {load:String} AND attempt IN {attempts:Array(String)}"
         )
         known = (
             f"SELECT load_id, partition, offset FROM {self._db}.quarantine_resolutions"
-            " WHERE by_load = {load:String}"
+            " WHERE topic = {topic:String} AND by_load = {load:String}"
         )
         read = (
             f"FROM {self._db}.quarantine AS q WHERE q.topic = {{topic:String}}"
@@ -259,7 +259,7 @@ def loaded_by_partition(load: Load, clickhouse: ClickHouse, ledger: Ledger) -> d
         AccountingError: the accounts do not add up to what the log has recorded of the audit.
     """
     accounts = clickhouse.until(
-        lambda: {a.partition: a.loaded for a in ledger.attempts.accounts(load.load_id)},
+        lambda: {a.partition: a.loaded for a in ledger.attempts.accounts(load.topic, load.load_id)},
         lambda found: sum(found.values()) >= load.loaded,
     )
     if sum(accounts.values()) != load.loaded:

@@ -128,7 +128,7 @@ class MessageFinder:
         return found
 
     def _staged_by(self, load: Load, where: str, parameters: dict[str, Any]) -> list[FoundMessage]:
-        accepted = self._ledger.attempts.accepted(load.load_id).values()
+        accepted = self._ledger.attempts.accepted(load.topic, load.load_id).values()
         try:
             rows = self._clickhouse.rows(
                 "SELECT _partition AS partition, _offset AS offset,"
@@ -165,7 +165,8 @@ class MessageFinder:
                 " t._correlation_id AS correlation_id"
                 f" FROM (SELECT {', '.join(LINEAGE)} FROM {self._table}"
                 f" WHERE _topic = {{topic:String}} AND {where} LIMIT {MOST}) AS t"
-                f" LEFT JOIN {self._db}.loads AS l ON l.load_id = toString(t._load_id)"
+                f" LEFT JOIN (SELECT load_id, owner FROM {self._db}.loads"
+                "  WHERE topic = {topic:String}) AS l ON l.load_id = toString(t._load_id)"
                 " ORDER BY partition, offset",
                 parameters | {"topic": self._contract.topic},
                 EXACT_FLOATS,
@@ -183,7 +184,7 @@ class MessageFinder:
             " q.timestamp AS timestamp, q.reason AS reason, q.field AS field,"
             " q.message AS message"
             f" FROM {self._db}.quarantine AS q INNER JOIN {self._db}.loads AS l"
-            "  ON l.load_id = q.load_id"
+            "  ON l.topic = q.topic AND l.load_id = q.load_id"
             f" WHERE q.topic = {{topic:String}} AND q.status != 'loaded' AND {where}"
             f" ORDER BY partition, offset, at LIMIT {MOST}",
             parameters | {"topic": self._contract.topic},

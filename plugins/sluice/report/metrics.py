@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from sluice.report.lag import Lag
 from sluice.report.model import Report
 from sluice.sql import quote_identifier
+from sluice.store.bookkeeping import OPEN_REFUSALS
 from sluice.store.clickhouse import ClickHouse
 
 OPENMETRICS_TYPE: str = CONTENT_TYPE_LATEST
@@ -91,6 +92,12 @@ METRICS = {
             ("partition",),
             "Age in seconds of the first message that no load accounts for.",
         ),
+        Metric(
+            OPEN_REFUSALS,
+            "gauge",
+            (),
+            "Messages in quarantine that no later load has read again.",
+        ),
         Metric("sluice.load.end", "gauge", (), "When the last load ended, in seconds since 1970."),
     )
 }
@@ -109,8 +116,13 @@ Emit = Callable[[Sequence[MetricValue]], None]
 """Sends the metrics of a load somewhere."""
 
 
-def metric_values(report: Report, lags: Sequence[Lag]) -> Iterator[MetricValue]:
-    """The metrics of a load that has ended."""
+def metric_values(report: Report, lags: Sequence[Lag], open_: int) -> Iterator[MetricValue]:
+    """The metrics of a load that has ended.
+
+    Args:
+        open_: messages of the topic that are in quarantine.
+    """
+    yield MetricValue(OPEN_REFUSALS, open_)
     yield MetricValue("sluice.loads", 1, {"state": report.state, "kind": report.kind})
     yield MetricValue("sluice.load.end", report.ended_at.timestamp())
     if report.state == "published":
@@ -143,7 +155,20 @@ def metric_values(report: Report, lags: Sequence[Lag]) -> Iterator[MetricValue]:
 def save_metrics(
     clickhouse: ClickHouse, database: str, report: Report, values: Iterable[MetricValue]
 ) -> None:
-    """Store the metrics of a load; of each name and labels the last value counts."""
+    """Store the metrics of a load; of each name and labels the last value counts.
+
+    With each value its difference from the value before is stored, and ClickHouse adds these up.
+    """
+    table = f"{quote_identifier(database)}.metrics"
+    stored = clickhouse.rows(
+        "SELECT m.name AS name, m.labels AS labels, argMax(m.value, m.at) AS value,"
+        f" max(m.saved) AS saved FROM {table} AS m WHERE m.topic = {{topic:String}}"
+        " AND m.name IN {names:Array(String)} AND m.load_id = {load:String}"
+        " GROUP BY name, labels",
+        {"topic": report.topic, "names": list(METRICS), "load": report.load_id},
+    )
+    before = {(row["name"], tuple(row["labels"].items())): row["value"] for row in stored}
+    saved = 1 + max((row["saved"] for row in stored), default=0)
     rows = [
         {
             "load_id": report.load_id,
@@ -151,21 +176,30 @@ def save_metrics(
             "name": value.name,
             "labels": dict(value.labels),
             "value": value.value,
+            "difference": value.value - before.get((value.name, tuple(value.labels.items())), 0),
+            "saved": saved,
         }
         for value in values
     ]
-    token = f"{report.load_id}/metrics/{report.state}/{report.ended_at.isoformat()}"
-    clickhouse.insert(f"{quote_identifier(database)}.metrics", rows, token)
+    clickhouse.insert(table, rows, f"{report.load_id}/metrics/{saved}")
+
+
+def save_no_refusals(clickhouse: ClickHouse, database: str, topic: str, entry: int) -> None:
+    """Store that a topic has no message in quarantine, since it was forgotten.
+
+    Args:
+        entry: number of the entry in the topic's log that says so.
+    """
+    row = {"load_id": "", "topic": topic, "name": OPEN_REFUSALS, "value": 0, "saved": 1}
+    token = f"{topic}/forgotten/{entry}"
+    clickhouse.insert(f"{quote_identifier(database)}.metrics", [row], token)
 
 
 def render_openmetrics(clickhouse: ClickHouse, database: str) -> str:
     """All metrics of all topics in the OpenMetrics text format."""
     rows = clickhouse.rows(
-        "SELECT name, topic, labels, sum(value) AS total, argMax(value, at) AS last FROM ("
-        " SELECT m.name AS name, m.topic AS topic, m.labels AS labels, m.load_id,"
-        "  argMax(m.value, m.at) AS value, max(m.at) AS at"
-        f" FROM {quote_identifier(database)}.metrics AS m"
-        " GROUP BY name, topic, labels, m.load_id)"
+        "SELECT m.name AS name, m.topic AS topic, m.labels AS labels, sum(m.total) AS total,"
+        f" argMaxMerge(m.last) AS last FROM {quote_identifier(database)}.metric_totals AS m"
         " GROUP BY name, topic, labels ORDER BY name, topic, labels"
     )
     registry = CollectorRegistry()

@@ -110,7 +110,7 @@ class OffsetSearch:
             "SELECT r.load_id AS load_id, l.state AS state, l.owner AS run, l.last_at AS at,"
             " r.chunk AS chunk, r.revision AS revision"
             f" FROM {self._db}.load_ranges AS r"
-            f" INNER JOIN {self._db}.loads AS l ON l.load_id = r.load_id"
+            f" INNER JOIN {self._db}.loads AS l ON l.topic = r.topic AND l.load_id = r.load_id"
             " WHERE r.topic = {topic:String} AND r.partition = {p:Int32}"
             " AND r.low <= {o:Int64} AND r.high > {o:Int64} ORDER BY l.planned_at",
             {"topic": self._contract.topic, "p": partition, "o": offset},
@@ -122,7 +122,7 @@ class OffsetSearch:
         rows = self._clickhouse.rows(
             "SELECT s.load_id AS load_id, toString(s.kind) AS kind"
             f" FROM {self._db}.load_skips AS s INNER JOIN {self._db}.accepted_attempts AS a"
-            "  ON a.load_id = s.load_id AND a.attempt = s.attempt"
+            "  ON a.topic = s.topic AND a.load_id = s.load_id AND a.attempt = s.attempt"
             " WHERE s.topic = {topic:String} AND s.partition = {partition:Int32}"
             " AND s.low <= {offset:Int64} AND s.high > {offset:Int64}",
             place,

@@ -42,7 +42,7 @@ class Reporter:
         ledger = self._ledger
         load = ledger.known(self._contract.topic, load_id)
         events = ledger.events(load.topic, load_id)
-        accepted = list(ledger.attempts.accepted(load_id).values())
+        accepted = list(ledger.attempts.accepted(load.topic, load_id).values())
         attempts = [result.attempt for result in accepted]
         audited = _last_detail(events, State.AUDITED)
         errors = [event.detail.error for event in events if event.detail.error]
@@ -57,11 +57,13 @@ class Reporter:
             planned_at=load.planned_at,
             ended_at=load.last_at,
             ranges=ranges,
-            accounts=ledger.attempts.accounts(load_id),
+            accounts=ledger.attempts.accounts(load.topic, load_id),
             versions=audited.versions,
             filled=self._filled(audited.versions),
             reasons=self._accounting.reasons(load_id, attempts),
-            quality=QualityResults(self._clickhouse, ledger.database).results_of(load_id),
+            quality=QualityResults(self._clickhouse, ledger.database).results_of(
+                load.topic, load_id
+            ),
             steps=_timings(events, accepted, sum(r.count for r in ranges)),
             expired=self._expired(load_id, attempts),
             kind=load.kind,
@@ -73,7 +75,7 @@ class Reporter:
                 "",
             ),
             outside=audited.outside,
-            unusable_timestamps=ledger.attempts.unusable_timestamps(load_id, attempts),
+            unusable_timestamps=ledger.attempts.unusable_timestamps(load.topic, load_id, attempts),
             decision=next((d for e in reversed(events) if (d := e.detail.decision)), ""),
             bytes=sum(result.bytes for result in accepted),
             cpu_seconds=sum(result.cpu_seconds for result in accepted),
@@ -150,22 +152,27 @@ class Reporter:
         rows = self._clickhouse.rows(
             "SELECT sum(high - low) AS n"
             f" FROM {quote_identifier(self._ledger.database)}.load_skips"
-            " WHERE load_id = {load:String} AND kind = 'expired'"
+            " WHERE topic = {topic:String} AND load_id = {load:String} AND kind = 'expired'"
             " AND attempt IN {attempts:Array(String)}",
-            {"load": load_id, "attempts": attempts},
+            {"topic": self._contract.topic, "load": load_id, "attempts": attempts},
         )
         return int(rows[0]["n"])
 
 
 def find_report(
-    clickhouse: ClickHouse, database: str, load_id: str = "", owner: str = ""
+    clickhouse: ClickHouse, database: str, topic: str, load_id: str = "", owner: str = ""
 ) -> Report | None:
-    """The last report of a load, or of the loads of an owner."""
+    """The last report of a load, or of the loads of an owner.
+
+    Args:
+        topic: empty for any topic, which takes longer.
+    """
     rows = clickhouse.rows(
         f"SELECT report FROM {quote_identifier(database)}.reports"
-        " WHERE (load_id = {load:String} OR {load:String} = '')"
+        " WHERE (topic = {topic:String} OR {topic:String} = '')"
+        " AND (load_id = {load:String} OR {load:String} = '')"
         " AND (owner = {owner:String} OR {owner:String} = '') ORDER BY at DESC LIMIT 1",
-        {"load": load_id, "owner": owner},
+        {"topic": topic, "load": load_id, "owner": owner},
     )
     return msgspec.json.decode(rows[0]["report"], type=Report) if rows else None
 

@@ -12,6 +12,7 @@ from sluice.ranges import OffsetRange
 from sluice.records import Skip
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
+from sluice.store.load_state import Load
 
 
 class ChunkResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +79,8 @@ class RawTimestamp(Protocol):
 class AttemptRecords:
     """Reads and writes the records of attempts in one Sluice database.
 
-    Writes are repeatable: inserts with the same token leave one set of rows.
+    Writes are repeatable: inserts with the same token leave one set of rows. Reads name the topic
+    besides the load, since the tables are ordered by topic.
     """
 
     def __init__(self, clickhouse: ClickHouse, database: str) -> None:
@@ -100,34 +102,36 @@ class AttemptRecords:
         token = f"{load_id}/{result.chunk}/finished"
         self._clickhouse.insert(f"{self._db}.load_chunks", [row], token)
         accepted = self._clickhouse.until(
-            lambda: self.accepted(load_id).get(result.chunk), lambda found: found is not None
+            lambda: self.accepted(topic, load_id).get(result.chunk), lambda found: found is not None
         )
         if accepted is None:
             raise EngineError(0, f"the end of chunk {result.chunk} was recorded, and is not there")
         return accepted
 
-    def last_finished_at(self, load_id: str) -> datetime | None:
+    def last_finished_at(self, topic: str, load_id: str) -> datetime | None:
         """When an attempt of the load last finished a chunk; None if none has."""
         rows = self._clickhouse.rows(
             f"SELECT max(at) AS at, count() AS n FROM {self._db}.load_chunks"
-            " WHERE load_id = {id:String}",
-            {"id": load_id},
+            " WHERE topic = {topic:String} AND load_id = {id:String}",
+            {"topic": topic, "id": load_id},
         )
         return rows[0]["at"] if rows[0]["n"] else None
 
-    def accepted(self, load_id: str) -> dict[int, ChunkResult]:
+    def accepted(self, topic: str, load_id: str) -> dict[int, ChunkResult]:
         """The accepted attempt of each finished chunk: the first that read it to the end."""
         rows = self._clickhouse.rows(
             f"SELECT * EXCEPT (load_id, topic, at) FROM {self._db}.load_chunks"
-            " WHERE load_id = {id:String} ORDER BY chunk, at, attempt LIMIT 1 BY chunk",
-            {"id": load_id},
+            " WHERE topic = {topic:String} AND load_id = {id:String}"
+            " ORDER BY chunk, at, attempt LIMIT 1 BY chunk",
+            {"topic": topic, "id": load_id},
         )
         return {row["chunk"]: ChunkResult(**row) for row in rows}
 
-    def accepted_of(self, load_id: str, chunks: int) -> dict[int, ChunkResult]:
-        """The same, once the attempts at so many chunks are there; fewer if they are not."""
+    def accepted_of(self, load: Load) -> dict[int, ChunkResult]:
+        """The same, once the attempts at all chunks are there; fewer if they are not."""
         return self._clickhouse.until(
-            lambda: self.accepted(load_id), lambda found: len(found) >= chunks
+            lambda: self.accepted(load.topic, load.load_id),
+            lambda found: len(found) >= len(load.chunks),
         )
 
     def add_skips(
@@ -162,13 +166,14 @@ class AttemptRecords:
         token = f"{load_id}/accounts/{digest}"
         self._clickhouse.insert(f"{self._db}.load_accounts", rows, token)
 
-    def accounts(self, load_id: str) -> list[Account]:
+    def accounts(self, topic: str, load_id: str) -> list[Account]:
         """The load's latest accounts, ordered by partition."""
         rows = self._clickhouse.rows(
             "SELECT partition, planned, loaded, upgraded, quarantined, tombstones, absent"
-            f" FROM {self._db}.load_accounts WHERE load_id = {{id:String}}"
+            f" FROM {self._db}.load_accounts"
+            " WHERE topic = {topic:String} AND load_id = {id:String}"
             " ORDER BY partition, at DESC LIMIT 1 BY partition",
-            {"id": load_id},
+            {"topic": topic, "id": load_id},
         )
         return [Account(**row) for row in rows]
 
@@ -200,21 +205,22 @@ class AttemptRecords:
         ]
         self._clickhouse.insert(f"{self._db}.record_timestamps", rows, token)
 
-    def unusable_timestamps(self, load_id: str, attempts: Sequence[str]) -> int:
+    def unusable_timestamps(self, topic: str, load_id: str, attempts: Sequence[str]) -> int:
         """How many messages have a timestamp that is stored as 1970; in some attempts of a load."""
         (row,) = self._clickhouse.rows(
             f"SELECT count() AS n FROM {self._db}.record_timestamps"
-            " WHERE load_id = {load:String} AND attempt IN {attempts:Array(String)}",
-            {"load": load_id, "attempts": list(attempts)},
+            " WHERE topic = {topic:String} AND load_id = {load:String}"
+            " AND attempt IN {attempts:Array(String)}",
+            {"topic": topic, "load": load_id, "attempts": list(attempts)},
         )
         return int(row["n"])
 
-    def absent(self, load_id: str, attempts: Sequence[str]) -> list[OffsetRange]:
+    def absent(self, topic: str, load_id: str, attempts: Sequence[str]) -> list[OffsetRange]:
         """Offsets for which the broker had no message, in the given attempts of a load."""
         rows = self._clickhouse.rows(
             f"SELECT partition, low, high FROM {self._db}.load_skips"
-            " WHERE load_id = {load:String} AND kind != 'tombstone'"
+            " WHERE topic = {topic:String} AND load_id = {load:String} AND kind != 'tombstone'"
             " AND attempt IN {attempts:Array(String)}",
-            {"load": load_id, "attempts": list(attempts)},
+            {"topic": topic, "load": load_id, "attempts": list(attempts)},
         )
         return [OffsetRange(row["partition"], row["low"], row["high"]) for row in rows]

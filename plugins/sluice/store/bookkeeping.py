@@ -5,8 +5,10 @@ express is done by the numbered steps of this module.
 """
 
 import hashlib
+import operator
 import re
 import uuid
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -15,7 +17,13 @@ from msgspec import Struct
 from sluice.contract.ddl import WORK_TABLE, create_staging, staging_comment, statements
 from sluice.errors import EngineError, SettingsError
 from sluice.sql import quote_identifier
-from sluice.store.clickhouse import TABLE_EXISTS, UNKNOWN_DATABASE, UNKNOWN_TABLE, ClickHouse
+from sluice.store.clickhouse import (
+    ALSO_IN_VIEWS,
+    TABLE_EXISTS,
+    UNKNOWN_DATABASE,
+    UNKNOWN_TABLE,
+    ClickHouse,
+)
 from sluice.store.load_state import Load
 from sluice.store.staging import Staging
 from sluice.store.topic_log import TopicLog
@@ -25,10 +33,14 @@ log = structlog.get_logger()
 BOOKKEEPING = Path(__file__).with_name("bookkeeping.sql")
 """The tables and views of the Sluice database; ``sql/`` contains a copy for reading."""
 
-VERSION = 3
+VERSION = 4
 """1: events and ranges of loads in tables of their own. 2: a log per topic (``topic_log``).
-3: staging tables that stay, with a partition for each load.
+3: staging tables that stay, with a partition for each load. 4: totals of metrics; tables whose old
+rows are removed are partitioned by month.
 """
+
+OPEN_REFUSALS = "sluice.quarantine.messages"
+"""The metric of the messages that are in quarantine."""
 
 UNKNOWN_IDENTIFIER = 47
 
@@ -58,10 +70,14 @@ def create_bookkeeping(clickhouse: ClickHouse, database: str) -> None:
     if applied == Applied(VERSION, digest):
         return
     _set_old_ledger_aside(clickhouse, database)
+    _set_undated_tables_aside(clickhouse, database)
     for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: db, text)):
         clickhouse.create(statement)
     _convert_old_ledger(clickhouse, database)
     _move_staged_rows(clickhouse, database)
+    _copy_undated_tables(clickhouse, database)
+    if applied.version < 4:
+        _add_up_metrics(clickhouse, database)
     row = {"digest": digest, "version": VERSION}
     clickhouse.insert(f"{db}.bookkeeping", [row], uuid.uuid4().hex)
 
@@ -88,20 +104,24 @@ OLD_TABLES = ("load_events", "load_ranges")
 
 def _set_old_ledger_aside(clickhouse: ClickHouse, database: str) -> None:
     """Rename the tables of version 1, so that deployments of it can no longer write to them."""
-    db = quote_identifier(database)
     found = clickhouse.rows(
         "SELECT name FROM system.tables WHERE database = {db:String}"
         " AND name IN {names:Array(String)} AND engine LIKE '%MergeTree'",
         {"db": database, "names": list(OLD_TABLES)},
     )
     for row in found:
-        name = row["name"]
-        log.info("old_ledger_set_aside", table=name)
-        try:
-            clickhouse.execute(f"RENAME TABLE {db}.{name} TO {db}.{name}_1")
-        except EngineError as error:
-            if error.code not in (UNKNOWN_TABLE, TABLE_EXISTS):
-                raise  # else another process has renamed it
+        _set_aside(clickhouse, database, row["name"], 1)
+
+
+def _set_aside(clickhouse: ClickHouse, database: str, table: str, version: int) -> None:
+    """Rename a table of an older version, unless another process has."""
+    name = f"{quote_identifier(database)}.{table}"
+    log.info("old_table_set_aside", table=table)
+    try:
+        clickhouse.execute(f"RENAME TABLE {name} TO {name}_{version}")
+    except EngineError as error:
+        if error.code not in (UNKNOWN_TABLE, TABLE_EXISTS):
+            raise
 
 
 def _convert_old_ledger(clickhouse: ClickHouse, database: str) -> None:
@@ -206,3 +226,78 @@ def _move(clickhouse: ClickHouse, database: str, old: str, load: Load) -> None:
             f"{counted['after']:,} of {counted['before']:,} staged rows of load {load.load_id} were"
             f" moved from {old}",
         )
+
+
+DATED_TABLES = ("reports", "quality_results", "data_docs")
+"""Tables that version 4 partitions by month."""
+
+IN_ORDER = {"insert_deduplicate": 1, "max_threads": 1, "max_insert_threads": 1}
+"""Settings with which a repeated INSERT SELECT makes the same blocks, which one token covers."""
+
+
+def _set_undated_tables_aside(clickhouse: ClickHouse, database: str) -> None:
+    found = clickhouse.rows(
+        "SELECT name FROM system.tables WHERE database = {db:String}"
+        " AND name IN {names:Array(String)} AND partition_key = ''",
+        {"db": database, "names": list(DATED_TABLES)},
+    )
+    for row in found:
+        _set_aside(clickhouse, database, row["name"], 3)
+
+
+def _copy_undated_tables(clickhouse: ClickHouse, database: str) -> None:
+    """Copy the rows of the tables that were set aside, a month at a time; repeatable."""
+    db = quote_identifier(database)
+    for table in DATED_TABLES:
+        if not clickhouse.has_table(database, f"{table}_3"):
+            continue
+        old, new = f"{db}.{table}_3", f"{db}.{table}"
+        try:
+            for row in clickhouse.rows(
+                f"SELECT toYYYYMM(at) AS month, count() AS n FROM {old} GROUP BY month"
+            ):
+                of_month = f"toYYYYMM(at) = {row['month']}"
+                clickhouse.execute(
+                    f"INSERT INTO {new} SELECT * FROM {old} WHERE {of_month} ORDER BY ALL",
+                    settings=IN_ORDER
+                    | {"insert_deduplication_token": f"{table} of version 3/{row['month']}"},
+                )
+                counted = clickhouse.until(
+                    partial(_count, clickhouse, f"{new} WHERE {of_month}"),
+                    partial(operator.le, row["n"]),
+                )
+                if counted < row["n"]:
+                    raise EngineError(0, f"{counted:,} of {row['n']:,} rows were copied from {old}")
+            clickhouse.execute(f"DROP TABLE IF EXISTS {old}")
+        except EngineError as error:
+            if error.code != UNKNOWN_TABLE:
+                raise  # else another process has copied them
+        log.info("old_table_copied", table=table)
+
+
+def _count(clickhouse: ClickHouse, source: str) -> int:
+    (row,) = clickhouse.rows(f"SELECT count() AS n FROM {source}")
+    return int(row["n"])
+
+
+def _add_up_metrics(clickhouse: ClickHouse, database: str) -> None:
+    """Add up the metrics that older releases have saved, and count the quarantine; repeatable."""
+    db = quote_identifier(database)
+    clickhouse.execute(
+        f"INSERT INTO {db}.metric_totals (topic, name, labels, total, last)"
+        " SELECT topic, name, labels, sum(value), argMaxState(value, at) FROM ("
+        "  SELECT m.topic AS topic, m.name AS name, m.labels AS labels, m.load_id,"
+        "   argMax(m.value, m.at) AS value, max(m.at) AS at"
+        f"  FROM {db}.metrics AS m WHERE m.saved = 0 GROUP BY topic, name, labels, m.load_id)"
+        " GROUP BY topic, name, labels ORDER BY topic, name, toString(labels)",
+        settings=IN_ORDER | {"insert_deduplication_token": "metrics of version 3"},
+    )
+    clickhouse.execute(
+        f"INSERT INTO {db}.metrics (load_id, topic, name, labels, value, saved)"
+        f" SELECT '', q.topic, '{OPEN_REFUSALS}', map(), count(), 1"
+        f" FROM {db}.quarantine AS q WHERE q.status = 'quarantined'"
+        " GROUP BY q.topic ORDER BY q.topic",
+        settings=IN_ORDER
+        | ALSO_IN_VIEWS
+        | {"insert_deduplication_token": "quarantine of version 3"},
+    )

@@ -35,7 +35,9 @@ CREATE TABLE IF NOT EXISTS sluice.topic_log
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, entry, at, writer)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+
+ALTER TABLE sluice.topic_log ADD INDEX IF NOT EXISTS recent at TYPE minmax GRANULARITY 1;
 
 -- The state of a topic after some of the entries of its log, as JSON: a cache. Everything in it can
 -- be computed from the log.
@@ -83,7 +85,7 @@ CREATE TABLE IF NOT EXISTS sluice.load_chunks
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, chunk, at)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
 
 -- Offsets that carry no message to load: tombstones, and offsets that the broker does not return
 -- (absent: transaction markers, aborted or compacted messages; expired: removed by retention before
@@ -99,7 +101,7 @@ CREATE TABLE IF NOT EXISTS sluice.load_skips
     kind Enum8('tombstone' = 1, 'absent' = 2, 'expired' = 3)
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, attempt, partition, low)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
 
 -- The accounts of each load, one per partition, counted in ClickHouse by the audit.
 CREATE TABLE IF NOT EXISTS sluice.load_accounts
@@ -116,7 +118,9 @@ CREATE TABLE IF NOT EXISTS sluice.load_accounts
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree ORDER BY (topic, load_id, partition, at)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+
+ALTER TABLE sluice.load_accounts ADD INDEX IF NOT EXISTS recent at TYPE minmax GRANULARITY 1;
 
 -- Refused messages, with all their bytes. Read them through the view `quarantine`, which leaves out
 -- the rows of attempts that were not accepted.
@@ -241,7 +245,7 @@ CREATE TABLE IF NOT EXISTS sluice.quality_results
     examples String COMMENT 'JSON: up to 20 failing rows by partition and offset',
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
-ENGINE = MergeTree ORDER BY (topic, load_id, audit, expectation, column)
+ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY (topic, load_id, audit, expectation, column)
 SETTINGS non_replicated_deduplication_window = 10000;
 
 -- Great Expectations' data document of each load's audits. The latest one is valid.
@@ -253,7 +257,7 @@ CREATE TABLE IF NOT EXISTS sluice.data_docs
     document String COMMENT 'self-contained HTML' CODEC(ZSTD(3)),
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
-ENGINE = MergeTree ORDER BY (topic, load_id, at)
+ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY (topic, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
 -- The reports of each load, as JSON. The latest one is valid.
@@ -265,7 +269,7 @@ CREATE TABLE IF NOT EXISTS sluice.reports
     report String,
     at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
-ENGINE = MergeTree ORDER BY (topic, load_id, at)
+ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY (topic, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
 
 -- The metrics of each load, as emitted by plugins/sluice/report/metrics.py. The latest value of each
@@ -281,6 +285,31 @@ CREATE TABLE IF NOT EXISTS sluice.metrics
 )
 ENGINE = MergeTree ORDER BY (topic, name, load_id, at)
 SETTINGS non_replicated_deduplication_window = 10000;
+
+ALTER TABLE sluice.metrics ADD COLUMN IF NOT EXISTS difference Float64
+    COMMENT 'from the value before';
+ALTER TABLE sluice.metrics ADD COLUMN IF NOT EXISTS saved UInt32
+    COMMENT 'how often the metrics of the load were saved, this time included';
+
+-- The sum of each metric over all loads of a topic, and its latest value.
+CREATE TABLE IF NOT EXISTS sluice.metric_totals
+(
+    topic LowCardinality(String),
+    name LowCardinality(String),
+    labels Map(LowCardinality(String), String),
+    total SimpleAggregateFunction(sum, Float64),
+    last AggregateFunction(argMax, Float64, DateTime64(6, 'UTC'))
+)
+ENGINE = AggregatingMergeTree ORDER BY (topic, name, toString(labels))
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS sluice.metric_totals_of_loads TO sluice.metric_totals AS
+SELECT m.topic AS topic, m.name AS name, m.labels AS labels, sum(m.difference) AS total,
+       argMaxState(m.value, m.at) AS last
+FROM sluice.metrics AS m
+GROUP BY topic, name, labels;
+
+-- Queries of these views name the topic where they can: ClickHouse then reads its records only.
 
 -- The loads. The state is the end state if there is one, otherwise the latest state. The owner is
 -- the run that planned the load, or the latest one that took it over.
@@ -301,9 +330,9 @@ GROUP BY topic, load_id;
 
 -- The accepted attempt of each chunk: the first that read the chunk to the end.
 CREATE OR REPLACE VIEW sluice.accepted_attempts AS
-SELECT load_id, chunk, argMin(c.attempt, (c.at, c.attempt)) AS attempt
+SELECT topic, load_id, chunk, argMin(c.attempt, (c.at, c.attempt)) AS attempt
 FROM sluice.load_chunks AS c
-GROUP BY load_id, chunk;
+GROUP BY topic, load_id, chunk;
 
 -- Refused messages, with their status: 'quarantined' if their load is published and no later load
 -- has read them again; 'loaded' or 'superseded' if a later load has read them again, and has loaded
@@ -326,16 +355,18 @@ SELECT
             r.outcome = 'loaded', 'loaded', 'superseded') AS status,
     r.by_load AS resolved_by, r.repaired AS repaired, q.at AS at
 FROM sluice.quarantine_rows AS q
-INNER JOIN sluice.accepted_attempts AS w ON w.load_id = q.load_id AND w.attempt = q.attempt
-INNER JOIN sluice.loads AS l ON l.load_id = q.load_id
+INNER JOIN sluice.accepted_attempts AS w
+    ON w.topic = q.topic AND w.load_id = q.load_id AND w.attempt = q.attempt
+INNER JOIN sluice.loads AS l ON l.topic = q.topic AND l.load_id = q.load_id
 LEFT JOIN (
-    SELECT s.load_id AS load_id, s.partition AS partition, s.offset AS offset,
+    SELECT s.topic AS topic, s.load_id AS load_id, s.partition AS partition, s.offset AS offset,
            any(s.by_load) AS by_load, any(s.outcome) AS outcome, any(s.repaired) AS repaired
     FROM sluice.quarantine_resolutions AS s
-    INNER JOIN sluice.loads AS b ON b.load_id = s.by_load
+    INNER JOIN sluice.loads AS b ON b.topic = s.topic AND b.load_id = s.by_load
     WHERE b.state = 'published'
-    GROUP BY load_id, partition, offset
-) AS r ON r.load_id = q.load_id AND r.partition = q.partition AND r.offset = q.offset
+    GROUP BY topic, load_id, partition, offset
+) AS r ON r.topic = q.topic AND r.load_id = q.load_id AND r.partition = q.partition
+    AND r.offset = q.offset
 SETTINGS join_use_nulls = 0;
 
 -- The former name of the view accepted_attempts.

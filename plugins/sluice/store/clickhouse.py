@@ -74,6 +74,9 @@ class NotThereYet(EngineError):
     """A replica lacks a table or column that another one may have."""
 
 
+ALSO_IN_VIEWS = {"deduplicate_blocks_in_dependent_materialized_views": 1}
+"""A repeated insert also completes what materialized views have not received of it."""
+
 QUORUM = {"insert_quorum": "auto", "insert_quorum_timeout": 60_000}
 """An insert completes when most replicas have it."""
 
@@ -232,7 +235,8 @@ class ClickHouse:
     def insert(self, table: str, rows: Sequence[Any], token: str, serial: bool = False) -> None:
         """Insert bookkeeping rows (dicts or Structs) into ``table`` (database.table).
 
-        Repeatable: of several inserts with the same token only one takes effect.
+        Repeatable: of several inserts with the same token only one takes effect, also in the
+        materialized views of the table.
 
         Args:
             serial: see :meth:`insert_lines`.
@@ -269,6 +273,7 @@ class ClickHouse:
         settings = INPUT_SETTINGS | {
             "insert_deduplicate": 1,
             "insert_deduplication_token": token,
+            **ALSO_IN_VIEWS,
             "async_insert": 0,
             "max_insert_block_size": 1_048_576,
             "min_insert_block_size_rows": 1_048_576,

@@ -133,7 +133,9 @@ class Ledger:
 
     def last_activity(self, load: Load) -> datetime:
         """When the load last recorded an event or a finished chunk."""
-        return max(load.last_at, self.attempts.last_finished_at(load.load_id) or load.last_at)
+        return max(
+            load.last_at, self.attempts.last_finished_at(load.topic, load.load_id) or load.last_at
+        )
 
     def states(self, load_ids: Sequence[str]) -> dict[str, State]:
         """Load id → state, of those loads that the ledger has."""

@@ -96,6 +96,15 @@ class Quarantine:
         )
         return [RefusalGroup(**{k: v for k, v in row.items() if k != "one"}) for row in rows]
 
+    def count_open(self, topic: str) -> int:
+        """How many messages of a topic are in quarantine, and no later load has read again."""
+        (row,) = self._clickhouse.rows(
+            f"SELECT count() AS n FROM {self._db}.quarantine AS q"
+            " WHERE q.topic = {topic:String} AND q.status = 'quarantined'",
+            {"topic": topic},
+        )
+        return int(row["n"])
+
     def messages(self, wanted: RefusalFilter, most: int = 0) -> Iterator[RefusedMessage]:
         """The matching messages, ordered by partition and offset.
 

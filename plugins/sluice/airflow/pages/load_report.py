@@ -26,23 +26,24 @@ def run(request: Request, session: SessionDep, dag_id: str, run_id: str) -> HTML
     dag_run = session.scalar(chosen)
     if dag_run is None:
         return message_page("There is no such run.", 404)
-    store, owner = Store(), owner_of_run(dag_run)
-    report = find_report(store.clickhouse, store.database, owner=owner)
+    store, owner, topic = Store(), owner_of_run(dag_run), contract_of(dag_id).topic
+    report = find_report(store.clickhouse, store.database, topic, owner=owner)
     if report is None:
         # Older versions recorded the run's id only, so this may be a deleted run of the same id.
-        earlier = find_report(store.clickhouse, store.database, owner=owner.partition("#")[0])
+        before = owner.partition("#")[0]
+        earlier = find_report(store.clickhouse, store.database, topic, owner=before)
         if earlier and earlier.planned_at >= dag_run.run_after:
             report = earlier
-    loads = store.ledger.loads_of(contract_of(dag_id).topic, owner)
+    loads = store.ledger.loads_of(topic, owner)
     return _page(request, dag_id, report, loads[0] if loads else None)
 
 
 @router.get("/load/{dag_id}/{load_id}", dependencies=CAN_READ_RUNS)
 def load(request: Request, dag_id: str, load_id: str) -> HTMLResponse:
     """The report of a load."""
-    store = Store()
-    report = find_report(store.clickhouse, store.database, load_id=load_id)
-    return _page(request, dag_id, report, store.ledger.load(contract_of(dag_id).topic, load_id))
+    store, topic = Store(), contract_of(dag_id).topic
+    report = find_report(store.clickhouse, store.database, topic, load_id=load_id)
+    return _page(request, dag_id, report, store.ledger.load(topic, load_id))
 
 
 @router.get("/docs/{dag_id}/{load_id}", dependencies=CAN_READ_RUNS)

@@ -18,7 +18,7 @@ def topic(request: Request, dag_id: str) -> HTMLResponse:
     """The topic of a DAG."""
     name, store = contract_of(dag_id).topic, Store()
     queries = store.queries
-    loads = queries.loads([name], CHARTED)
+    loads = queries.loads(name, CHARTED)
     recent = loads[:RECENT]
     return render_page(
         request,

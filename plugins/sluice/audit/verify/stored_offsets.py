@@ -117,8 +117,8 @@ class StoredOffsets:
             " toString(s.kind) AS kind"
             f" FROM {self._db}.load_skips AS s"
             f" INNER JOIN {self._db}.accepted_attempts AS w"
-            "  ON w.load_id = s.load_id AND w.attempt = s.attempt"
-            f" INNER JOIN {self._db}.loads AS l ON l.load_id = s.load_id"
+            "  ON w.topic = s.topic AND w.load_id = s.load_id AND w.attempt = s.attempt"
+            f" INNER JOIN {self._db}.loads AS l ON l.topic = s.topic AND l.load_id = s.load_id"
             " WHERE s.topic = {topic:String} AND l.state = 'published'",
             {"topic": self._topic},
         )

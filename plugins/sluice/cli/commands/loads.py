@@ -102,7 +102,7 @@ def report(load_id: str, html: str | None, as_json: bool) -> None:
     settings = Settings()
     loader = build_loader(next(iter(discover().values())))
     loader.ledger.create()
-    stored_report = find_report(loader.clickhouse, settings.database, load_id=load_id)
+    stored_report = find_report(loader.clickhouse, settings.database, "", load_id=load_id)
     if stored_report is None:
         raise click.ClickException(f"no report of load {load_id}; 'sluice status' lists loads")
     if html:
