@@ -124,11 +124,18 @@ class Loader:
         self.ledger.create()
         self._bring_up_target()
 
-    def _bring_up_target(self) -> None:
+    def _bring_up_target(self) -> str:
+        """Create the target table, or bring it up to its contract, unless the last plan has found
+        that it matches; :meth:`Migration.digest` of what is there then.
+        """
+        digest = self.migration.digest()
+        if digest and digest == self.ledger.state(self.contract.topic, fresh=False).target:
+            return digest
         self.refuse_missing_table()
         for statement in self.create_statements():
             self.clickhouse.create(statement)
         self.migration.apply_required()
+        return self.migration.digest()
 
     def refuse_missing_table(self) -> None:
         """Refuse to continue without the table that published loads have filled.
@@ -162,13 +169,16 @@ class Loader:
         """
         with span("plan", topic=self.contract.topic) as current:
             self.ledger.create()
+            self.ledger.state(self.contract.topic)
             if request == Request() and not again and self.planner.is_up_to_date():
                 self.refuse_missing_table()
                 log.info("nothing_new", topic=self.contract.topic)
                 return Plan(load_id="", topic=self.contract.topic, chunks=[])
-            self._bring_up_target()
-            planner = self.planner
-            plan = planner.plan_again(request) if again else planner.plan(request, resume)
+            target, planner = self._bring_up_target(), self.planner
+            if again:
+                plan = planner.plan_again(request, target)
+            else:
+                plan = planner.plan(request, resume, target)
             current.set_attributes({"sluice.load_id": plan.load_id, "sluice.offsets": plan.offsets})
             return plan
 
@@ -180,6 +190,7 @@ class Loader:
             TableMissing: see :meth:`refuse_missing_table`.
         """
         self.ledger.create()
+        self.ledger.state(self.contract.topic)
         self.refuse_missing_table()
         return self.planner.survey.preview(request)
 
@@ -290,7 +301,7 @@ class Loader:
             lows = {p: marks.low for p, marks in self.broker.watermarks(topic).items()}
             ends = {
                 r.partition: r.high
-                for r in self.ledger.state(topic.name).loaded
+                for r in self.ledger.state(topic.name, fresh=False).loaded
                 if r.low <= lows.get(r.partition, -1) <= r.high
             }
             if ends:
@@ -300,7 +311,6 @@ class Loader:
 
     def write_report(self, load_id: str, waiting: int | None = None) -> Report:
         """Make and store the report of a load as it stands; see :meth:`Reporter.build`."""
-        self.known(load_id)
         report = self.reporter.build(load_id, waiting)
         self.reporter.save(report)
         return report
@@ -311,10 +321,10 @@ class Loader:
         Args:
             emit: receives the load's metrics, to send them elsewhere too.
         """
-        lags = self._lags()
         self.clickhouse.until(
             lambda: self.known(load_id), lambda found: not found.live or found.state in STOPPED
         )
+        lags = self._lags()
         report = self.write_report(load_id, None if lags is None else total_waiting(lags))
         quarantine = Quarantine(self.clickhouse, self.ledger.database)
         values = list(metric_values(report, lags or [], quarantine.count_open(report.topic)))

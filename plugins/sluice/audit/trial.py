@@ -6,6 +6,7 @@ the load publishes, and docs/quality.md says what a person can do then.
 """
 
 import re
+from collections.abc import Collection
 
 from sluice.audit.accounting import Balance
 from sluice.contract import Contract
@@ -37,7 +38,9 @@ class Trial:
             QualityHeld: the target would refuse a row; with ClickHouse's own reason.
             EngineError: it could not be asked; the audit can be repeated.
         """
-        if not self._asks_more():
+        staged = balance.staged(self._ledger.staging.rows(load))
+        columns = self._target.columns(staged.table, load.plan.shape)
+        if not self._asks_more(columns):
             return
         name = f"trial_{load.load_id}"
         table = f"{quote_identifier(self._ledger.database)}.{quote_identifier(name)}"
@@ -46,8 +49,6 @@ class Trial:
             f"CREATE OR REPLACE TABLE {table} AS {self._target.name} ENGINE = Null COMMENT {mark}"
         )
         try:
-            staged = balance.staged(self._ledger.staging.rows(load))
-            columns = self._target.columns(staged.table, load.plan.shape)
             listed = ", ".join(map(quote_identifier, columns))
             statement = (
                 f"INSERT INTO {table} ({listed}) SELECT {', '.join(columns.values())}"
@@ -85,13 +86,19 @@ class Trial:
         attempts = list(balance.attempts.values())
         return {"topic": load.topic, "load": load.load_id, "attempts": attempts}
 
-    def _asks_more(self) -> bool:
-        """Whether the table has constraints, or columns that it computes itself."""
+    def _asks_more(self, inserted: Collection[str]) -> bool:
+        """Whether the table has constraints, or computes columns that a load does not insert."""
         (found,) = self._clickhouse.rows(
             "SELECT count() AS tables FROM system.tables AS t WHERE t.database = {db:String}"
             " AND t.name = {table:String} AND t.engine != 'Distributed'"
             " AND (position(t.create_table_query, ' CONSTRAINT ') > 0 OR (t.database, t.name) IN"
-            "  (SELECT database, table FROM system.columns WHERE default_kind != ''))",
-            {"db": self._clickhouse.database, "table": self._contract.table.name},
+            "  (SELECT database, table FROM system.columns WHERE default_kind != ''"
+            "   AND database = {db:String} AND table = {table:String}"
+            "   AND name NOT IN {inserted:Array(String)}))",
+            {
+                "db": self._clickhouse.database,
+                "table": self._contract.table.name,
+                "inserted": list(inserted),
+            },
         )
         return bool(found["tables"])

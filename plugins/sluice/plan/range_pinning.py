@@ -51,7 +51,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planner:
-    """Plans loads of one contract for one run."""
+    """Plans loads of one contract for one run, by the state of the log that was read last.
+
+    A reservation that does not follow the log as it is then is refused, and planned again.
+    """
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class Planner:
         self.survey = Survey(contract, broker, clickhouse, ledger, settings)
         self.mapper = ClickHouseSchemaMapper.of(contract, settings.cluster)
 
-    def plan(self, request: Request = Request(), resume: bool = False) -> Plan:
+    def plan(self, request: Request = Request(), resume: bool = False, target: str = "") -> Plan:
         """Pin the ranges of this run's load and reserve them.
 
         The same run gets its recorded plan back, also after the topic has grown, unless its
@@ -76,6 +79,7 @@ class Planner:
 
         Args:
             resume: continue an unfinished load of the same request whose process is gone.
+            target: see :class:`PlanRecord`.
 
         Raises:
             PlanError: the request cannot be planned; says what to change.
@@ -91,20 +95,20 @@ class Planner:
             log.info("plan_found", load_id=load.load_id, state=load.state)
             return self._recorded(load)
         self.settler.settle()
-        return self._plan_afresh(request)
+        return self._plan_afresh(request, target)
 
     def is_up_to_date(self) -> bool:
         """Whether there is nothing for this run to do: no new offset, and no unfinished load.
 
         The first plan of a topic is always recorded, because it says where the partitions began.
         """
-        state = self.ledger.state(self.contract.topic)
+        state = self.ledger.state(self.contract.topic, fresh=False)
         if state.live or state.origins is None or self.current():
             return False
         selection = self.survey.preview(Request()).selection
         return not selection.ranges and not selection.left_alone
 
-    def plan_again(self, request: Request) -> Plan:
+    def plan_again(self, request: Request, target: str = "") -> Plan:
         """Pin and reserve for a run whose earlier load, of another request, is obsolete.
 
         A load of the same request that is not published yet is continued.
@@ -115,15 +119,15 @@ class Planner:
         load = self.current()
         if load and load.live:
             if load.plan.request == request:
-                return self.plan(request)
+                return self.plan(request, target=target)
             if load.state.is_publishing:
                 self.settler.publisher.publish(load.load_id, self.owner)
             else:
                 self.settler.abandon(load)
         self.settler.settle()
-        return self._plan_afresh(request)
+        return self._plan_afresh(request, target)
 
-    def _plan_afresh(self, request: Request) -> Plan:
+    def _plan_afresh(self, request: Request, target: str) -> Plan:
         """Reserve; if another load was reserved meanwhile, look again what is left."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda plan: plan is None),
@@ -131,7 +135,7 @@ class Planner:
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
         )
         try:
-            plan = retrying(self._reserve, request)
+            plan = retrying(self._reserve, request, target)
         except tenacity.RetryError as error:
             raise PlanError(
                 "other loads keep reserving the same offsets; try again later",
@@ -142,7 +146,7 @@ class Planner:
 
     def _adopt(self, request: Request) -> Load | None:
         """An unfinished load of the same request whose owner is gone; this run owns it now."""
-        for load in self.ledger.loads_of(self.contract.topic, live=True):
+        for load in self.ledger.loads_of(self.contract.topic, live=True, fresh=False):
             same = load.plan.request == request and self._fits(load) and self._same_contract(load)
             resumable = load.state not in (State.HELD, State.TAKING_BACK)
             over = same and resumable and self.settler.is_over(load.owner)
@@ -183,7 +187,7 @@ class Planner:
                 load_id=load.load_id,
             )
 
-    def _reserve(self, request: Request) -> Plan | None:
+    def _reserve(self, request: Request, target: str) -> Plan | None:
         """Reserve what a request would read now; None if another load was reserved meanwhile."""
         topic = self.contract.topic
         preview = self.survey.preview(request)
@@ -206,6 +210,7 @@ class Planner:
             replaces=plan.replaces,
             survey=preview.selection.left_alone,
             waiting=preview.waiting,
+            target=target,
         )
         reservation = Entry(
             load_id=plan.load_id,

@@ -71,7 +71,7 @@ class Survey:
         self._clickhouse, self._ledger = clickhouse, ledger
 
     def preview(self, request: Request) -> PlanPreview:
-        """What would be planned for a request.
+        """What would be planned for a request, by the state of the log that was read last.
 
         Raises:
             PlanError: the request cannot be planned; says what to change.
@@ -82,7 +82,7 @@ class Survey:
         self._check_table(request)
         topic = self._broker.topic(self._contract.topic)
         watermarks = self._broker.watermarks(topic)
-        state = self._ledger.state(topic.name)
+        state = self._ledger.state(topic.name, fresh=False)
         kind: LoadKind = "load"
         history = _history(topic, state)
         if request.refused is not None:

@@ -50,7 +50,7 @@ class Settler:
 
     def settle(self) -> None:
         """End the loads whose runs are over: complete those that are publishing, abandon others."""
-        for load in self.ledger.loads_of(self.topic, live=True):
+        for load in self.ledger.loads_of(self.topic, live=True, fresh=False):
             if load.owner == self.owner or self._awaits_decision(load) or not self._is_over(load):
                 continue
             if not load.state.is_publishing and load.state is not State.TAKING_BACK:
@@ -74,7 +74,7 @@ class Settler:
         use, so it is kept for the time of a lease. So are those of other topics' loads, which
         their own plans drop sooner.
         """
-        self.ledger.staging.sweep(self.ledger.state(self.topic))
+        self.ledger.staging.sweep(self.ledger.state(self.topic, fresh=False))
         mine = f"{topic_in_name(self.topic)}_"
         tables = [
             row

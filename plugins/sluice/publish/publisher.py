@@ -82,7 +82,7 @@ class Publisher:
             ShapeChanged: a newer deployment has staged it and must publish it.
             EngineError: ClickHouse refused a statement; publishing can be repeated.
         """
-        load = self._known(load_id)
+        load = self._known(load_id, fresh=False)
         if load.state is not State.PUBLISHED:
             try:
                 columns = self.columns(load)
@@ -93,9 +93,9 @@ class Publisher:
                 # Another publisher has completed it meanwhile.
         self._ledger.staging.drop(load)
 
-    def _known(self, load_id: str) -> Load:
+    def _known(self, load_id: str, fresh: bool = True) -> Load:
         """The load, unless it was given up."""
-        load = self._ledger.known(self._contract.topic, load_id)
+        load = self._ledger.known(self._contract.topic, load_id, fresh)
         if load.state in (State.ABANDONED, State.TAKING_BACK):
             raise LoadLost(f"the load is {load.state}", load_id=load_id)
         return load
@@ -184,7 +184,9 @@ class Publisher:
             "max_partitions_per_insert_block": 0,
         }
         # An insert whose turn is over copies nothing, and its token is not used up.
-        for _ in range(COPY_TRIES):
+        for tries in range(COPY_TRIES):
+            if tries and not self._count(missing_rows, parameters):
+                return
             self._end_interrupted_insert(name)
             if not self._count(missing_rows, parameters):
                 return

@@ -40,7 +40,7 @@ def measure_lag(topic_name: str, broker: Broker, ledger: Ledger) -> list[Lag]:
     """
     topic = broker.topic(topic_name)
     marks = broker.watermarks(topic)
-    published = ledger.state(topic_name).loaded
+    published = ledger.state(topic_name, fresh=False).loaded
     waiting = subtract(retained_ranges(marks), published)
     starts = {r.partition: r.low for r in reversed(waiting)}
     since, now = broker.times_at(topic, starts, marks), datetime.now(UTC)

@@ -40,7 +40,7 @@ class Reporter:
             LoadLost: the ledger has no such load.
         """
         ledger = self._ledger
-        load = ledger.known(self._contract.topic, load_id)
+        load = ledger.known(self._contract.topic, load_id, fresh=False)
         events = ledger.events(load.topic, load_id)
         accepted = list(ledger.attempts.accepted(load.topic, load_id).values())
         attempts = [result.attempt for result in accepted]

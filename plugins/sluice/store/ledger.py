@@ -48,9 +48,14 @@ class Ledger:
                 self._logs[topic] = TopicLog(self.clickhouse, self.database, topic)
             return self._logs[topic]
 
-    def state(self, topic: str) -> TopicState:
-        """The state of a topic."""
-        return self.log(topic).read()
+    def state(self, topic: str, fresh: bool = True) -> TopicState:
+        """The state of a topic.
+
+        Args:
+            fresh: see :meth:`TopicLog.read`. A decision may rest on a state that is not: an entry
+                that follows another state is refused when it is appended.
+        """
+        return self.log(topic).read(fresh)
 
     def record(
         self,
@@ -68,13 +73,16 @@ class Ledger:
         entry = Entry(load_id=load_id, state=state, owner=owner, detail=detail)
         self.log(topic).append(entry)
 
-    def load(self, topic: str, load_id: str) -> Load | None:
+    def load(self, topic: str, load_id: str, fresh: bool = True) -> Load | None:
         """The load of an id, in no older state than was read before; None if the ledger does not
         have it.
+
+        Args:
+            fresh: see :meth:`state`.
         """
         if not load_id:
             return None
-        state = self.log(topic).read()
+        state = self.log(topic).read(fresh)
         if live := state.live.get(load_id):
             return live
 
@@ -86,15 +94,20 @@ class Ledger:
             lambda: next(iter(self.log(topic).loads(load_id)), None), is_current
         )
 
-    def known(self, topic: str, load_id: str) -> Load:
+    def known(self, topic: str, load_id: str, fresh: bool = True) -> Load:
         """The load of an id that exists.
+
+        Args:
+            fresh: see :meth:`state`.
 
         Raises:
             LoadLost: the ledger has none.
         """
-        load = self.clickhouse.until(
-            lambda: self.load(topic, load_id), lambda found: found is not None
-        )
+        load = None if fresh else self.load(topic, load_id, fresh=False)
+        if load is None:
+            load = self.clickhouse.until(
+                lambda: self.load(topic, load_id), lambda found: found is not None
+            )
         if load is None:
             raise LoadLost("the ledger has no such load", load_id=load_id)
         return load
@@ -107,15 +120,18 @@ class Ledger:
         )
         return str(rows[0]["topic"]) if rows else ""
 
-    def loads_of(self, topic: str, owner: str = "", live: bool = False) -> list[Load]:
+    def loads_of(
+        self, topic: str, owner: str = "", live: bool = False, fresh: bool = True
+    ) -> list[Load]:
         """Loads of a topic, newest first.
 
         Args:
             owner: only loads of this owner.
             live: only live loads.
+            fresh: of live loads, see :meth:`state`.
         """
         if live:
-            loads = list(self.state(topic).live.values())[::-1]
+            loads = list(self.state(topic, fresh).live.values())[::-1]
         else:
             loads = self.log(topic).loads(owner=owner)
         return [load for load in loads if not owner or load.owner == owner]

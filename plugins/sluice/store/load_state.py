@@ -67,6 +67,8 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         replaces: loads whose rows it replaces.
         survey: the other offset counts of the plan, by name; see ``Selection``.
         waiting: number of offsets that no load had accounted for; None in older plans.
+        target: digest of the target table's declaration and of the contract that it was found to
+            match; empty if that is to be checked again.
     """
 
     topic_id: str = ""
@@ -78,6 +80,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     replaces: tuple[str, ...] = ()
     survey: Mapping[str, int] = {}
     waiting: int | None = None
+    target: str = ""
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ Both declarations are read from ClickHouse: the contract's table is created empt
 database, so that ClickHouse formats both in the same way.
 """
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,9 @@ from sluice.store.type_widening import widens
 from sluice.store.unrecorded_renames import unrecorded_renames
 
 log = structlog.get_logger()
+
+RULES = 1
+"""Of this comparison; to be raised when a table is to be compared again that was found to match."""
 
 
 class Migration:
@@ -47,6 +51,22 @@ class Migration:
     def exists(self) -> bool:
         """Whether the table exists."""
         return self._clickhouse.has_table(self._database, self.table)
+
+    def digest(self) -> str:
+        """Digest of the live table's declaration and of what the contract requires of it.
+
+        While it is the same, so is the result of a comparison. Empty if there is no table, and in
+        a cluster, whose other servers it does not cover.
+        """
+        rows = self._clickhouse.rows(
+            "SELECT create_table_query AS live FROM system.tables"
+            " WHERE database = {db:String} AND name = {table:String}",
+            {"db": self._database, "table": self.table},
+        )
+        if not rows or self._cluster:
+            return ""
+        required = (self._mapper.create_tables(), sorted(self._former.items()), RULES)
+        return hashlib.sha256(f"{rows[0]['live']}\n{required}".encode()).hexdigest()[:32]
 
     def refuse_missing(self, published: int) -> None:
         """Refuse to continue with a table that is gone, if published loads have filled it.

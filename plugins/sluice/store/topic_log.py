@@ -64,11 +64,17 @@ class TopicLog:
         self._has_read = False
         self._seen = 0  # the last entry that this log has read
         self._checkpointed = 0  # the entry of the last checkpoint that this log read or wrote
+        self._known: dict[tuple[str, str], tuple[int, list[Entry]]] = {}
 
-    def read(self) -> TopicState:
-        """The state after the last entry that can be read, never before one that was read."""
+    def read(self, fresh: bool = True) -> TopicState:
+        """The state after the last entry that can be read, never before one that was read.
+
+        Args:
+            fresh: whether entries that were appended since the last read are looked for.
+        """
         with self._lock:
-            self._clickhouse.until(self._advance, lambda _: self._state.entry >= self._seen)
+            if fresh or not self._has_read:
+                self._clickhouse.until(self._advance, lambda _: self._state.entry >= self._seen)
             return self._state
 
     def append(
@@ -111,7 +117,19 @@ class TopicLog:
     def entries(self, load_id: str = "", owner: str = "") -> list[Entry]:
         """The entries of the log, in order: all, or those of one load, or of the loads that an
         owner has reserved or adopted.
+
+        Those of a load or an owner are read again once the log is known to have more entries;
+        replicas may lack some, so there they are always read.
         """
+        if not (load_id or owner) or self._clickhouse.has_replicas:
+            return self._read_entries(load_id, owner)
+        at, found = self._known.get((load_id, owner), (0, []))
+        if not at or at < self._state.entry:
+            at, found = self._state.entry, self._read_entries(load_id, owner)
+            self._known[load_id, owner] = at, found
+        return found
+
+    def _read_entries(self, load_id: str = "", owner: str = "") -> list[Entry]:
         conditions = []
         if load_id:
             conditions.append("load_id = {load:String}")

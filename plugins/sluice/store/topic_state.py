@@ -52,6 +52,7 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True):
         reserved_at: the number of the last reservation's entry.
         topic_id: the broker's id of the topic at the last published load; empty before.
         origins: where each partition began when it was first planned; None before the first plan.
+        target: see :class:`PlanRecord`; that of the last reservation.
     """
 
     topic: str
@@ -62,6 +63,7 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True):
     reserved_at: int = 0
     topic_id: str = ""
     origins: Mapping[int, int] | None = None
+    target: str = ""
 
     def has_ended(self, load: Load) -> bool:
         """Whether a load has ended; False also for one that is reserved after these entries."""
@@ -191,6 +193,7 @@ def _reserve(state: TopicState, entry: Entry) -> TopicState:
         state,
         live={**state.live, entry.load_id: load},
         reserved_at=entry.number,
+        target=entry.plan.target,
         origins=origins,
     )
 
