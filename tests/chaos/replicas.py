@@ -278,7 +278,7 @@ def _translated(request: Request) -> Request:
     """What a server with a Replicated database would understand, for an engine without Keeper."""
     sql = request.sql
     if "FROM system.databases" in sql:
-        sql = sql.replace("SELECT engine ", "SELECT 'Replicated' AS engine ")
+        sql = sql.replace("SELECT any(engine) ", "SELECT 'Replicated' ")
     elif sql.lstrip().startswith("CREATE"):
         sql = re.sub(r"\bENGINE = Replicated(?=\w*MergeTree)", "ENGINE = ", sql)
         sql = re.sub(

@@ -27,6 +27,7 @@ from sluice.store.clickhouse import (
 from sluice.store.load_state import Load
 from sluice.store.staging import Staging
 from sluice.store.topic_log import TopicLog
+from sluice.store.topology import server_of, server_sql
 
 log = structlog.get_logger()
 
@@ -69,6 +70,7 @@ def create_bookkeeping(clickhouse: ClickHouse, database: str) -> None:
     digest = hashlib.sha256(text.encode()).hexdigest()
     if applied == Applied(VERSION, digest):
         return
+    clickhouse.refuse_unrelated_servers()
     _set_old_ledger_aside(clickhouse, database)
     _set_undated_tables_aside(clickhouse, database)
     for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: db, text)):
@@ -83,12 +85,19 @@ def create_bookkeeping(clickhouse: ClickHouse, database: str) -> None:
 
 
 def _applied(clickhouse: ClickHouse, db: str) -> Applied:
-    """What was applied last; version 0 if nothing was."""
+    """What was applied last; version 0 if nothing was.
+
+    Raises:
+        SettingsError: another server has responded than before, which is not its replica.
+    """
     try:
         rows = clickhouse.rows(
-            f"SELECT max(version) AS version, argMax(digest, at) AS digest FROM {db}.bookkeeping",
+            f"SELECT max(version) AS version, argMax(digest, at) AS digest,"
+            f" {server_sql(clickhouse.database)} FROM {db}.bookkeeping",
             waits=False,
         )
+        if server_of(rows[0]) != clickhouse.server:
+            clickhouse.refuse_unrelated_servers()
     except EngineError as error:
         if error.code == UNKNOWN_IDENTIFIER:
             return Applied(1, "")

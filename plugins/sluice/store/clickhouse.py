@@ -17,6 +17,7 @@ from sluice.settings import Connection
 from sluice.sql import quote_identifier, quote_string
 from sluice.store.clickhouse_client import open_client
 from sluice.store.engine_errors import TRANSIENT, from_driver
+from sluice.store.topology import PROBES, Server, refuse_unrelated, server_of, server_sql
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -47,9 +48,6 @@ LAG_SECONDS = 60.0
 
 TOKENS_KEPT_SECONDS = 30 * 86_400
 """How long replicated tables keep the tokens of inserts; the default depends on the release."""
-
-WITH_REPLICAS = ("Replicated", "Shared")
-"""Engines of databases whose tables are on several servers, behind one address."""
 
 INPUT_SETTINGS = {
     "date_time_input_format": "best_effort",
@@ -120,15 +118,29 @@ class ClickHouse:
     @cached_property
     def has_replicas(self) -> bool:
         """Whether statements go to any of several servers, which receive rows with a delay."""
-        return self._database_engine in WITH_REPLICAS
+        return self.server.has_replicas
 
     @cached_property
-    def _database_engine(self) -> str:
-        sql = "SELECT engine FROM system.databases WHERE name = {db:String}"
-        rows = self._retried(
-            lambda: self.client.query(sql, parameters={"db": self.database}).result_rows
-        )
-        return str(rows[0][0]) if rows else ""
+    def server(self) -> Server:
+        """The server that has responded first."""
+        return self._responding_server()
+
+    def _responding_server(self) -> Server:
+        sql = f"SELECT {server_sql(self.database)}"
+        rows = self._retried(lambda: list(self.client.query(sql).named_results()))
+        return server_of(rows[0])
+
+    def refuse_unrelated_servers(self) -> None:
+        """See whether the same server responds to each of several connections, or a replica of it.
+
+        Raises:
+            SettingsError: names servers that do not replicate each other.
+        """
+        found = []
+        for _ in range(PROBES):
+            self.client.close_connections()
+            found.append(self._responding_server())
+        refuse_unrelated(found, self.database, getattr(self.client, "url", "one address"))
 
     def until(self, read: Callable[[], T], is_complete: Callable[[T], bool]) -> T:
         """Read until the result is complete, or replicas have had the time to receive what it
@@ -161,7 +173,7 @@ class ClickHouse:
         Raises:
             EngineError: carries ClickHouse's code.
         """
-        if self._database_engine == "Replicated":
+        if self.server.engine == "Replicated":
             sql = re.sub(r"\bENGINE = (?=\w*MergeTree)(?!Replicated)", "ENGINE = Replicated", sql)
         if self.has_replicas:
             window = rf"\1, replicated_deduplication_window_seconds = {TOKENS_KEPT_SECONDS}"
