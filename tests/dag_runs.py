@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRuntimeError,
     AirflowSkipException,
+    DagRunTriggerException,
     ErrorType,
 )
 from airflow.sdk.execution_time.comms import ErrorResponse
@@ -95,6 +96,8 @@ class DagRun:
         self.task_states: dict[str, str] = {}
         self.errors: dict[str, str] = {}
         self.assets: list[dict[str, Any]] = []
+        self.triggered: DagRunTriggerException | None = None
+        self.xcoms: dict[str, Any] = {}
         states[self.key] = "running"
 
     @property
@@ -187,6 +190,8 @@ class DagRun:
                 self.task_states[name] = "success"
             except AirflowSkipException:
                 self.task_states[name] = "skipped"
+            except DagRunTriggerException as trigger:
+                self.task_states[name], self.triggered = "success", trigger
             except AirflowFailException as error:
                 self.task_states[name], self.errors[name] = "failed", str(error)
         self.states[self.key] = "failed" if self.task_states["report"] == "failed" else "success"
@@ -212,6 +217,9 @@ class _TaskInstance:
 
     def __init__(self, run: DagRun) -> None:
         self._run, self.id, self.try_number = run, uuid.uuid4(), 1
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self._run.xcoms[key] = value
 
     def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
         if (dag_id, run_id) not in self._run.states:

@@ -6,8 +6,13 @@ from functools import partial
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    DagRunTriggerException,
+    TaskAwaitingInput,
+)
 
 import sluice.loader
 from sluice.airflow import tasks
@@ -81,6 +86,35 @@ def test_the_form_narrows_a_load(start: StartRun, send: Callable[..., None]) -> 
     run = start(what="offsets", offsets=", ".join(f"{p}: 0-{far}" for p in range(4)))
     assert run.run() == "success"
     assert run.report().sum("planned") == 380
+
+
+def test_a_backlog_is_loaded_in_several_runs(
+    start: StartRun, send: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tasks, "find", lambda topic: msgspec.structs.replace(find(topic), max_offsets=300)
+    )
+    send(1_000)
+    run, loads, waiting = start(partitions="0,1,2,3"), list[int](), list[int]()
+    while True:
+        assert run.run() == "success"
+        report = run.report()
+        loads.append(report.sum("planned"))
+        waiting.append(report.survey.get("postponed", 0))
+        if run.triggered is None:
+            break
+        assert any("wait for the next load" in line for line in report.advice)
+        assert run.triggered.dag_run_id == f"after__{report.load_id}"
+        assert run.xcoms["return_value"]["load_id"] == report.load_id
+        # Clearing the last task triggers the same run again, which Airflow then has already.
+        first = run.triggered
+        with pytest.raises(DagRunTriggerException) as again:
+            run.call(tasks.report)
+        assert again.value.dag_run_id == first.dag_run_id
+        assert (first.trigger_dag_id, first.skip_when_already_exists) == (run.info.dag_id, True)
+        run = start(run_id=first.dag_run_id, **(first.conf or {}))
+    assert (loads, waiting) == ([300, 300, 300, 100], [700, 400, 100, 0])
+    assert verdict(run.loader()).findings == []
 
 
 def test_a_range_of_time_its_replacement_and_the_rest(

@@ -1,6 +1,7 @@
 """The command line with a real broker and a real engine."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,19 @@ def test_the_error_without_connections_names_the_variable() -> None:
     result = Run()("status", "orders")
     assert result.exit_code == 1
     assert "AIRFLOW_CONN_KAFKA_DEFAULT" in result.output
+
+
+def test_a_backlog_is_loaded_in_several_loads(
+    run: Run, project_with_topic: str, tmp_path: Path
+) -> None:
+    module = tmp_path / os.environ["SLUICE_CONTRACTS"] / "orders.py"
+    with module.open("a") as file:
+        file.write("contract = msgspec.structs.replace(contract, max_offsets=30)\n")
+    run("produce-samples", project_with_topic, "--count", "50", "--partitions", "2")
+    loaded = run("load", project_with_topic)
+    assert loaded.exit_code == 0, loaded.output
+    assert loaded.output.count("load orders_") == loaded.output.count("published") == 2
+    assert "20 offsets wait for the next load" in " ".join(loaded.output.split())
+    again = run("load", project_with_topic)
+    assert "nothing new" in again.output
+    assert run("verify", project_with_topic).exit_code == 0

@@ -38,6 +38,32 @@ def test_loaded_and_reserved_offsets_are_left_out_and_gaps_are_filled() -> None:
     assert plan(history) == [OffsetRange(0, 0, 20), OffsetRange(0, 30, 60), OffsetRange(0, 70, 100)]
 
 
+@pytest.mark.parametrize(
+    ("request_", "offsets", "postponed"),
+    [
+        (Request(), 30, 80),
+        (Request(partitions=(0,)), 30, 70),
+        # Whoever asks for a number, a window or a replacement gets that.
+        (Request(max_messages=40), 40, 0),
+        (Request(existing="replace"), 110, 0),
+    ],
+)
+def test_a_load_of_everything_new_reads_no_more_than_the_contract_says(
+    request_: Request, offsets: int, postponed: int
+) -> None:
+    contract = msgspec.structs.replace(orders, max_offsets=30)
+    chosen = choose_ranges(contract, TOPIC, MARKS, TopicHistory(), request_)
+    assert (chosen.offsets, chosen.postponed) == (offsets, postponed)
+    assert chosen.left_alone.get("postponed", 0) == postponed
+
+
+def test_a_window_is_not_limited() -> None:
+    contract = msgspec.structs.replace(orders, max_offsets=30)
+    window = [OffsetRange(0, 10, 90)]
+    chosen = choose_ranges(contract, TOPIC, MARKS, TopicHistory(), Request(low="10"), window)
+    assert (chosen.offsets, chosen.postponed) == (80, 0)
+
+
 def test_a_topic_without_new_messages_yields_an_empty_plan() -> None:
     loaded = [OffsetRange(0, 0, 100), OffsetRange(1, 40, 50)]
     assert plan(TopicHistory(topic_id="id-1", loaded=loaded)) == []

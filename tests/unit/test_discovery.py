@@ -50,6 +50,7 @@ BROKEN = {
     "a severity": source("bad", more='rules=(Rule(name="a", fails_when="1", severity="fatal"),)'),
     "a rule without a name": source("bad", more='rules=(Rule(name=" ", fails_when="1"),)'),
     "what to do with expired offsets": source("bad", more='on_expired="ignore"'),
+    "a load of nothing": source("bad", more="max_offsets=0"),
     "the topic of another": source("good", table="elsewhere"),
 }
 

@@ -6,7 +6,7 @@ XComs carry only the labels of the chunks and counts.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import structlog
 from airflow.sdk import Asset, AssetAlias, BaseHook, get_current_context
@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRuntimeError,
     AirflowSkipException,
+    DagRunTriggerException,
 )
 from airflow.sdk.observability import stats
 from pydantic import SecretStr
@@ -157,6 +158,7 @@ def report(topic: str) -> dict[str, Any]:
 
     Raises:
         AirflowSkipException: plan was skipped, because there was nothing new.
+        DagRunTriggerException: see :func:`go_on`.
     """
     states = _task_states()
     if states.get("plan") == "skipped":
@@ -180,13 +182,41 @@ def report(topic: str) -> dict[str, Any]:
                 f"load {load_id} is published, but {failed} of this run failed: read the log, and"
                 " clear it"
             )
-        return {
+        counts = {
             "load_id": load_id,
             "loaded": stored.sum("loaded"),
             "quarantined": stored.sum("quarantined"),
         }
+        if stored.survey.get("postponed"):
+            go_on(load_id, counts)
+        return counts
 
     return run_step(run)
+
+
+def go_on(load_id: str, counts: Mapping[str, Any]) -> NoReturn:
+    """Trigger a run of the same DAG that loads what the contract's limit has left.
+
+    Raises:
+        DagRunTriggerException: makes Airflow trigger the run, and end this task. There is one run
+            after a load, however often this is done.
+    """
+    context: Any = get_current_context()
+    run = context["dag_run"]
+    context["ti"].xcom_push(key="return_value", value=dict(counts))
+    log.info("going_on", load_id=load_id)
+    raise DagRunTriggerException(
+        trigger_dag_id=run.dag_id,
+        dag_run_id=f"after__{load_id}",
+        conf=dict(run.conf or {}),
+        reset_dag_run=False,
+        skip_when_already_exists=True,
+        wait_for_completion=False,
+        allowed_states=[],
+        failed_states=[],
+        poke_interval=60,
+        deferrable=False,
+    )
 
 
 def _task_states() -> dict[str, str]:

@@ -36,6 +36,7 @@ _OTHER_OFFSETS = {
     "elsewhere": "offsets are reserved by another load",
     "gone": "offsets are no longer in the topic",
     "ahead": "offsets are beyond the topic's end",
+    "postponed": "offsets wait for the next load, since one load reads no more (max_offsets)",
     "unsearched": "offsets after the range of time were not searched for late messages",
 }
 """The other offset counts of a plan, in the order of printing: name → description."""

@@ -38,16 +38,24 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what wo
 
 
 def run_load(loader: Loader, request: Request) -> None:
-    """Run a load with a progress bar, and print its report.
+    """Run a load with a progress bar, and print its report; then the next, if it left offsets to
+    that.
 
     Resumes an interrupted load of the same request.
     """
+    goes_on = _run_one(loader, request)
+    while goes_on:
+        goes_on = _run_one(loader, request, again=True)
+
+
+def _run_one(loader: Loader, request: Request, again: bool = False) -> bool:
+    """Run one load; returns whether the contract's limit has left offsets to the next."""
     with span("load", topic=loader.contract.topic):
         with console.status("planning"):
-            plan = loader.plan(request, resume=True)
+            plan = loader.plan(request, resume=True, again=again)
         if not plan.load_id:
             console.print(f"nothing new: every offset of {plan.topic} is accounted for")
-            return
+            return False
         if done := loader.ledger.attempts.accepted(plan.topic, plan.load_id):
             console.print(
                 f"resuming load {plan.load_id}: {len(done)} of {len(plan.chunks)} chunks are done"
@@ -68,7 +76,9 @@ def run_load(loader: Loader, request: Request) -> None:
                     f"interrupted; load {plan.load_id} is kept, and the same command resumes it"
                 ) from None
             raise
-        show_report(loader.report(plan.load_id))
+        report = loader.report(plan.load_id)
+        show_report(report)
+        return bool(report.survey.get("postponed"))
 
 
 def _report_failure(loader: Loader, load_id: str) -> None:

@@ -58,6 +58,8 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
             and ``@daily`` leave the minute to Sluice: see :attr:`cron`.
         on_expired: what to do when retention removed offsets before they were loaded:
             ``fail``, or ``record`` them as absent and continue.
+        max_offsets: most offsets that one load of everything new reads. A larger backlog is loaded
+            in several loads, one after the other; the rows of each are visible when it ends.
     """
 
     topic: str
@@ -77,6 +79,7 @@ class Contract(Struct, Generic[M], frozen=True, kw_only=True):
     record: str = ""
     schedule: str | None = "@hourly"
     on_expired: Literal["fail", "record"] = "fail"
+    max_offsets: int = 50_000_000
 
     @property
     def version(self) -> Version:
@@ -208,6 +211,8 @@ def _check_operation(contract: Contract) -> None:
         _refuse(contract, "`fresh_within` must be longer than zero")
     if contract.on_expired not in ("fail", "record"):
         _refuse(contract, f"`on_expired` is fail or record, not {contract.on_expired!r}")
+    if contract.max_offsets < 1:
+        _refuse(contract, f"`max_offsets` must be 1 or more, not {contract.max_offsets!r}")
 
 
 def _refuse(contract: Any, detail: str, field: str = "") -> NoReturn:

@@ -25,6 +25,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         gone: in the window, not loaded, and no longer in the topic.
         ahead: in the window, and beyond the topic's end.
         unsearched: after a range of time, and not searched for late messages of it.
+        postponed: new, and left to the next load, since the contract limits the size of a load.
     """
 
     ranges: list[OffsetRange]
@@ -34,6 +35,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     gone: int = 0
     ahead: int = 0
     unsearched: int = 0
+    postponed: int = 0
 
     @property
     def offsets(self) -> int:
@@ -43,7 +45,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def left_alone(self) -> dict[str, int]:
         """The other counts by name; only those above 0."""
-        names = ("replaced", "there", "elsewhere", "gone", "ahead", "unsearched")
+        names = ("replaced", "there", "elsewhere", "gone", "ahead", "unsearched", "postponed")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
@@ -108,7 +110,12 @@ def choose_ranges(
     if request.max_messages:
         ranges = limit(ranges, request.max_messages)
     if within is None:
-        return Selection(ranges=ranges, elsewhere=total(intersect(history.reserved, present)))
+        postponed = 0
+        if not request.max_messages and request.existing != "replace":
+            found, ranges = ranges, limit(ranges, contract.max_offsets)
+            postponed = total(found) - total(ranges)
+        elsewhere = total(intersect(history.reserved, present))
+        return Selection(ranges=ranges, elsewhere=elsewhere, postponed=postponed)
     replaced = total(intersect(ranges, history.loaded))
     before = [OffsetRange(p, 0, watermarks[p].low) for p in partitions]
     beyond = [

@@ -42,6 +42,11 @@ def _advise_on_offsets(report: Report, database: str) -> Iterator[str]:
             + ("" if report.reservations else " Those loads have ended since: see their reports.")
         )
     yield from map(str, report.reservations)
+    if postponed := report.survey.get("postponed"):
+        yield (
+            f"{postponed:,} offsets wait for the next load: the contract's max_offsets limits one"
+            " load to fewer. The run or command that this load belongs to goes on with them."
+        )
     if unsearched := report.survey.get("unsearched"):
         yield (
             f"{unsearched:,} offsets after the range of time were not searched for late messages"
