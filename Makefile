@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCKS := requirements.txt requirements-local.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down clean test browser check fix lock bench chaos soak fuzz
+.PHONY: help demo up down clean test browser check fix lock bench chaos chaos-cluster soak fuzz
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,12 @@ SEED ?= 1
 ROUNDS ?= 20
 chaos: .venv/ready ## Kill, cut, pause and race loads, and verify the result (SEED=1 ROUNDS=20 REPLICAS=all)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS) $(if $(REPLICAS),--replicas "$(REPLICAS)")
+
+CLUSTER := docker compose -f tests/cluster/compose.yaml
+chaos-cluster: .venv/ready ## The same against the cluster of tests/cluster (needs Docker; SEED=1 ROUNDS=20)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS) --keep-going \
+		--kafka 127.0.0.1:29092 --clickhouse 127.0.0.1:28123 --cluster first_shard \
+		--disturb "$(CLUSTER) kill --signal KILL shard-1-replica-2 && $(CLUSTER) start shard-1-replica-2"
 
 SOAK_ROUNDS ?= 200
 soak: .venv/ready ## Repeat races, random sequences, kills and chaos with many rounds (SOAK_ROUNDS=200)

@@ -1,17 +1,21 @@
 """``python -m tests.chaos``: rounds of fault injection, each with its own seed."""
 
+import json
+import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import click
+from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from local.stack import Ports, Stack
+from sluice.settings import Connection, parse_connection
 from tests.chaos.replicas import MODES, second_engine
-from tests.chaos.rounds import Round, RoundFailed
+from tests.chaos.rounds import Round, RoundFailed, Servers
 
 console = Console(highlight=False)
 
@@ -27,15 +31,35 @@ console = Console(highlight=False)
     type=click.Choice(["all", *MODES]),
     help="Two engines behind one address, the second one lagging behind in this way.",
 )
-def main(seed: int, rounds: int, keep_going: bool, replicas: str | None) -> None:
+@click.option("--kafka", metavar="HOST:PORT", help="A broker, in place of one of its own.")
+@click.option(
+    "--clickhouse",
+    metavar="HOST:PORT",
+    help="ClickHouse's HTTP interface, in place of an engine of its own; the password of the user"
+    " 'default' is read from CLICKHOUSE_PASSWORD.",
+)
+@click.option("--cluster", default="", help="The cluster whose servers replicate the databases.")
+@click.option("--disturb", default="", help="A command that kills a server and starts it again.")
+def main(
+    seed: int,
+    rounds: int,
+    keep_going: bool,
+    replicas: str | None,
+    kafka: str | None,
+    clickhouse: str | None,
+    cluster: str,
+    disturb: str,
+) -> None:
     """Inject faults into loads, and audit the result of each round.
 
-    Starts its own broker and engine. A failing round prints the faults, the findings, and the
-    command that repeats it.
+    Starts its own broker and engine, unless it is given others. A failing round prints the faults,
+    the findings, and the command that repeats it.
     """
     folder = Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
     stack = Stack(folder, Ports.free())
     second: Stack | None = None
+    if bool(kafka) != bool(clickhouse):
+        raise click.UsageError("--kafka and --clickhouse belong together")
     failed, began = [], time.monotonic()
     bar = Progress(
         TextColumn("seed {task.fields[seed]}"),
@@ -46,17 +70,27 @@ def main(seed: int, rounds: int, keep_going: bool, replicas: str | None) -> None
         disable=not console.is_terminal,
     )
     try:
-        with console.status("starting Kafka and ClickHouse"):
-            stack.up("kafka", "clickhouse")
-            if replicas:
-                second = second_engine(stack, folder / "second")
+        if kafka and clickhouse:
+            servers = _given(kafka, clickhouse)._replace(cluster=cluster, disturb=disturb)
+        else:
+            with console.status("starting Kafka and ClickHouse"):
+                stack.up("kafka", "clickhouse")
+                if replicas:
+                    second = second_engine(stack, folder / "second")
+            servers = Servers(
+                stack.connections["AIRFLOW_CONN_KAFKA_DEFAULT"],
+                parse_connection(stack.connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"]),
+                stack,
+                second,
+                replicas or "",
+            )
         with bar:
             task = bar.add_task("", total=rounds, seed=seed)
             for number in range(seed, seed + rounds):
                 bar.update(task, seed=number)
                 round_began = time.monotonic()
                 try:
-                    this_round = Round(stack, number, folder, second, replicas or "")
+                    this_round = Round(servers, number, folder)
                     this_round.run()
                 except Exception as error:
                     failed.append(number)
@@ -80,6 +114,21 @@ def main(seed: int, rounds: int, keep_going: bool, replicas: str | None) -> None
         sys.exit(1)
     stack.clean()
     console.print(f"{rounds} rounds passed: every offset exactly once ({minutes:.1f} min)")
+
+
+def _given(kafka: str, clickhouse: str) -> Servers:
+    """Servers that were started elsewhere."""
+    host, _, port = clickhouse.rpartition(":")
+    password = os.environ.get("CLICKHOUSE_PASSWORD", "")
+    if not host or not port.isdecimal() or not password:
+        raise click.UsageError(
+            "--clickhouse is HOST:PORT, with CLICKHOUSE_PASSWORD in the environment"
+        )
+    connection = {"conn_type": "kafka", "extra": {"bootstrap.servers": kafka}}
+    return Servers(
+        json.dumps(connection),
+        Connection(host=host, port=int(port), login="default", password=SecretStr(password)),
+    )
 
 
 main()

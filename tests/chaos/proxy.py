@@ -20,8 +20,8 @@ class Proxy:
     - *refuse*: the next connections are closed at once.
     """
 
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+    def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
+        self._target = (target_host, target_port)
         self._lock = threading.Lock()
         self._fault: Fault = "none"
         self._left = 0
@@ -59,7 +59,7 @@ class Proxy:
         with client, contextlib.suppress(OSError):
             if self._take("refuse") == "refuse":
                 return
-            with socket.create_connection(("127.0.0.1", self._target_port), 5) as server:
+            with socket.create_connection(self._target, 5) as server:
                 server.settimeout(None)
                 lost = threading.Event()
                 up = threading.Thread(

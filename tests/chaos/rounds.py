@@ -1,12 +1,14 @@
 """One round: a schedule of faults drawn from a seed, and an audit of the result."""
 
 import contextlib
+import subprocess
 import time
 import uuid
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -19,7 +21,7 @@ from sluice.decode.decoder import Decoder
 from sluice.errors import SluiceError
 from sluice.loader import Loader
 from sluice.ranges import OffsetRange
-from sluice.settings import Connection, parse_connection
+from sluice.settings import Connection
 from sluice.store.clickhouse import ClickHouse, connect
 from sluice.store.request import RefusalFilter, Request, describe_request
 from tests.chaos.proxy import Fault, Proxy
@@ -37,6 +39,28 @@ def mode_of(name: str, seed: int) -> Mode:
     return next((mode for mode in MODES if mode == name), MODES[seed % len(MODES)])
 
 
+class Servers(NamedTuple):
+    """What the rounds load from and into.
+
+    Attributes:
+        kafka: the Airflow connection as JSON.
+        clickhouse: connection to the database ``default``.
+        stack: the stack that the servers belong to; None if they were started elsewhere.
+        second: a second engine, for two replicas that are simulated.
+        mode: what is worse than a delay of that replica.
+        cluster: the ClickHouse cluster whose servers replicate the databases of a round.
+        disturb: a shell command that kills and starts a server again.
+    """
+
+    kafka: str
+    clickhouse: Connection
+    stack: Stack | None = None
+    second: Stack | None = None
+    mode: str = ""
+    cluster: str = ""
+    disturb: str = ""
+
+
 class RoundFailed(AssertionError):
     """Contains the faults, the findings, and the command that repeats the round."""
 
@@ -48,11 +72,9 @@ class Round:
         events: what was done, line by line.
     """
 
-    def __init__(
-        self, stack: Stack, seed: int, folder: Path, second: Stack | None = None, mode: str = ""
-    ) -> None:
-        self.seed, self._stack, self._random = seed, stack, Random(seed)
-        self._second, self._again = second, f" REPLICAS='{mode}'" if mode else ""
+    def __init__(self, servers: Servers, seed: int, folder: Path) -> None:
+        self.seed, self._servers, self._random = seed, servers, Random(seed)
+        self._again = f" REPLICAS='{servers.mode}'" if servers.mode else ""
         self._folder = folder / f"seed-{seed}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self.events: list[str] = []
@@ -60,22 +82,20 @@ class Round:
         self._requests: dict[str, Request] = {}
         self._engine_died = False
         self._name = f"chaos_{seed}_{uuid.uuid4().hex[:6]}"
-        connections = stack.connections
-        self._kafka = connections["AIRFLOW_CONN_KAFKA_DEFAULT"]
-        first = parse_connection(connections["AIRFLOW_CONN_CLICKHOUSE_DEFAULT"])
-        self._mode, self._replicas = mode_of(mode, seed), None
-        if second:
-            ports = (stack.ports.clickhouse, second.ports.clickhouse)
-            self._replicas = Replicas(*ports, self._mode, seed)
+        self._kafka, first = servers.kafka, servers.clickhouse
+        self._mode, self._replicas = mode_of(servers.mode, seed), None
+        port = first.port or 8123
+        if servers.second:
+            self._replicas = Replicas(port, servers.second.ports.clickhouse, self._mode, seed)
             self._record(f"two replicas, {self._mode}")
-        port = self._replicas.port if self._replicas else stack.ports.clickhouse
+            port = self._replicas.port
         server = msgspec.structs.replace(first, port=port)
         self._server = connect(server)
-        self._server.execute(f"CREATE DATABASE {self._name}")
+        self._create_databases()
         if self._replicas:
             self._replicas.wait()
         self._direct = msgspec.structs.replace(server, schema=self._name)
-        self._proxy = Proxy(port)
+        self._proxy = Proxy(port, server.host or "127.0.0.1")
         creator = loader_for(self._job("creator", self._direct))
         creator.broker.create_topic(self._name, PARTITIONS)
         creator.create_tables()
@@ -118,10 +138,24 @@ class Round:
             (self._pause, 4),
             (self._second_load, 3),
             (self._cut, 4),
-            # What is written while a replica dies has no order here.
-            (self._kill_engine, 0 if self._replicas else 3),
-            (self._kill_broker, 1),
+            # What is written while a simulated replica dies has no order.
+            (self._kill_engine, 3 if self._servers.stack and not self._replicas else 0),
+            (self._kill_broker, 1 if self._servers.stack else 0),
+            (self._disturb, 6 if self._servers.disturb else 0),
         ]
+
+    def _create_databases(self) -> None:
+        """Those of the targets and of Sluice; in a cluster, on each of its servers."""
+        cluster, names = self._servers.cluster, [self._name]
+        engine = ""
+        if cluster:
+            names.append(f"{self._name}_sluice")
+            path = "/clickhouse/databases/{database}/{shard}"
+            engine = (
+                f" ON CLUSTER {cluster} ENGINE = Replicated('{path}', '{{shard}}', '{{replica}}')"
+            )
+        for name in names:
+            self._server.execute(f"CREATE DATABASE {name}{engine}")
 
     # Faults.
 
@@ -287,11 +321,22 @@ class Round:
                 time.sleep(0.02)
         return False
 
+    def _disturb(self) -> None:
+        """Kill a server of the cluster, and start it again, by the command that was given."""
+        self._engine_died = True
+        worker, owner = self._start()
+        time.sleep(self._random.uniform(0.2, 2.0))
+        subprocess.run(self._servers.disturb, shell=True, check=True)
+        self._record("ran the command that disturbs")
+        self._join(worker, owner)
+
     def _restart(self, name: str) -> None:
-        service = self._stack.services[name]
+        stack = self._servers.stack
+        assert stack
+        service = stack.services[name]
         service.kill()
         time.sleep(0.2)
-        self._stack.start((name,))
+        stack.start((name,))
         service.wait()
         self._record(f"killed and restarted {name}")
 
@@ -320,7 +365,7 @@ class Round:
 
     def _watch_target(self, clickhouse: ClickHouse) -> None:
         """Create a view on the target; it must receive each row of each load exactly once."""
-        clickhouse.execute(
+        clickhouse.create(
             "CREATE TABLE IF NOT EXISTS seen (p Int32, o Int64, l String) ENGINE = MergeTree"
             " ORDER BY (p, o) SETTINGS non_replicated_deduplication_window = 10000"
         )
@@ -394,7 +439,8 @@ class Round:
         self._proxy.close()
         self._auditor.clickhouse.client.close()
         for name in (self._name, f"{self._name}_sluice"):
-            self._server.execute(f"DROP DATABASE IF EXISTS {name}")
+            on_cluster = f" ON CLUSTER {self._servers.cluster}" if self._servers.cluster else ""
+            self._server.execute(f"DROP DATABASE IF EXISTS {name}{on_cluster}")
         self._server.client.close()
         if self._replicas:
             self._replicas.wait()
