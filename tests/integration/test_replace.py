@@ -272,7 +272,7 @@ def test_a_late_publisher_of_a_replaced_load_restores_no_row(
     replaced = first.known(replaced_id)
     columns = first.publisher.columns(replaced)
     other = make_loader(contract)
-    other.settler.settle = lambda: None  # type: ignore[method-assign]
+    other.settler.settle = lambda fresh=True: None  # type: ignore[method-assign]
     finish(other, RELOAD)
     part = Slice(replaced.attempts[0], list(replaced.chunks[0]))
     first.publisher.copy(replaced, columns, part, replaces=True)

@@ -94,7 +94,7 @@ class Planner:
         if load:
             log.info("plan_found", load_id=load.load_id, state=load.state)
             return self._recorded(load)
-        self.settler.settle()
+        self.settler.settle(fresh=False)
         return self._plan_afresh(request, target)
 
     def is_up_to_date(self) -> bool:
@@ -124,7 +124,7 @@ class Planner:
                 self.settler.publisher.publish(load.load_id, self.owner)
             else:
                 self.settler.abandon(load)
-        self.settler.settle()
+        self.settler.settle(fresh=False)
         return self._plan_afresh(request, target)
 
     def _plan_afresh(self, request: Request, target: str) -> Plan:

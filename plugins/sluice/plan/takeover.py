@@ -48,8 +48,13 @@ class Settler:
         self._lease = timedelta(minutes=lease_minutes)
         self._hold = timedelta(hours=hold_hours)
 
-    def settle(self) -> None:
-        """End the loads whose runs are over: complete those that are publishing, abandon others."""
+    def settle(self, fresh: bool = True) -> None:
+        """End the loads whose runs are over: complete those that are publishing, abandon others.
+
+        Args:
+            fresh: see :meth:`Ledger.state`.
+        """
+        self.ledger.state(self.topic, fresh)
         for load in self.ledger.loads_of(self.topic, live=True, fresh=False):
             if load.owner == self.owner or self._awaits_decision(load) or not self._is_over(load):
                 continue
@@ -65,16 +70,16 @@ class Settler:
             except SluiceError as error:
                 # Its offsets stay reserved, so loading what is new is safe meanwhile.
                 log.error("not_completed", load_id=load.load_id, error=str(error))
-        self.sweep()
+        self.sweep(fresh=False)
 
-    def sweep(self) -> None:
+    def sweep(self, fresh: bool = True) -> None:
         """Drop what nothing needs: staged rows of ended loads, tables of audits and comparisons.
 
         A process that ends between two statements leaves them. A table without a load may be in
         use, so it is kept for the time of a lease. So are those of other topics' loads, which
         their own plans drop sooner.
         """
-        self.ledger.staging.sweep(self.ledger.state(self.topic, fresh=False))
+        self.ledger.staging.sweep(self.ledger.state(self.topic, fresh))
         mine = f"{topic_in_name(self.topic)}_"
         tables = [
             row
