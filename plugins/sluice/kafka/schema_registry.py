@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice.errors import RegistryError, SettingsError
 from sluice.settings import ENV_FILES
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class SchemaRegistry:
         self.client = client
         return fetched
 
-    def _references(self, client: SchemaRegistryClient, schema: Schema) -> dict[str, str]:
+    def _references(self, client: "SchemaRegistryClient", schema: "Schema") -> dict[str, str]:
         """Name of a reference → its text, of all that a schema needs."""
         found: dict[str, str] = {}
         for reference in schema.references or ():
@@ -142,7 +143,7 @@ class SchemaRegistry:
         Raises:
             RegistryError: it is not compatible, or the registry does not respond.
         """
-        schema = Schema(text, type_)
+        schema = _library().Schema(text, type_)
         try:
             registered = self._request(lambda: self.client.lookup_schema(subject, schema), subject)
             return int(registered.schema_id or 0)
@@ -162,7 +163,7 @@ class SchemaRegistry:
         Raises:
             RegistryError: the registry does not respond.
         """
-        schema = Schema(text, type_)
+        schema = _library().Schema(text, type_)
         try:
             return self._request(lambda: self.client.test_compatibility(subject, schema), subject)
         except UnknownSchema:
@@ -172,19 +173,20 @@ class SchemaRegistry:
         """Set a subject's compatibility level: ``BACKWARD``, ``FULL`` and so on."""
         self._request(lambda: self.client.set_compatibility(subject, level), subject)
 
-    def _connect(self) -> SchemaRegistryClient:
+    def _connect(self) -> "SchemaRegistryClient":
         options: dict[str, Any] = {"url": self._config.registry_url, "timeout": 10}
         options |= {"max.retries": 2, "retries.wait.ms": 200}
         if self._config.registry_user:
             password = self._config.registry_password.get_secret_value()
             options["basic.auth.user.info"] = f"{self._config.registry_user}:{password}"
-        return SchemaRegistryClient(options)
+        client: SchemaRegistryClient = _library().SchemaRegistryClient(options)
+        return client
 
     def _request(self, call: Callable[[], T], item: str) -> T:
         url = self._config.registry_url
         try:
             return call()
-        except SchemaRegistryError as error:
+        except _library().SchemaRegistryError as error:
             if error.http_status_code == 404:
                 raise UnknownSchema(f"schema registry {url} does not have {item}") from error
             reason = str(error.error_message or error)[:500]
@@ -193,6 +195,13 @@ class SchemaRegistry:
             raise RegistryError(
                 f"schema registry {url} does not respond ({type(error).__name__}: {error})"
             ) from error
+
+
+def _library() -> Any:
+    """confluent-kafka's client, which takes 0.2 s to import: most topics have no registry."""
+    import confluent_kafka.schema_registry as library
+
+    return library
 
 
 def registry_from_environment(subject: str) -> SchemaRegistry | None:
