@@ -216,6 +216,19 @@ def test_an_error_in_mid_stream_reaches_the_client(client: Client) -> None:
     assert rows < 4_000_000
 
 
+def test_what_a_constraint_or_a_view_refuses_is_an_error(client: Client) -> None:
+    client.command("CREATE TABLE small (n Int64, CONSTRAINT low CHECK n < 10) ENGINE = Memory")
+    client.command("CREATE TABLE watched (n Int64) ENGINE = Memory")
+    client.command(
+        "CREATE MATERIALIZED VIEW watching ENGINE = Memory AS"
+        " SELECT throwIf(n > 10) AS n FROM watched"
+    )
+    for table, code in (("small", 469), ("watched", 395)):
+        with pytest.raises(DatabaseError, match=f"Code: {code}"):
+            client.raw_insert(table, ["n"], b'{"n": 99}\n', fmt="JSONEachRow")
+        client.raw_insert(table, ["n"], b'{"n": 9}\n', fmt="JSONEachRow")
+
+
 def test_a_refused_insert_is_answered_though_the_client_still_sends(client: Client) -> None:
     client.command("CREATE TABLE t (n Int64) ENGINE = MergeTree ORDER BY n")
     body = b'{"n": "x"}\n' + b'{"n": 1}\n' * 2_000_000
