@@ -2,7 +2,7 @@
 
 import re
 
-_CODE = re.compile(r"Code: (\d+)\.")
+_CODE = re.compile(r"Code: (\d+)\.(?:\s*DB::Exception:\s*Code: \d+\.)*")
 
 _STATUS = {
     516: 403,
@@ -33,7 +33,7 @@ class ClickHouseError(Exception):
 
 
 def from_engine(error: Exception) -> ClickHouseError:
-    """Convert the engine's error; drop the prefix that chDB adds to its message."""
+    """Convert the engine's error; drop the prefixes that chDB adds to its message."""
     text = str(error)
     match = _CODE.search(text)
     if not match:

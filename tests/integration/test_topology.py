@@ -81,7 +81,8 @@ def _by_request(ports: tuple[int, int]) -> tuple[int, Callable[[], None]]:
 
 
 def _by_connection(ports: tuple[int, int]) -> tuple[int, Callable[[], None]]:
-    turns = itertools.cycle(ports)
+    # An order that no number of connections per statement is in step with (Thue and Morse).
+    turns = (ports[number.bit_count() % 2] for number in itertools.count())
     listening = socket.create_server(("127.0.0.1", 0))
 
     def copy(source: socket.socket, target: socket.socket) -> None:
