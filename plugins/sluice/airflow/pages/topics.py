@@ -5,7 +5,7 @@ from fastapi.responses import HTMLResponse
 
 from sluice.airflow.pages.access import User, visible_contracts
 from sluice.airflow.pages.database import Store
-from sluice.airflow.pages.queries import WIDTH
+from sluice.airflow.pages.overview import WIDTH, Overview
 from sluice.airflow.pages.responses import render_page
 
 router = APIRouter()
@@ -15,4 +15,6 @@ router = APIRouter()
 def topics(request: Request, user: User) -> HTMLResponse:
     """The topics that the user may see."""
     tables = {topic: c.table.name for topic, c in visible_contracts(user).items()}
-    return render_page(request, "topics.html", topics=Store().queries.topics(tables), width=WIDTH)
+    store = Store()
+    rows = Overview(store.clickhouse, store.database).rows(tables)
+    return render_page(request, "topics.html", topics=rows, width=WIDTH)
