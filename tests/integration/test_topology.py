@@ -3,6 +3,7 @@
 import itertools
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -111,24 +112,25 @@ def _by_connection(ports: tuple[int, int]) -> tuple[int, Callable[[], None]]:
 def test_unrelated_servers_are_refused_at_the_first_contact(
     behind: Behind, by_request: bool, two_servers: tuple[int, int]
 ) -> None:
-    connection = behind(by_request)
+    connection, database = behind(by_request), f"first_{uuid.uuid4().hex[:10]}"
     with pytest.raises(SettingsError, match="not replicated between them") as raised:
-        Ledger(connect(connection), "sluice").create()
+        Ledger(connect(connection), database).create()
     assert str(raised.value).count(", engine ") == 2
     assert f":{connection.port}" in str(raised.value)
     for port in two_servers:
         server = connect(msgspec.structs.replace(connection, port=port))
-        assert not server.has_table("sluice", "topic_log")
+        assert not server.has_table(database, "topic_log")
 
 
 def test_a_server_that_is_added_later_is_refused_at_the_next_start(
     behind: Behind, clickhouse_server: Connection, two_servers: tuple[int, int]
 ) -> None:
+    database = f"later_{uuid.uuid4().hex[:10]}"
     for port in two_servers:
         server = connect(msgspec.structs.replace(clickhouse_server, port=port))
-        Ledger(server, "sluice_of_each").create()
+        Ledger(server, database).create()
     with pytest.raises(SettingsError, match="not replicated between them"):
-        Ledger(connect(behind(True)), "sluice_of_each").create()
+        Ledger(connect(behind(True)), database).create()
 
 
 def test_one_server_is_not_refused(clickhouse_server: Connection) -> None:
