@@ -1,6 +1,7 @@
 """Fills the Sluice database as hourly loads of many topics would, up to now."""
 
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -59,6 +60,12 @@ class _History:
         while self._loader.clickhouse.rows("SELECT 1 AS one FROM system.merges LIMIT 1"):
             time.sleep(0.5)
 
+    def _by_topics(self) -> Iterator[str]:
+        """The loads of fifty topics at a time, for tables with many rows of each."""
+        for start in range(0, len(self._topics), 50):
+            listed = ", ".join(f"'{topic}'" for topic in self._topics[start : start + 50])
+            yield f"(SELECT * FROM {self._every} WHERE topic IN ({listed}))"
+
     def _insert(self, table: str, columns: str, selected: str, source: str, rest: str = "") -> None:
         self._loader.clickhouse.execute(
             f"INSERT INTO {self._db}.{table} ({columns}) SELECT {selected} FROM {source} {rest}"
@@ -75,15 +82,14 @@ class _History:
             f" '@refused', toString({refused})), '{{}}')"
         )
         ranges = f"[arrayMap(p -> (toInt32(p), low, low + {OFFSETS}), range({PARTITIONS}))]"
-        for start in range(0, len(self._topics), 50):
-            part = ", ".join(f"'{topic}'" for topic in self._topics[start : start + 50])
+        for some in self._by_topics():
             self._insert(
                 "topic_log",
                 "topic, entry, writer, load_id, state, owner, detail, chunks, at",
                 f"topic, {len(EVENTS)} * n + place, 'w', load, state,"
                 f" 'airflow/load#' || toString(n), {detail}, if(place = 1, {ranges}, []),"
                 " at + toIntervalSecond(place)",
-                f"(SELECT * FROM {self._every} WHERE topic IN ({part}))",
+                some,
                 f"ARRAY JOIN {list(EVENTS)} AS state, arrayEnumerate({list(EVENTS)}) AS place",
             )
         self._loader.clickhouse.execute(f"OPTIMIZE TABLE {self._db}.topic_log FINAL")
@@ -147,13 +153,12 @@ class _History:
         ]
         named += [f"('sluice.{name}', map())" for name in ("upgraded", "load.end", "read.bytes")]
         named.append("('sluice.loads', map('state', 'published', 'kind', 'load'))")
-        for start in range(0, len(self._topics), 50):
-            part = ", ".join(f"'{topic}'" for topic in self._topics[start : start + 50])
+        for some in self._by_topics():
             self._insert(
                 "metrics",
                 "load_id, topic, name, labels, value, at",
                 "load, topic, m.1, m.2, 5, at",
-                f"(SELECT * FROM {self._every} WHERE topic IN ({part}))",
+                some,
                 f"ARRAY JOIN [{', '.join(named)}] AS m",
             )
 

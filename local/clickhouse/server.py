@@ -213,10 +213,10 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _insert(self, connection: Any, head: re.Match[bytes], pieces: Iterator[bytes]) -> None:
-        rows = b""
         if not TEXT_FORMAT.match(head[2]):
             self._stream_insert(connection, head, pieces)
             return
+        rows = b""
         for piece in pieces:
             rows += piece
             if len(rows) > WHOLE_INSERT:

@@ -18,7 +18,7 @@ from sluice.store.load_state import State
 from sluice.store.topic_log import TopicLog
 from sluice.store.topic_state import Entry
 from tests.conftest import MakeLoader, load
-from tests.integration.test_topic_log import run_dump
+from tests.integration.test_topic_log import bring_up_at_once, run_dump
 from tests.loads import filled
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -133,9 +133,6 @@ def test_messages_in_quarantine_are_counted_when_a_load_ends(
 def test_the_records_of_version_3_are_kept(clickhouse: ClickHouse, settings: Settings) -> None:
     database = settings.database
     run_dump(clickhouse, database, 3)
-    clickhouse.execute(
-        f"INSERT INTO {database}.bookkeeping (version, digest) VALUES (3, 'an older one')"
-    )
     log = TopicLog(clickhouse, database, "t")
     for state in (State.RESERVED, State.AUDITED, State.PUBLISHING, State.PUBLISHED):
         log.append(Entry(load_id="a", state=state, owner="x"))
@@ -159,9 +156,7 @@ def test_the_records_of_version_3_are_kept(clickhouse: ClickHouse, settings: Set
     for table, given in rows.items():
         clickhouse.insert(f"{database}.{table}", given, table)
 
-    ledgers = [Ledger(clickhouse, database) for _ in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda ledger: ledger.create(), ledgers))
+    bring_up_at_once(clickhouse, database)
     expected = {
         'sluice_upgraded_total{topic="t"}': 12,
         'sluice_load_end{topic="t"}': 80,

@@ -25,7 +25,7 @@ from sluice.publish.replacement import Replacement, loaded_by_partition
 from sluice.publish.turns import CLUSTER_PATIENCE_SECONDS, PATIENCE_SECONDS, PublishTurns
 from sluice.ranges import OffsetRange, chunk, total
 from sluice.sql import quote_identifier, quote_string
-from sluice.store.clickhouse import ClickHouse
+from sluice.store.clickhouse import ALSO_IN_VIEWS, ClickHouse
 from sluice.store.ledger import Ledger
 from sluice.store.load_state import EventDetail, Load, State
 from sluice.store.target_table import TargetTable
@@ -175,7 +175,7 @@ class Publisher:
             "log_comment": name,
             "insert_deduplicate": 1,
             "insert_deduplication_token": name,
-            "deduplicate_blocks_in_dependent_materialized_views": 1,
+            **ALSO_IN_VIEWS,
             "join_use_nulls": 1,
             "max_threads": 1,
             "max_insert_threads": 1,

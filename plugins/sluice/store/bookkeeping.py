@@ -8,6 +8,7 @@ import hashlib
 import operator
 import re
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def create_bookkeeping(clickhouse: ClickHouse, database: str) -> None:
     if applied == Applied(VERSION, digest):
         return
     clickhouse.refuse_unrelated_servers()
-    _set_old_ledger_aside(clickhouse, database)
-    _set_undated_tables_aside(clickhouse, database)
+    _set_aside(clickhouse, database, OLD_TABLES, "engine LIKE '%MergeTree'", 1)
+    _set_aside(clickhouse, database, DATED_TABLES, "partition_key = ''", 3)
     for statement in statements(re.sub(r"\bsluice\b(?=[.;])", lambda _: db, text)):
         clickhouse.create(statement)
     _convert_old_ledger(clickhouse, database)
@@ -107,30 +108,37 @@ def _applied(clickhouse: ClickHouse, db: str) -> Applied:
     return Applied(rows[0]["version"], rows[0]["digest"])
 
 
+IN_ORDER = {"insert_deduplicate": 1, "max_threads": 1, "max_insert_threads": 1}
+"""Settings with which a repeated INSERT SELECT makes the same blocks, which one token covers."""
+
 OLD_TABLES = ("load_events", "load_ranges")
 """Tables of version 1; version 2 has views of these names."""
 
+DATED_TABLES = ("reports", "quality_results", "data_docs")
+"""Tables that version 4 partitions by month."""
 
-def _set_old_ledger_aside(clickhouse: ClickHouse, database: str) -> None:
-    """Rename the tables of version 1, so that deployments of it can no longer write to them."""
+
+def _set_aside(
+    clickhouse: ClickHouse, database: str, tables: Sequence[str], which: str, version: int
+) -> None:
+    """Rename tables of an older version, so that deployments of it can no longer write to them.
+
+    Args:
+        which: a condition over ``system.tables`` that those of the version fulfil.
+    """
     found = clickhouse.rows(
         "SELECT name FROM system.tables WHERE database = {db:String}"
-        " AND name IN {names:Array(String)} AND engine LIKE '%MergeTree'",
-        {"db": database, "names": list(OLD_TABLES)},
+        f" AND name IN {{names:Array(String)}} AND {which}",
+        {"db": database, "names": list(tables)},
     )
     for row in found:
-        _set_aside(clickhouse, database, row["name"], 1)
-
-
-def _set_aside(clickhouse: ClickHouse, database: str, table: str, version: int) -> None:
-    """Rename a table of an older version, unless another process has."""
-    name = f"{quote_identifier(database)}.{table}"
-    log.info("old_table_set_aside", table=table)
-    try:
-        clickhouse.execute(f"RENAME TABLE {name} TO {name}_{version}")
-    except EngineError as error:
-        if error.code not in (UNKNOWN_TABLE, TABLE_EXISTS):
-            raise
+        name = f"{quote_identifier(database)}.{row['name']}"
+        log.info("old_table_set_aside", table=row["name"])
+        try:
+            clickhouse.execute(f"RENAME TABLE {name} TO {name}_{version}")
+        except EngineError as error:
+            if error.code not in (UNKNOWN_TABLE, TABLE_EXISTS):
+                raise  # else another process has renamed it
 
 
 def _convert_old_ledger(clickhouse: ClickHouse, database: str) -> None:
@@ -163,11 +171,9 @@ def _convert_old_ledger(clickhouse: ClickHouse, database: str) -> None:
         f"  (SELECT load_id FROM {db}.load_events_1 WHERE state = 'reserved')"
         f" AND e.topic NOT IN (SELECT topic FROM {db}.topic_log)"
         " ORDER BY e.topic, number",
-        settings={
-            "insert_deduplicate": 1,
+        settings=IN_ORDER
+        | {
             "insert_deduplication_token": "converted from version 1",
-            "max_threads": 1,
-            "max_insert_threads": 1,
             "max_block_size": 1 << 24,
             "min_insert_block_size_rows": 1 << 30,
             "min_insert_block_size_bytes": 8 << 30,
@@ -218,12 +224,7 @@ def _move(clickhouse: ClickHouse, database: str, old: str, load: Load) -> None:
     clickhouse.execute(
         f"INSERT INTO {rows.table} (_load, {listed}) SELECT {load.number}, {listed} FROM {old}"
         " ORDER BY _attempt, _partition, _offset",
-        settings={
-            "insert_deduplicate": 1,
-            "insert_deduplication_token": f"moved/{load.load_id}",
-            "max_threads": 1,
-            "max_insert_threads": 1,
-        },
+        settings=IN_ORDER | {"insert_deduplication_token": f"moved/{load.load_id}"},
     )
     (counted,) = clickhouse.rows(
         f"SELECT (SELECT count() FROM {old}) AS before,"
@@ -235,23 +236,6 @@ def _move(clickhouse: ClickHouse, database: str, old: str, load: Load) -> None:
             f"{counted['after']:,} of {counted['before']:,} staged rows of load {load.load_id} were"
             f" moved from {old}",
         )
-
-
-DATED_TABLES = ("reports", "quality_results", "data_docs")
-"""Tables that version 4 partitions by month."""
-
-IN_ORDER = {"insert_deduplicate": 1, "max_threads": 1, "max_insert_threads": 1}
-"""Settings with which a repeated INSERT SELECT makes the same blocks, which one token covers."""
-
-
-def _set_undated_tables_aside(clickhouse: ClickHouse, database: str) -> None:
-    found = clickhouse.rows(
-        "SELECT name FROM system.tables WHERE database = {db:String}"
-        " AND name IN {names:Array(String)} AND partition_key = ''",
-        {"db": database, "names": list(DATED_TABLES)},
-    )
-    for row in found:
-        _set_aside(clickhouse, database, row["name"], 3)
 
 
 def _copy_undated_tables(clickhouse: ClickHouse, database: str) -> None:

@@ -103,11 +103,9 @@ class Ledger:
         Raises:
             LoadLost: the ledger has none.
         """
-        load = None if fresh else self.load(topic, load_id, fresh=False)
-        if load is None:
-            load = self.clickhouse.until(
-                lambda: self.load(topic, load_id), lambda found: found is not None
-            )
+        load = self.load(topic, load_id, fresh) or self.clickhouse.until(
+            lambda: self.load(topic, load_id), lambda found: found is not None
+        )
         if load is None:
             raise LoadLost("the ledger has no such load", load_id=load_id)
         return load

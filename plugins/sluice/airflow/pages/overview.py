@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from sluice.airflow.pages.load_sql import LOAD_STATE, account_sums
 from sluice.sql import quote_identifier
 from sluice.store.bookkeeping import OPEN_REFUSALS
 from sluice.store.clickhouse import ClickHouse
@@ -116,21 +117,17 @@ class Overview:
         if not topics:
             return {}
         since = "" if hours is None else f"PREWHERE at > now64(6) - toIntervalHour({hours})"
+        mine = "topic IN {topics:Array(String)}"
         rows = self._clickhouse.rows(
             "SELECT l.topic AS topic, argMax(l.state, l.planned_at) AS state,"
             " argMax(l.last_at, l.planned_at) AS last_at, arraySort(groupArray("
             "  (toUnixTimestamp(l.planned_at), a.loaded, a.quarantined))) AS loads FROM ("
-            "  SELECT topic, load_id, multiIf(countIf(e.state = 'published') > 0, 'published',"
-            "   countIf(e.state = 'abandoned') > 0, 'abandoned',"
-            "   argMaxIf(e.state, e.entry, e.state != 'adopted')) AS state,"
+            f"  SELECT topic, load_id, {LOAD_STATE} AS state,"
             "   min(e.at) AS planned_at, max(e.at) AS last_at"
             f"  FROM {self._db}.topic_log AS e {since}"
-            "  WHERE topic IN {topics:Array(String)} AND load_id != ''"
-            "  GROUP BY topic, load_id) AS l"
-            " LEFT JOIN (SELECT load_id, sum(d) AS loaded, sum(q) AS quarantined FROM ("
-            "  SELECT load_id, partition, argMax(loaded, at) AS d, argMax(quarantined, at) AS q"
-            f"  FROM {self._db}.load_accounts {since} WHERE topic IN {{topics:Array(String)}}"
-            "  GROUP BY load_id, partition) GROUP BY load_id) AS a ON a.load_id = l.load_id"
+            f"  WHERE {mine} AND load_id != '' GROUP BY topic, load_id) AS l"
+            f" LEFT JOIN ({account_sums(self._db, f'{since} WHERE {mine}')}) AS a"
+            " ON a.load_id = l.load_id"
             " GROUP BY topic",
             {"topics": list(topics)},
         )

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from sluice.airflow.pages.load_sql import LOAD_STATE, account_sums
 from sluice.ranges import OffsetRange, subtract
 from sluice.sql import quote_identifier
 from sluice.store.clickhouse import ClickHouse
@@ -104,9 +105,7 @@ class PageQueries:
             f" l.load_id IN (SELECT load_id FROM {self._db}.reports"
             "  WHERE topic = {topic:String}) AS reported FROM ("
             "  SELECT load_id, argMaxIf(e.owner, e.entry, e.state IN ('reserved', 'adopted'))"
-            "   AS owner, multiIf(countIf(e.state = 'published') > 0, 'published',"
-            "   countIf(e.state = 'abandoned') > 0, 'abandoned',"
-            "   argMaxIf(e.state, e.entry, e.state != 'adopted')) AS state,"
+            f"   AS owner, {LOAD_STATE} AS state,"
             "   anyIf(if(JSONHas(e.detail, 'kind'), JSONExtractString(e.detail, 'kind'), 'load'),"
             "    e.state = 'reserved') AS kind,"
             "   sum(arraySum(r -> r.3 - r.2, arrayFlatten(e.chunks))) AS planned,"
@@ -114,11 +113,9 @@ class PageQueries:
             f"  FROM (SELECT * FROM {self._db}.topic_log WHERE topic = {{topic:String}}"
             "   AND entry > {first:UInt64} AND load_id != ''"
             "   ORDER BY entry, at, writer LIMIT 1 BY entry) AS e"
-            "  GROUP BY load_id HAVING countIf(e.state = 'reserved') > 0) AS l LEFT JOIN ("
-            "  SELECT load_id, sum(d) AS loaded, sum(q) AS quarantined FROM ("
-            "   SELECT load_id, partition, argMax(loaded, at) AS d, argMax(quarantined, at) AS q"
-            f"   FROM {self._db}.load_accounts WHERE topic = {{topic:String}}"
-            "   GROUP BY load_id, partition) GROUP BY load_id) AS a ON a.load_id = l.load_id"
+            "  GROUP BY load_id HAVING countIf(e.state = 'reserved') > 0) AS l LEFT JOIN"
+            f" ({account_sums(self._db, 'WHERE topic = {topic:String}')}) AS a"
+            " ON a.load_id = l.load_id"
             " ORDER BY l.planned_at DESC LIMIT {most:UInt32}",
             {
                 "topic": topic,
